@@ -1,0 +1,45 @@
+"""Errors a user can act on. Each names the thing, the value and the remedy, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RljaxError(Exception):
+    """The base of what rljax raises on purpose; the command line prints it as one line."""
+
+
+class ConfigError(RljaxError, ValueError):
+    """A name, a field or a value that cannot be used."""
+
+
+class CheckpointError(RljaxError, RuntimeError):
+    """A checkpoint that cannot be used: none is left, or it belongs to something else."""
+
+
+class DivergedError(RljaxError, ArithmeticError):
+    """Training produced a NaN or an infinity."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> ConfigError:
+    """The error for a name that does not exist, with the nearest one that does.
+
+    Args:
+      kind: what it should have named, e.g. "environment".
+      name: what was given.
+      known: the names that exist.
+      listing: how to see them all, e.g. "rljax list envs".
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    if not near:
+        lower = {k.lower(): k for k in known}
+        near = [lower[m] for m in difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)]
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    return ConfigError(f"unknown {kind} '{name}'{hint}" + (f" {listing} shows all" if listing else "").rstrip(";"))
+
+
+def require(condition: bool, field: str, value: object, remedy: str) -> None:
+    """Refuse a value: raises ConfigError `field=value: remedy` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(f"{field}={value}: {remedy}")

@@ -1,0 +1,160 @@
+"""The contract: what an algorithm is, what an environment is, and what passes between them.
+
+Axis letters, used in every docstring of the package: `T` time, `E` parallel environments, `B` batch,
+`N` hyperparameter settings or population, `S` seeds, `U` updates, `K` inner updates. Arrays are time-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+Metrics = dict[str, Array]
+Scalar = float | Array
+"""A number that is traced: a Python float in a default, an array inside a compiled program."""
+
+
+@dataclass(frozen=True, eq=False)
+class Algorithm:
+    """A learning algorithm: pure functions of three explicit pytrees.
+
+    **state** evolves (arrays only), **hypers** say how to learn (traced numbers), **task** says on what
+    (environment parameters, or a dataset). Built by an algorithm's `make(env, config)`, which is cached: the same
+    arguments give the same object, so nothing recompiles. Equality is identity, which makes it a static argument.
+
+    Attributes:
+      init: `(key, hypers, task) -> state`.
+      step: `(state, hypers, task) -> (state, metrics)`; one update, scan-able and vmap-able. `metrics` is a flat
+        dict of scalars with fixed keys.
+      act: `(state, carry, obs [B, ...], reset [B], key, greedy) -> (carry, action [B, ...])`.
+      initial_carry: `(batch_size) -> carry` for `act`; `()` for feed-forward policies.
+      hypers: the default hyperparameters.
+      steps_per_update: environment steps that one `step` takes (0 offline).
+    """
+
+    init: Callable[..., Any]
+    step: Callable[..., tuple[Any, Metrics]]
+    act: Callable[..., tuple[Any, Array]]
+    initial_carry: Callable[[int], Any]
+    hypers: Any
+    steps_per_update: int
+
+
+class StepResult(NamedTuple):
+    """What one environment step yields, before any reset."""
+
+    obs: Array  # the true successor, also where the episode ends
+    reward: Array  # []
+    terminated: Array  # [] bool: the MDP ended; never bootstrap
+    truncated: Array  # [] bool: a limit cut it; bootstrap, then cut the trace. False where terminated.
+
+
+class TimeStep(NamedTuple):
+    """What a rollout hands to an algorithm, time-major `[T, E, ...]`."""
+
+    obs: Array
+    action: Array
+    reward: Array
+    next_obs: Array  # the true successor: bootstrap from this one, never from the reset observation
+    terminated: Array  # bool: the MDP ended; never bootstrap
+    truncated: Array  # bool: a limit cut it; bootstrap, then cut the trace
+
+
+@dataclass(frozen=True, eq=False)
+class Env:
+    """An environment: pure functions and two spaces. It never resets itself.
+
+    Attributes:
+      name: as registered, e.g. `CartPole-v1`.
+      reset: `(key, task) -> (env_state, obs)`.
+      step: `(key, env_state, action, task) -> (env_state, StepResult)`.
+      task: the default environment parameters, a pytree of numbers: traced, so physics can be swept.
+      observation_space, action_space: what `obs` and `action` look like.
+      max_episode_steps: the longest episode under the default task, or None where nothing bounds it.
+      render: `(env_state, task) -> [H, W, 3] uint8`, on the host; None where there is no picture.
+    """
+
+    name: str
+    reset: Callable[..., tuple[Any, Array]]
+    step: Callable[..., tuple[Any, StepResult]]
+    task: Any
+    observation_space: Space
+    action_space: Space
+    max_episode_steps: int | None = None
+    render: Callable[[Any, Any], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """The integers `0 .. n-1`."""
+
+    n: int
+    dtype = np.dtype(np.int32)
+    shape: tuple[int, ...] = ()
+
+    def sample(self, key: Array) -> Array:
+        """A uniform draw, `[]` int32."""
+        return jax.random.randint(key, (), 0, self.n)
+
+    def contains(self, x: Array) -> Array:
+        """`[]` bool."""
+        return jnp.logical_and(x >= 0, x < self.n)
+
+
+@dataclass(frozen=True)
+class MultiDiscrete:
+    """A vector of integers; entry i is in `0 .. nvec[i]-1`."""
+
+    nvec: tuple[int, ...]
+    dtype = np.dtype(np.int32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.nvec),)
+
+    def sample(self, key: Array) -> Array:
+        """A uniform draw, `[len(nvec)]` int32."""
+        return jax.random.randint(key, self.shape, 0, jnp.array(self.nvec))
+
+    def contains(self, x: Array) -> Array:
+        """`[]` bool."""
+        return jnp.all(jnp.logical_and(x >= 0, x < jnp.array(self.nvec)))
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Arrays between `low` and `high`, elementwise; bounds may be infinite."""
+
+    low: np.ndarray
+    high: np.ndarray
+    dtype: np.dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.low.shape
+
+    @property
+    def bounded(self) -> bool:
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    def sample(self, key: Array) -> Array:
+        """A uniform draw where the bounds are finite, a standard normal one elsewhere; `shape`, `dtype`."""
+        finite = np.isfinite(self.low) & np.isfinite(self.high)
+        low, high = np.where(finite, self.low, 0.0), np.where(finite, self.high, 1.0)
+        k_uniform, k_normal = jax.random.split(key)
+        uniform = low + (high - low) * jax.random.uniform(k_uniform, self.shape)
+        normal = jnp.clip(jax.random.normal(k_normal, self.shape), self.low, self.high)
+        return jnp.where(finite, uniform, normal).astype(self.dtype)
+
+    def contains(self, x: Array) -> Array:
+        """`[]` bool."""
+        return jnp.all(jnp.logical_and(x >= self.low, x <= self.high))
+
+
+Space = Box | Discrete | MultiDiscrete
