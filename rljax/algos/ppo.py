@@ -1,0 +1,211 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347): the whole algorithm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from rljax.errors import require
+from rljax.nets.cnn import CNN
+from rljax.nets.heads import PolicyHead, ValueHead
+from rljax.nets.mlp import MLP
+from rljax.objectives import Objective, PPOClip
+from rljax.ops import normalise, optim
+from rljax.ops.losses import clipped_value_loss, explained_variance
+from rljax.ops.minibatch import flatten_time, minibatch_epochs
+from rljax.ops.returns import gae
+from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.types import Algorithm, Array, Box, Env, Scalar, Space
+
+
+@dataclass(frozen=True)
+class Config:
+    """Shapes and branches. Changing one compiles a new program."""
+
+    num_envs: int = 4  # parallel environments, E
+    num_steps: int = 128  # steps per environment and update, T
+    num_epochs: int = 4  # passes over each batch
+    num_minibatches: int = 4  # parts a batch is cut into; must divide num_envs * num_steps
+    torso: Literal["mlp", "cnn"] = "mlp"  # cnn: one convolution below the hidden layers, for image observations
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    activation: str = "tanh"  # tanh, relu, swish, gelu, elu
+    squash: bool = False  # continuous actions: a Gaussian squashed by tanh instead of one clipped to the bounds
+    normalize_obs: bool = False  # by running mean and standard deviation
+    normalize_reward: bool = False  # by the running standard deviation of the discounted return
+    normalize_advantage: Literal["minibatch", "batch", "none"] = "minibatch"  # over what
+
+
+class Hypers(struct.PyTreeNode):
+    """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
+
+    lr: Scalar = 2.5e-4  # learning rate of Adam
+    lr_final: Scalar = 0.0  # fraction of lr that is left at the end of the run; 1 keeps it constant
+    discount: Scalar = 0.99  # gamma
+    gae_lambda: Scalar = 0.95  # lambda of generalised advantage estimation
+    objective: Objective = PPOClip()  # the policy objective
+    entropy_coef: Scalar = 0.01  # weight of the entropy bonus
+    value_coef: Scalar = 0.5  # weight of the value loss
+    value_clip: Scalar = 0.2  # how far a value may move in one update; inf: as far as it likes
+    max_grad_norm: Scalar = 0.5  # bound on the global gradient norm
+    horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
+
+
+class State(struct.PyTreeNode):
+    """All that evolves; arrays only."""
+
+    params: Any
+    opt: Any
+    episodes: Episodes  # [E, ...]
+    obs_stats: Any  # RunningStats; () if observations are not normalised
+    reward_scale: Any  # ReturnScale; () if rewards are not normalised
+    key: Array
+    updates: Array  # [] updates done
+
+
+class ActorCritic(nn.Module):
+    """Two separate networks: obs [..., *obs_shape] -> (distribution over actions, value [...])."""
+
+    config: Config
+    obs_shape: tuple[int, ...]
+    action_space: Space
+
+    @nn.compact
+    def __call__(self, obs: Array) -> tuple[Any, Array]:
+        config = self.config
+        torso = CNN if config.torso == "cnn" else MLP
+        if config.torso == "mlp":
+            obs = obs.reshape(*obs.shape[: obs.ndim - len(self.obs_shape)], -1)
+        actor, critic = (torso(hidden=config.hidden, activation=config.activation)(obs) for _ in range(2))
+        return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic)
+
+
+@cache
+def make(env: Env, config: Config = Config()) -> Algorithm:
+    """PPO on `env`.
+
+    Raises:
+      ConfigError: a count below 1, minibatches that do not divide the batch, or a torso that does not fit.
+    """
+    batch_size = check(env, config)
+    network = ActorCritic(config, env.observation_space.shape, env.action_space)
+
+    def init(key, hypers, task):
+        key, k_env, k_net = jax.random.split(key, 3)
+        episodes = begin(env, task, k_env, config.num_envs)
+        obs_stats = normalise.start(episodes.obs) if config.normalize_obs else ()
+        params = network.init(k_net, prepare(obs_stats, episodes.obs[:1]))
+        return State(
+            params=params,
+            opt=optim.adam(hypers.lr, hypers.max_grad_norm).init(params),
+            episodes=episodes,
+            obs_stats=obs_stats,
+            reward_scale=normalise.start_return_scale(config.num_envs) if config.normalize_reward else (),
+            key=key,
+            updates=jnp.int32(0),
+        )
+
+    def prepare(obs_stats, obs):
+        obs = obs.astype(jnp.float32)
+        return normalise.normalise(obs_stats, obs) if config.normalize_obs else obs
+
+    def to_env(action):  # the Gaussian is unbounded; the environment sees it clipped, the loss does not
+        space = env.action_space
+        return jnp.clip(action, space.low, space.high) if isinstance(space, Box) else action
+
+    def act(state, carry, obs, reset, key, greedy):
+        policy, _ = network.apply(state.params, prepare(state.obs_stats, obs))
+        return carry, to_env(jnp.where(greedy, policy.mode(), policy.sample(key)))
+
+    def collect(state, task, key):
+        def policy(carry, obs, reset, key):
+            distribution, value = network.apply(state.params, prepare(state.obs_stats, obs))
+            action = distribution.sample(key)
+            return carry, to_env(action), (action, distribution.log_prob(action), value)
+
+        episodes, _, steps, extras, metrics = rollout(env, task, policy, (), state.episodes, key, config.num_steps)
+        return episodes, steps, extras, metrics
+
+    def step(state, hypers, task):
+        key, k_roll, k_learn, k_entropy = jax.random.split(state.key, 4)
+        progress = state.updates / hypers.horizon
+        optimiser = optim.adam(hypers.lr * (1.0 + progress * (hypers.lr_final - 1.0)), hypers.max_grad_norm)
+
+        # 1. roll out
+        episodes, steps, (action, log_prob, value), metrics = collect(state, task, k_roll)
+
+        # 2. advantages, bootstrapped from the true successors
+        reward, reward_scale = steps.reward, state.reward_scale
+        if config.normalize_reward:
+            ended = steps.terminated | steps.truncated
+            reward_scale, reward = normalise.scale_rewards(reward_scale, reward, ended, hypers.discount)
+        next_value = network.apply(state.params, prepare(state.obs_stats, steps.next_obs))[1]
+        advantage = gae(
+            reward, value, next_value, steps.terminated, steps.truncated, hypers.discount, hypers.gae_lambda
+        )
+        target = advantage + value
+        metrics["explained_variance"] = explained_variance(value, target)
+        if config.normalize_advantage == "batch":
+            advantage = standardise(advantage)
+
+        # 3. epochs of minibatch updates
+        def loss(params, batch):
+            obs, action, log_prob, old_value, advantage, target = batch
+            if config.normalize_advantage == "minibatch":
+                advantage = standardise(advantage)
+            policy, value = network.apply(params, prepare(state.obs_stats, obs))
+            log_ratio = policy.log_prob(action) - log_prob
+            policy_loss = hypers.objective(log_ratio, advantage, progress).mean()
+            value_loss = clipped_value_loss(value, old_value, target, hypers.value_clip).mean()
+            entropy = policy.entropy(k_entropy).mean()
+            total = policy_loss + hypers.value_coef * value_loss - hypers.entropy_coef * entropy
+            kl = (jnp.expm1(log_ratio) - log_ratio).mean()
+            return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": kl}
+
+        def update(carry, batch):
+            params, opt = carry
+            grads, aux = jax.grad(loss, has_aux=True)(params, batch)
+            return optim.apply(optimiser, grads, opt, params), aux | {"grad_norm": optim.global_norm(grads)}
+
+        batch = flatten_time((steps.obs, action, log_prob, value, advantage, target))
+        (params, opt), aux = minibatch_epochs(
+            update, (state.params, state.opt), batch, k_learn, config.num_epochs, config.num_minibatches
+        )
+        state = State(
+            params=params,
+            opt=opt,
+            episodes=episodes,
+            obs_stats=normalise.update(state.obs_stats, steps.obs) if config.normalize_obs else (),
+            reward_scale=reward_scale,
+            key=key,
+            updates=state.updates + 1,
+        )
+        return state, metrics | jax.tree.map(jnp.mean, aux)
+
+    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size)
+
+
+def standardise(x: Array) -> Array:
+    """Zero mean and unit variance over the whole array."""
+    return (x - x.mean()) * jax.lax.rsqrt(x.var() + 1e-8)
+
+
+def check(env: Env, config: Config) -> int:
+    """The batch size E * T, after refusing what cannot run."""
+    for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
+        require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
+    batch_size = config.num_envs * config.num_steps
+    require(
+        batch_size % config.num_minibatches == 0,
+        "num_minibatches",
+        config.num_minibatches,
+        f"must divide num_envs * num_steps = {batch_size}",
+    )
+    shape = env.observation_space.shape
+    require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")
+    return batch_size

@@ -1,0 +1,287 @@
+"""Checkpoints of a training state: atomic, verified before use, bit-exact after. The only file that knows orbax.
+
+A checkpoint holds two items: the state's leaves, by path, and a record in JSON that says what they are (algorithm,
+config, paths, shapes, dtypes, versions), so that a checkpoint of something else is refused instead of misread.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+import zlib
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax.errors import CheckpointError
+
+Schema = dict[str, list]  # leaf path -> [shape, dtype]
+
+
+class Restored(NamedTuple):
+    """A checkpoint, read back."""
+
+    step: int
+    state: Any
+    meta: dict[str, Any]
+
+
+class Checkpointer:
+    """The checkpoints of one run, in one folder; a context manager.
+
+    Args:
+      folder: where they are, e.g. `run_dir / "checkpoints"`; made by the first save.
+      algo: the algorithm's name; a checkpoint of another one is refused.
+      config: what built the state, JSON-like; kept with it, and named where a checkpoint does not fit.
+      keep: how many of the newest to keep.
+    """
+
+    def __init__(self, folder: str | Path, algo: str, config: Mapping[str, Any] | None = None, keep: int = 3):
+        self.folder = Path(folder).resolve()  # orbax wants it absolute
+        self.algo = algo
+        self.config = _plain(config or {})
+        self.keep = keep
+        self._writer: Any = None  # opened by the first save: opening it deletes what a killed save left behind
+        self._current: int | None = None  # the step last saved or restored
+        self._damaged: list[int] = []
+
+    def __enter__(self) -> Checkpointer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the folder; saves are already on disk."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def steps(self) -> list[int]:
+        """The steps there are, ascending, usable or not; `[]` without a folder."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal() and p.is_dir())
+
+    def save(self, step: int, state: Any, meta: Mapping[str, Any] | None = None) -> None:
+        """Write a checkpoint; it is on disk when this returns, and `state` may be donated.
+
+        A step that was just saved or restored is not written again. Damaged checkpoints that `restore_latest`
+        skipped are deleted first, so that a resumed run can reach their steps again.
+
+        Args:
+          step: environment steps so far; must exceed every step in the folder.
+          state: a pytree of arrays.
+          meta: what else to keep, JSON-like.
+
+        Raises:
+          CheckpointError: the folder holds this step or a later one, or cannot be written.
+        """
+        if step == self._current:
+            return
+        leaves = _leaves(state)
+        record = {
+            "algo": self.algo,
+            "config": self.config,
+            "schema": _schema(leaves),
+            "versions": {name: _version(name) for name in ("rljax", "jax", "flax", "optax")},
+            "meta": _plain(meta or {}),
+        }
+        for damaged in self._damaged:
+            shutil.rmtree(self.folder / str(damaged), ignore_errors=True)
+        self._damaged = []
+        newest = max(self.steps(), default=-1)
+        if step <= newest:
+            raise CheckpointError(
+                f"cannot save step {step}: {self.folder} already holds step {newest}; resume it or choose a new folder"
+            )
+        self._write(step, {path: _to_saved(leaf) for path, leaf in leaves.items() if leaf.size}, record)
+        self._current = step
+
+    def restore_latest(self, target: Any) -> Restored | None:
+        """Read the newest usable checkpoint; a damaged one is skipped with a warning.
+
+        Args:
+          target: the shapes and dtypes to fill, from `jax.eval_shape(algo.init, ...)`; where a leaf has a sharding,
+            the array is placed accordingly.
+
+        Returns:
+          The step, the state and what `save` got as `meta`; None where there is no checkpoint at all.
+
+        Raises:
+          CheckpointError: the newest intact checkpoint is of another algorithm or state, or all are damaged.
+        """
+        steps, leaves, damaged = self.steps(), _leaves(target), []
+        for step in reversed(steps):
+            try:
+                record = self._read_record(step)
+                self._check(step, record, leaves)
+                arrays = self._read_arrays(step, leaves)
+            except CheckpointError:
+                raise
+            except Exception as error:  # whatever parsers raise on garbage: ValueError, KeyError, OSError ...
+                warnings.warn(f"checkpoint {self.folder / str(step)} is damaged, skipped: {_line(error)}", stacklevel=2)
+                damaged.append(step)
+                continue
+            self._current, self._damaged = step, damaged
+            state = [_from_saved(arrays.get(path), leaf) for path, leaf in leaves.items()]
+            return Restored(step, jax.tree.unflatten(jax.tree.structure(target), state), record["meta"])
+        if steps:
+            raise CheckpointError(f"every checkpoint in {self.folder} is damaged: delete the folder to start over")
+        return None
+
+    def _write(self, step: int, arrays: dict[str, Any], record: dict[str, Any]) -> None:
+        import orbax.checkpoint as ocp
+
+        try:
+            if self._writer is None:
+                options = ocp.CheckpointManagerOptions(
+                    max_to_keep=self.keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
+                )
+                self._writer = ocp.CheckpointManager(self.folder, options=options)
+            items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(_sealed(record)))
+            saved = self._writer.save(step, args=items)
+        except Exception as error:
+            raise CheckpointError(f"cannot save step {step} in {self.folder}: {_line(error)}") from error
+        if not saved:  # how orbax declines
+            raise CheckpointError(f"cannot save step {step} in {self.folder}: orbax declined")
+
+    def _read_record(self, step: int) -> dict[str, Any]:
+        import orbax.checkpoint as ocp
+
+        return _unsealed(self._read(step, record=ocp.args.JsonRestore())["record"])
+
+    def _read_arrays(self, step: int, leaves: dict[str, Any]) -> dict[str, Any]:
+        import orbax.checkpoint as ocp
+
+        wanted = {path: _template(leaf) for path, leaf in leaves.items() if leaf.size}
+        return self._read(step, state=ocp.args.StandardRestore(wanted))["state"] if wanted else {}
+
+    def _read(self, step: int, **items: Any) -> Any:
+        """Read without orbax's manager, which would clean up behind a run that is still writing."""
+        import orbax.checkpoint as ocp
+
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+            return reader.restore(self.folder / str(step), args=ocp.args.Composite(**items))
+
+    def _check(self, step: int, record: dict[str, Any], leaves: dict[str, Any]) -> None:
+        """Refuse a checkpoint that holds something else than `leaves`."""
+        where = f"checkpoint {self.folder / str(step)}"
+        if record["algo"] != self.algo:
+            raise CheckpointError(
+                f"{where} was written by algorithm '{record['algo']}', not '{self.algo}': choose another folder"
+            )
+        difference = _difference(record["schema"], _schema(leaves))
+        if difference:
+            why = _difference_of_config(record["config"], self.config)
+            raise CheckpointError(f"{where} does not fit: {difference}; {why or _other_code(record['versions'])}")
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """The leaves by path, e.g. `opt/0/mu/Dense_0/kernel`, in the order of the tree."""
+    flat, _ = jax.tree.flatten_with_path(tree)
+    leaves = {}
+    for path, leaf in flat:
+        name = jax.tree_util.keystr(path, simple=True, separator="/") or "state"
+        if name in leaves:
+            raise CheckpointError(f"two leaves of the state are named '{name}': rename one")
+        leaves[name] = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+    return leaves
+
+
+def _schema(leaves: dict[str, Any]) -> Schema:
+    return {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves.items()}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_saved(leaf: Any) -> Any:
+    """What is written: a numpy array, cheaper for orbax than a jax one, unless other hosts hold parts of it."""
+    data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return np.asarray(data) if getattr(data, "is_fully_addressable", True) else data
+
+
+def _template(leaf: Any) -> Any:
+    """What `_to_saved` made of such a leaf, without its values."""
+    data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None or sharding.is_fully_addressable:
+        return np.broadcast_to(np.zeros((), data.dtype), data.shape)  # takes no memory
+    return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
+
+
+def _from_saved(data: Any, leaf: Any) -> jax.Array:
+    """The array that `leaf` describes; `data` is None where it has no elements (orbax cannot save those)."""
+    if data is None:
+        array = jnp.zeros(leaf.shape, leaf.dtype)
+    elif _is_key(leaf):
+        array = jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(jnp.zeros((), leaf.dtype)))
+    else:
+        array = data
+    return jax.device_put(array, getattr(leaf, "sharding", None))
+
+
+def _plain(tree: Any) -> Any:
+    """What JSON makes of it, so that it equals what is read back."""
+    return json.loads(json.dumps(tree, default=str))
+
+
+def _sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with a checksum: orbax verifies arrays, but not JSON."""
+    text = json.dumps(record)
+    return {"crc32": zlib.crc32(text.encode()), "text": text}
+
+
+def _unsealed(item: dict[str, Any]) -> dict[str, Any]:
+    if zlib.crc32(item["text"].encode()) != item["crc32"]:
+        raise ValueError("the checksum of its record is wrong")
+    return json.loads(item["text"])
+
+
+def _difference(there: Schema, here: Schema) -> str:
+    """The first leaf that differs, in words; empty where none does."""
+    for path in [*there, *here]:
+        if path not in here:
+            return f"'{path}' is there, not here"
+        if path not in there:
+            return f"'{path}' is here, not there"
+        (shape, dtype), (shape_here, dtype_here) = there[path], here[path]
+        if shape != shape_here:
+            return f"'{path}' has shape {tuple(shape)} there, {tuple(shape_here)} here"
+        if dtype != dtype_here:
+            return f"'{path}' is {dtype} there, {dtype_here} here"
+    return ""
+
+
+def _difference_of_config(there: dict[str, Any], here: dict[str, Any]) -> str:
+    names = [k for k in {**there, **here} if there.get(k) != here.get(k)]
+    pairs = ", ".join(f"{k}={there.get(k)} there, {here.get(k)} here" for k in names[:3])
+    return f"use its config ({pairs})" if names else ""
+
+
+def _other_code(versions: dict[str, str]) -> str:
+    """The remedy where the configs agree."""
+    return "the config is the same, so use the code that wrote it: " + ", ".join(
+        f"{name} {version}" for name, version in versions.items()
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a source tree on the path
+        return "unknown"
+
+
+def _line(error: Exception) -> str:
+    """An error in one line of bounded length."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"

@@ -1,0 +1,64 @@
+"""The names of the environments that come with rljax, as plain data, so that listing them imports nothing.
+
+The tests compare each table with what its library registers.
+"""
+
+GYMNAX = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "Acrobot-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "Asterix-MinAtar",
+    "Breakout-MinAtar",
+    "Freeway-MinAtar",
+    "Seaquest-MinAtar",
+    "SpaceInvaders-MinAtar",
+    "Catch-bsuite",
+    "DeepSea-bsuite",
+    "MemoryChain-bsuite",
+    "UmbrellaChain-bsuite",
+    "DiscountingChain-bsuite",
+    "SimpleBandit-bsuite",
+    "FourRooms-misc",
+    "MetaMaze-misc",
+    "PointRobot-misc",
+    "BernoulliBandit-misc",
+    "GaussianBandit-misc",
+    "Reacher-misc",
+    "Swimmer-misc",
+    "Pong-misc",
+    "FrozenLake-misc",
+)
+
+GYMNAX_EXCLUDED = {
+    "MNISTBandit-bsuite": "downloads MNIST when it is built",
+}
+
+BRAX = (
+    "brax/ant",
+    "brax/fast",
+    "brax/halfcheetah",
+    "brax/hopper",
+    "brax/humanoid",
+    "brax/humanoidstandup",
+    "brax/inverted_double_pendulum",
+    "brax/inverted_pendulum",
+    "brax/pusher",
+    "brax/reacher",
+    "brax/swimmer",
+    "brax/walker2d",
+)
+
+BRAX_BACKENDS = ("generalized", "spring", "positional", "mjx")
+
+PROBES = (
+    "probe/constant",
+    "probe/discounted",
+    "probe/observation",
+    "probe/action",
+    "probe/action-observation",
+    "probe/truncation",
+    "probe/both-flags",
+    "probe/continuous",
+)

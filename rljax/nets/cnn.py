@@ -1,0 +1,48 @@
+"""Convolutional torsos for small images."""
+
+from __future__ import annotations
+
+import math
+
+from flax import linen as nn
+
+from rljax.nets.mlp import MLP, activation, as_float
+from rljax.types import Array
+
+
+class CNN(nn.Module):
+    """Convolutions of stride 1 without padding, then dense layers; the defaults are MinAtar's network.
+
+    Attributes:
+      features: the channels of each convolution.
+      kernel: the side of every kernel.
+      hidden: the widths of the dense layers.
+      activation: a name in `rljax.nets.mlp.ACTIVATIONS`.
+      gain: the scale of the orthogonal weights.
+
+    Args of the call:
+      x: `[..., H, W, C]`; bool and integers are cast, not rescaled.
+
+    Returns:
+      `[..., hidden[-1]]`.
+
+    Raises:
+      ConfigError: unknown activation.
+
+    Source: arXiv 1903.03176, section 3 (the default sizes).
+    """
+
+    features: tuple[int, ...] = (16,)
+    kernel: int = 3
+    hidden: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    gain: float = math.sqrt(2)
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        act, x = activation(self.activation), as_float(x)
+        init = nn.initializers.orthogonal(self.gain)
+        for channels in self.features:
+            x = act(nn.Conv(channels, (self.kernel, self.kernel), padding="VALID", kernel_init=init)(x))
+        x = x.reshape(*x.shape[:-3], -1)
+        return MLP(self.hidden, self.activation, self.gain)(x)

@@ -1,0 +1,75 @@
+"""Fully connected torsos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from rljax.errors import unknown
+from rljax.types import Array
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The activation function of that name.
+
+    Raises:
+      ConfigError: there is none; `ACTIVATIONS` holds them all.
+    """
+    if name not in ACTIVATIONS:
+        raise unknown("activation", name, ACTIVATIONS, "rljax.nets.mlp.ACTIVATIONS")
+    return ACTIVATIONS[name]
+
+
+def as_float(x: Array) -> Array:
+    """Casts bool and integer inputs to float32, unscaled; leaves floats alone."""
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+
+
+class MLP(nn.Module):
+    """Dense layers, each followed by layer normalisation, if asked for, and the activation.
+
+    x_{l+1} = activation(layer_norm(W_l x_l + b_l)), W_l orthogonal times `gain`, b_l = 0
+
+    Attributes:
+      hidden: the width of each layer; empty for the identity.
+      activation: a name in `ACTIVATIONS`.
+      gain: the scale of the orthogonal weights.
+      layer_norm: normalise before each activation.
+
+    Args of the call:
+      x: `[..., features]`; bool and integers are cast.
+
+    Returns:
+      `[..., hidden[-1]]`.
+
+    Raises:
+      ConfigError: unknown activation.
+
+    Source: the initialisation is that of arXiv 1312.6120, section 3.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    gain: float = math.sqrt(2)
+    layer_norm: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        act, x = activation(self.activation), as_float(x)
+        for width in self.hidden:
+            x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(self.gain))(x)
+            x = act(nn.LayerNorm()(x) if self.layer_norm else x)
+        return x

@@ -1,0 +1,80 @@
+"""Losses per sample: the same shape out as in, no mean inside. All are halved, so gradients are plain residuals."""
+
+from __future__ import annotations
+
+import chex
+import jax.numpy as jnp
+
+from rljax.types import Array, Scalar
+
+
+def squared_error(prediction: Array, target: Array) -> Array:
+    """Half the squared error.
+
+    (prediction - target)^2 / 2
+
+    Args:
+      prediction, target: of one shape.
+
+    Returns:
+      Losses, of that shape.
+    """
+    chex.assert_equal_shape([prediction, target])
+    return 0.5 * jnp.square(prediction - target)
+
+
+def huber(prediction: Array, target: Array, delta: Scalar = 1.0) -> Array:
+    """The Huber loss: half the squared error near 0, linear with slope `delta` beyond.
+
+    e^2 / 2 if |e| <= delta else delta (|e| - delta / 2),  e = prediction - target
+
+    Args:
+      prediction, target: of one shape.
+      delta: where it turns linear, positive.
+
+    Returns:
+      Losses, of that shape.
+
+    Source: Huber (1964), Robust estimation of a location parameter, section 4.
+    """
+    chex.assert_equal_shape([prediction, target])
+    error = jnp.abs(prediction - target)
+    quadratic = jnp.minimum(error, delta)
+    return quadratic * (error - 0.5 * quadratic)
+
+
+def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: Scalar) -> Array:
+    """PPO's value loss: the larger of the plain error and that of a value held near its old one.
+
+    max((value - target)^2, (clip(value, old_value - clip, old_value + clip) - target)^2) / 2
+
+    Args:
+      value: the prediction under the current parameters.
+      old_value: the prediction when the data were collected; of the shape of `value`.
+      target: of the shape of `value`.
+      clip: how far `value` may move, non-negative; infinity for no clipping.
+
+    Returns:
+      Losses, of that shape.
+
+    Source: not in the PPO paper (arXiv 1707.06347); studied in arXiv 2006.05990, appendix B.2.
+    """
+    clipped = jnp.clip(value, old_value - clip, old_value + clip)
+    return jnp.maximum(squared_error(value, target), squared_error(clipped, target))
+
+
+def explained_variance(prediction: Array, target: Array) -> Array:
+    """The share of the targets' variance that the predictions explain.
+
+    1 - Var(target - prediction) / Var(target): 1 is perfect, 0 no better than a constant
+
+    Args:
+      prediction, target: of one shape; the variance is over all entries.
+
+    Returns:
+      `[]`; 0 where the target is constant.
+    """
+    chex.assert_equal_shape([prediction, target])
+    variance = jnp.var(target)
+    ratio = jnp.var(target - prediction) / jnp.where(variance > 0, variance, 1.0)
+    return jnp.where(variance > 0, 1.0 - ratio, 0.0)

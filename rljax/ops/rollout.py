@@ -1,0 +1,86 @@
+"""Interaction with vectorised environments: the one place where episodes end and begin again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from rljax.types import Array, Env, Metrics, TimeStep
+
+
+class Episodes(struct.PyTreeNode):
+    """The episodes in progress, one per environment; part of an algorithm's state."""
+
+    env_state: Any  # [E, ...]
+    obs: Array  # [E, ...] what the policy acts on next
+    reset: Array  # [E] bool: `obs` opens an episode
+    returns: Array  # [E] undiscounted return so far
+    lengths: Array  # [E] steps so far
+
+
+def begin(env: Env, task: Any, key: Array, num_envs: int) -> Episodes:
+    """`num_envs` fresh episodes."""
+    env_state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), task)
+    return Episodes(
+        env_state=env_state,
+        obs=obs,
+        reset=jnp.ones(num_envs, bool),
+        returns=jnp.zeros(num_envs),
+        lengths=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def rollout(
+    env: Env,
+    task: Any,
+    policy: Callable[..., tuple[Any, Array, Any]],
+    carry: Any,
+    episodes: Episodes,
+    key: Array,
+    num_steps: int,
+) -> tuple[Episodes, Any, TimeStep, Any, Metrics]:
+    """Takes `num_steps` steps in every environment, beginning a new episode wherever one ends.
+
+    Args:
+      policy: `(carry, obs [E, ...], reset [E], key) -> (carry, action [E, ...], extras [E, ...])`.
+      carry: the policy's memory, `()` if it has none.
+      episodes: where to go on from.
+      num_steps: T.
+
+    Returns:
+      (episodes, carry, steps [T, E, ...], extras [T, E, ...], metrics): `steps.next_obs` is the true successor, also
+      where an episode ends; `metrics` holds `episodes`, the number that ended here, and their mean `episode_return`
+      and `episode_length` (NaN where none ended).
+    """
+    num_envs = episodes.reset.shape[0]
+
+    def one(loop, key):
+        episodes, carry = loop
+        k_act, k_step, k_reset = jax.random.split(key, 3)
+        carry, action, extras = policy(carry, episodes.obs, episodes.reset, k_act)
+        env_state, result = jax.vmap(env.step, (0, 0, 0, None))(
+            jax.random.split(k_step, num_envs), episodes.env_state, action, task
+        )
+        ended = result.terminated | result.truncated
+        returns, lengths = episodes.returns + result.reward, episodes.lengths + 1
+        finished = (ended.sum(), jnp.where(ended, returns, 0.0).sum(), jnp.where(ended, lengths, 0).sum())
+        step = TimeStep(episodes.obs, action, result.reward, result.obs, result.terminated, result.truncated)
+        fresh = begin(env, task, k_reset, num_envs)
+        going = Episodes(env_state, result.obs, ended, returns, lengths)
+        return (_where(ended, fresh, going), carry), (step, extras, finished)
+
+    (episodes, carry), (steps, extras, finished) = jax.lax.scan(
+        one, (episodes, carry), jax.random.split(key, num_steps)
+    )
+    count, returns, lengths = (x.sum() for x in finished)
+    metrics = {"episodes": count, "episode_return": returns / count, "episode_length": lengths / count}
+    return episodes, carry, steps, extras, metrics
+
+
+def _where(mask: Array, x: Any, y: Any) -> Any:
+    """`x` in the rows where `mask` [E] holds, `y` elsewhere, leaf by leaf (typed keys too)."""
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), x, y)

@@ -1,0 +1,219 @@
+"""The drivers: a whole run as one pure function, a host loop over compiled chunks, and evaluation."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax.errors import DivergedError
+from rljax.types import Algorithm, Array, Env, Metrics
+
+DEFAULT_BOUND = 10_000  # evaluation steps where an environment names no longest episode
+Row = dict[str, float]
+
+
+class Sink(Protocol):
+    """Where rows go: a file, a progress bar, a dashboard."""
+
+    def write(self, row: Row) -> None: ...
+
+
+class Outcome(NamedTuple):
+    """What the host loop ends with."""
+
+    state: Any
+    updates: int
+    stopped_by: signal.Signals | None  # None: the run is complete
+
+
+def as_arrays(tree: Any) -> Any:
+    """Python numbers -> strongly typed arrays, so that 1, 1.0 and an array do not compile apart."""
+    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.asarray(x, jnp.asarray(x).dtype), tree)
+
+
+def run(algo: Algorithm, key: Array, hypers: Any, task: Any, num_updates: int) -> tuple[Any, Metrics]:
+    """One whole training run, pure: jit it, vmap it, differentiate it.
+
+    Returns:
+      (state, metrics [U]).
+    """
+    state = algo.init(key, hypers, task)
+    return jax.lax.scan(lambda state, _: algo.step(state, hypers, task), state, None, num_updates)
+
+
+@partial(jax.jit, static_argnames=("algo",))
+def start(algo: Algorithm, key: Array, hypers: Any, task: Any) -> Any:
+    """`algo.init`, compiled."""
+    return algo.init(key, hypers, task)
+
+
+@partial(jax.jit, static_argnames=("algo", "size"), donate_argnames=("state",))
+def advance(algo: Algorithm, state: Any, hypers: Any, task: Any, n: Array, size: int) -> tuple[Any, Metrics]:
+    """`n <= size` updates -> (state, metrics [size], of which the first n count).
+
+    `n` is traced, so the last, shorter chunk of a run needs no program of its own.
+    """
+    shapes = jax.eval_shape(algo.step, state, hypers, task)[1]
+    metrics = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), shapes)
+
+    def update(i, loop):
+        state, metrics = loop
+        state, new = algo.step(state, hypers, task)
+        return state, jax.tree.map(lambda rows, x: rows.at[i].set(x), metrics, new)
+
+    return jax.lax.fori_loop(0, n, update, (state, metrics))
+
+
+def train(
+    algo: Algorithm,
+    key: Array,
+    hypers: Any,
+    task: Any,
+    num_updates: int,
+    *,
+    state: Any = None,
+    done: int = 0,
+    log_every: int | None = None,
+    save_every: int | None = None,
+    sinks: Sequence[Sink] = (),
+    save: Callable[[int, Any], None] | None = None,
+) -> Outcome:
+    """Trains in compiled chunks; logs, checkpoints and signals are handled between them.
+
+    Chunking changes no number: the same updates follow each other as in `run`. SIGINT and SIGTERM end the run after
+    the chunk in progress, with a checkpoint; a second SIGINT interrupts at once.
+
+    Args:
+      num_updates: U, of the whole run.
+      state, done: where to go on from: a state, and the updates behind it. Without a state the run starts with `init`.
+      log_every: updates per chunk and row; by default a 200th of the run.
+      save_every: updates between calls of `save`; by default a 20th of the run. Rounded to whole chunks.
+      sinks: each gets one row per chunk: `updates`, `step`, `seconds` and the metrics' means over the chunk.
+      save: `(updates, state) -> None`, called for checkpoints and at the end.
+
+    Raises:
+      DivergedError: a metric is NaN or infinite; nothing is saved from that chunk on.
+    """
+    hypers, task = as_arrays(hypers), as_arrays(task)
+    size = max(1, min(log_every or num_updates // 200, num_updates))
+    save_every = max(size, (save_every or num_updates // 20) // size * size)
+    if state is None:
+        state = start(algo, key, hypers, task)
+    began = time.perf_counter()
+    with _signals() as received:
+        while done < num_updates:
+            n = min(size - done % size, num_updates - done)
+            state, metrics = advance(algo, state, hypers, task, jnp.int32(n), size)
+            done += n
+            row = summarise({name: np.asarray(x)[:n] for name, x in metrics.items()})
+            _refuse_divergence(row, done)
+            place = {"updates": done, "step": done * algo.steps_per_update, "seconds": time.perf_counter() - began}
+            for sink in sinks:
+                sink.write(place | row)
+            stopping = done == num_updates or bool(received)
+            if save is not None and (stopping or done % save_every == 0):
+                save(done, state)
+            if stopping:
+                break
+    return Outcome(state, done, received[0] if received and done < num_updates else None)
+
+
+def summarise(metrics: dict[str, np.ndarray]) -> Row:
+    """One row from metrics `[n]`: means; episode figures are weighted by the episodes that ended, NaN if none did."""
+    episodes = metrics.get("episodes", np.zeros(1))
+    total = episodes.sum()
+    row = {}
+    for name, x in metrics.items():
+        if name == "episodes":
+            row[name] = int(total)
+        elif name.startswith("episode_"):
+            row[name] = float(np.sum(np.where(episodes > 0, x, 0.0) * episodes) / total) if total else float("nan")
+        else:
+            row[name] = float(x.mean(dtype=np.float64))
+    return row
+
+
+def _refuse_divergence(row: Row, updates: int) -> None:
+    for name, x in row.items():
+        if not name.startswith("episode_") and not np.isfinite(x):
+            raise DivergedError(f"{name} is {x} by update {updates}: training diverged; try a smaller lr")
+
+
+@contextmanager
+def _signals() -> Iterator[list[signal.Signals]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; outside the main thread it does nothing."""
+    received: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number, frame):
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number))
+        print(f"\n{received[0].name}: stopping at the end of this chunk", file=sys.stderr)
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@partial(jax.jit, static_argnames=("algo", "env", "episodes", "max_steps"))
+def evaluate(
+    algo: Algorithm,
+    state: Any,
+    env: Env,
+    key: Array,
+    episodes: int = 128,
+    greedy: bool | Array = True,
+    task: Any = None,
+    max_steps: int | None = None,
+) -> Array:
+    """Plays whole episodes with a frozen state (normalisers too); it never changes training.
+
+    Args:
+      state: the algorithm's state; only read.
+      key: for the environments and the policy; independent of the training key.
+      greedy: the policy's mode, or samples from it.
+      task: environment parameters; by default the environment's own.
+      max_steps: bound on the length of an episode, by default the environment's own or 10,000; an episode that
+        reaches it counts with its return so far.
+
+    Returns:
+      undiscounted returns `[episodes]`.
+    """
+    task = env.task if task is None else task
+    bound = max_steps or env.max_episode_steps or DEFAULT_BOUND
+    k_reset, k_play = jax.random.split(key)
+    env_state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(k_reset, episodes), task)
+
+    def going(loop):
+        t, alive, *_ = loop
+        return (t < bound) & alive.any()
+
+    def play(loop):
+        t, alive, env_state, obs, carry, returns = loop
+        k_act, k_step = jax.random.split(jax.random.fold_in(k_play, t))
+        carry, action = algo.act(state, carry, obs, jnp.full(episodes, t == 0), k_act, greedy)
+        env_state, result = jax.vmap(env.step, (0, 0, 0, None))(
+            jax.random.split(k_step, episodes), env_state, action, task
+        )
+        returns = jnp.where(alive, returns + result.reward, returns)
+        alive &= ~(result.terminated | result.truncated)
+        return t + 1, alive, env_state, result.obs, carry, returns
+
+    loop = (0, jnp.ones(episodes, bool), env_state, obs, algo.initial_carry(episodes), jnp.zeros(episodes))
+    return jax.lax.while_loop(going, play, loop)[-1]

@@ -1,0 +1,101 @@
+"""What must be settled before the first computation: CPU threads and the compile cache; and what a run record says of the machine.
+
+`import rljax` calls `settle()`. It only sets environment variables that the user has not set, so it costs nothing and
+needs no jax.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+THREADS = "PJRT_NPROC"
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def cpu_threads(xla_flags: str, jax_version: tuple[int, int]) -> int:
+    """The size of the CPU client's thread pool that is both safe and fast.
+
+    jax 0.10 can block for ever in a vmapped program when the pool has as many threads as programs wait for each other:
+    with one device a pool of one never hangs, with n forced devices a pool of `max(4, 2 n)` does not. Later lines have
+    no such limit. Small networks gain nothing from a threaded matmul, so one thread per device is also the fastest.
+    """
+    found = re.search(r"--xla_force_host_platform_device_count=(\d+)", xla_flags)
+    devices = int(found.group(1)) if found else 1
+    if devices > 1 and jax_version < (0, 11):
+        return max(4, 2 * devices)
+    return devices
+
+
+def settle() -> None:
+    """Chooses the thread pool and turns on the persistent compile cache; a variable the user has set is left alone.
+
+    Warns where the CPU client has already started with a pool that can hang.
+    """
+    version = tuple(int(n) for n in importlib.metadata.version("jax").split(".")[:2])
+    if THREADS not in os.environ:
+        os.environ[THREADS] = str(cpu_threads(os.environ.get("XLA_FLAGS", ""), (version[0], version[1])))
+        if version < (0, 11) and _client_started():
+            warnings.warn(
+                "jax computed something before rljax was imported, so its CPU thread pool is already running and can "
+                f"block for ever on jax {'.'.join(map(str, version))}; import rljax first, or set {THREADS}=1",
+                stacklevel=3,
+            )
+    if CACHE not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rljax" / "xla"
+        os.environ[CACHE] = str(cache)
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+        if "jax" in sys.modules:  # it has read its environment already
+            import jax
+
+            jax.config.update("jax_compilation_cache_dir", str(cache))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _client_started() -> bool:
+    if "jax" not in sys.modules:
+        return False
+    from jax._src import xla_bridge  # no public way to ask without starting the client
+
+    return xla_bridge.backends_are_initialized() and xla_bridge.default_backend() == "cpu"
+
+
+def report() -> dict[str, Any]:
+    """Device, precision and versions, for run records: plain values only."""
+    import jax
+
+    device = jax.devices()[0]
+    packages = ("jax", "jaxlib", "flax", "optax", "gymnax", "brax", "numpy", "rljax")
+    return {
+        "platform": device.platform,
+        "device": device.device_kind if device.platform != "cpu" else _cpu_name(),
+        "device_count": jax.device_count(),
+        "cpu_count": os.cpu_count(),
+        "cpu_threads": os.environ.get(THREADS, "default"),
+        "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
+        "matmul_precision": str(jax.config.read("jax_default_matmul_precision") or "default"),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found.group(1) if found else platform.machine()
