@@ -171,7 +171,6 @@ def _signals() -> Iterator[list[signal.Signals]]:
             signal.signal(number, handler)
 
 
-@partial(jax.jit, static_argnames=("algo", "env", "episodes", "max_steps"))
 def evaluate(
     algo: Algorithm,
     state: Any,
@@ -195,8 +194,15 @@ def evaluate(
     Returns:
       undiscounted returns `[episodes]`.
     """
-    task = env.task if task is None else task
+    task = as_arrays(env.task if task is None else task)
     bound = max_steps or env.max_episode_steps or DEFAULT_BOUND
+    return _play(algo, state, env, key, episodes, greedy, task, bound)
+
+
+@partial(jax.jit, static_argnames=("algo", "env", "episodes"))
+def _play(
+    algo: Algorithm, state: Any, env: Env, key: Array, episodes: int, greedy: bool | Array, task: Any, bound: int
+) -> Array:
     k_reset, k_play = jax.random.split(key)
     env_state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(k_reset, episodes), task)
 

@@ -78,8 +78,8 @@ def report() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "cpu_count": os.cpu_count(),
         "cpu_threads": os.environ.get(THREADS, "default"),
-        "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
-        "matmul_precision": str(jax.config.read("jax_default_matmul_precision") or "default"),
+        "precision": "float64" if jax.config.jax_enable_x64 else "float32",
+        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
     }

@@ -7,7 +7,7 @@ Axis letters, used in every docstring of the package: `T` time, `E` parallel env
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -20,13 +20,14 @@ Scalar = float | Array
 """A number that is traced: a Python float in a default, an array inside a compiled program."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Algorithm:
     """A learning algorithm: pure functions of three explicit pytrees.
 
     **state** evolves (arrays only), **hypers** say how to learn (traced numbers), **task** says on what
     (environment parameters, or a dataset). Built by an algorithm's `make(env, config)`, which is cached: the same
-    arguments give the same object, so nothing recompiles. Equality is identity, which makes it a static argument.
+    arguments give the same functions, so nothing recompiles. Two algorithms are equal if their functions are, whatever
+    their default hypers, which makes one a good static argument.
 
     Attributes:
       init: `(key, hypers, task) -> state`.
@@ -42,7 +43,7 @@ class Algorithm:
     step: Callable[..., tuple[Any, Metrics]]
     act: Callable[..., tuple[Any, Array]]
     initial_carry: Callable[[int], Any]
-    hypers: Any
+    hypers: Any = field(compare=False)
     steps_per_update: int
 
 
@@ -66,9 +67,11 @@ class TimeStep(NamedTuple):
     truncated: Array  # bool: a limit cut it; bootstrap, then cut the trace
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Env:
     """An environment: pure functions and two spaces. It never resets itself.
+
+    Two environments are equal if their functions are, whatever their default task.
 
     Attributes:
       name: as registered, e.g. `CartPole-v1`.
@@ -83,10 +86,10 @@ class Env:
     name: str
     reset: Callable[..., tuple[Any, Array]]
     step: Callable[..., tuple[Any, StepResult]]
-    task: Any
+    task: Any = field(compare=False)
     observation_space: Space
     action_space: Space
-    max_episode_steps: int | None = None
+    max_episode_steps: int | None = field(default=None, compare=False)
     render: Callable[[Any, Any], np.ndarray] | None = None
 
 

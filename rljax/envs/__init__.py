@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rljax.envs import catalogue
@@ -66,7 +66,18 @@ def _make(name: str, **kwargs: Any) -> Env:
         return _factory(name)(**kwargs)
 
 
+def check(name: str) -> None:
+    """Refuse a name that `make` does not take, before anything is imported: raises ConfigError."""
+    if name in names() or "/".join(name.split("/")[:2]) in catalogue.BRAX:
+        return
+    excluded = catalogue.GYMNAX_EXCLUDED | catalogue.BRAX_EXCLUDED
+    if name in excluded:
+        raise ConfigError(f"environment '{name}' is left out: it {excluded[name]}")
+    raise unknown("environment", name, names(), "rljax list envs")
+
+
 def _factory(name: str) -> Callable[..., Env]:
+    check(name)
     if name in _registered:
         return functools.partial(_checked, name, _registered[name])
     if name in catalogue.GYMNAX:
@@ -77,25 +88,14 @@ def _factory(name: str) -> Callable[..., Env]:
         from rljax.envs import probes
 
         return functools.partial(_checked, name, probes.FACTORIES[name])
-    if "/".join(name.split("/")[:2]) in catalogue.BRAX:
-        from rljax.envs import brax
+    from rljax.envs import brax
 
-        return functools.partial(brax.make, name)
-    if name in catalogue.GYMNAX_EXCLUDED:
-        raise ConfigError(f"environment '{name}' is left out: it {catalogue.GYMNAX_EXCLUDED[name]}")
-    raise unknown("environment", name, names(), "rljax list envs")
+    return functools.partial(brax.make, name)
 
 
 def _checked(name: str, factory: Callable[..., Env], **kwargs: Any) -> Env:
     """`factory(**kwargs)`, refusing the arguments that it does not have."""
     parameters = inspect.signature(factory).parameters
     if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
-        check_arguments(name, kwargs, parameters)
+        catalogue.check_arguments(name, kwargs, parameters)
     return factory(**kwargs)
-
-
-def check_arguments(name: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse an argument of environment `name` that is not in `known`: raises ConfigError."""
-    for argument in given:
-        if argument not in known:
-            raise unknown(f"argument of {name}", argument, known)

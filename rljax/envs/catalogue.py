@@ -3,6 +3,10 @@
 The tests compare each table with what its library registers.
 """
 
+from collections.abc import Iterable
+
+from rljax.errors import unknown
+
 GYMNAX = (
     "CartPole-v1",
     "Pendulum-v1",
@@ -37,7 +41,6 @@ GYMNAX_EXCLUDED = {
 
 BRAX = (
     "brax/ant",
-    "brax/fast",
     "brax/halfcheetah",
     "brax/hopper",
     "brax/humanoid",
@@ -49,6 +52,10 @@ BRAX = (
     "brax/swimmer",
     "brax/walker2d",
 )
+
+BRAX_EXCLUDED = {
+    "brax/fast": "is a stub without physics, for Brax's own tests",
+}
 
 BRAX_BACKENDS = ("generalized", "spring", "positional", "mjx")
 
@@ -62,3 +69,10 @@ PROBES = (
     "probe/both-flags",
     "probe/continuous",
 )
+
+
+def check_arguments(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse an argument of environment `name` that is not in `known`: raises ConfigError."""
+    for argument in given:
+        if argument not in known:
+            raise unknown(f"argument of {name}", argument, known)

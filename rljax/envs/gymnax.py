@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.envs import check_arguments
+from rljax.envs.catalogue import check_arguments
 from rljax.types import Array, Box, Discrete, Env, Space, StepResult
 
 
@@ -38,7 +38,7 @@ def make(name: str, **kwargs: Any) -> Env:
     fields = [f.name for f in dataclasses.fields(env.default_params)]
     check_arguments(name, kwargs, [*known, *fields])
     params = dataclasses.replace(env.default_params, **{k: v for k, v in kwargs.items() if k in fields})
-    task = jax.tree.map(_number, params)
+    task = _strong(params)
     obs = jax.eval_shape(env.reset_env, jax.random.key(0), task)[0]
 
     def reset(key: Array, task: Any) -> tuple[Any, Array]:
@@ -82,11 +82,6 @@ def _import_gymnax() -> Any:
     finally:
         for n in plotting:
             del sys.modules[n]
-
-
-def _number(x: Any) -> np.ndarray:
-    """A host array of the dtype that JAX would give it, and no weak type."""
-    return np.asarray(x, jax.dtypes.canonicalize_dtype(np.result_type(x)))
 
 
 def _strong(tree: Any) -> Any:

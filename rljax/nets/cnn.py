@@ -29,7 +29,7 @@ class CNN(nn.Module):
     Raises:
       ConfigError: unknown activation.
 
-    Source: arXiv 1903.03176, section 3 (the default sizes).
+    Source: the default sizes are those of arXiv 1903.03176; the initialisation is that of `MLP`.
     """
 
     features: tuple[int, ...] = (16,)
@@ -44,5 +44,5 @@ class CNN(nn.Module):
         init = nn.initializers.orthogonal(self.gain)
         for channels in self.features:
             x = act(nn.Conv(channels, (self.kernel, self.kernel), padding="VALID", kernel_init=init)(x))
-        x = x.reshape(*x.shape[:-3], -1)
+        x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))
         return MLP(self.hidden, self.activation, self.gain)(x)

@@ -58,7 +58,7 @@ class MLP(nn.Module):
     Raises:
       ConfigError: unknown activation.
 
-    Source: the initialisation is that of arXiv 1312.6120, section 3.
+    Source: the initialisation is that of arXiv 1312.6120.
     """
 
     hidden: tuple[int, ...] = (64, 64)

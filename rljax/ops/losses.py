@@ -57,7 +57,7 @@ def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: Scal
     Returns:
       Losses, of that shape.
 
-    Source: not in the PPO paper (arXiv 1707.06347); studied in arXiv 2006.05990, appendix B.2.
+    Source: not in the PPO paper (arXiv 1707.06347); studied in arXiv 2006.05990, section 3.4.
     """
     clipped = jnp.clip(value, old_value - clip, old_value + clip)
     return jnp.maximum(squared_error(value, target), squared_error(clipped, target))

@@ -1,0 +1,57 @@
+"""Settings known to work, by algorithm and environment, each with where it comes from. Plain data: imports nothing heavy."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+
+class Preset(NamedTuple):
+    """Known-good settings."""
+
+    steps: int  # environment steps of the source's run
+    settings: dict[str, Any]
+    source: str
+
+
+_CLASSIC = "PureJaxRL, ppo.py"
+_MINATAR = "PureJaxRL, the MinAtar configuration; learning rate by game: Goldie et al. 2025, arXiv:2507.17668"
+_BRAX = "PureJaxRL, ppo_continuous_action.py"
+
+_minatar: dict[str, Any] = {
+    "num_envs": 64,
+    "num_steps": 128,
+    "num_epochs": 4,
+    "num_minibatches": 8,
+    "activation": "relu",
+    "lr": 5e-3,
+}
+_brax: dict[str, Any] = {
+    "num_envs": 2048,
+    "num_steps": 10,
+    "num_epochs": 4,
+    "num_minibatches": 32,
+    "hidden": (256, 256),
+    "lr": 3e-4,
+    "lr_final": 1.0,
+    "entropy_coef": 0.0,
+    "normalize_obs": True,
+    "normalize_reward": True,
+}
+
+PRESETS: dict[tuple[str, str], Preset] = {
+    ("ppo", "CartPole-v1"): Preset(500_000, {}, _CLASSIC),
+    ("ppo", "Breakout-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 1e-2}, _MINATAR),
+    ("ppo", "Asterix-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 3e-3}, _MINATAR),
+    ("ppo", "Freeway-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 1e-3}, _MINATAR),
+    ("ppo", "SpaceInvaders-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 7e-3}, _MINATAR),
+    ("ppo", "*-MinAtar"): Preset(10_000_000, _minatar, _MINATAR),
+    ("ppo", "brax/*"): Preset(50_000_000, _brax, _BRAX),
+}
+
+
+def preset(algo: str, env: str) -> Preset | None:
+    """The preset of an algorithm on an environment: by its exact name, else by a pattern, else None."""
+    if (algo, env) in PRESETS:
+        return PRESETS[algo, env]
+    return next((p for (a, pattern), p in PRESETS.items() if a == algo and fnmatchcase(env, pattern)), None)

@@ -1,0 +1,409 @@
+"""The convenience level: names and keyword arguments in, runs and policies out. `rljax.train`, `rljax.make`, `rljax.load`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax import algos, envs, log, objectives, runtime
+from rljax import run as drivers
+from rljax import settings as fields
+from rljax.algos.presets import preset
+from rljax.checkpoint import Checkpointer
+from rljax.errors import ConfigError, DivergedError, require
+from rljax.results import store
+from rljax.types import Algorithm, Array, Env
+
+EVALUATION_STREAM = 1  # folded into a seed's key, so that evaluation never shares training's randomness
+
+
+def make(
+    algo: str,
+    env: str | Env,
+    *,
+    task: Mapping[str, Any] | None = None,
+    env_args: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> tuple[Algorithm, Env]:
+    """Builds an algorithm on an environment; keyword arguments go to its `Config` or `Hypers` by field.
+
+    Args:
+      algo: a registered algorithm.
+      env: the name of an environment, or an `Env` of your own.
+      task: fields of the environment's parameters to change; traced, so changing them compiles nothing.
+      env_args: arguments of the environment's factory, e.g. `backend` for Brax.
+      **settings: fields of `Config` and `Hypers`; `objective` is a name, `module:Class`, or an objective. Fields of a
+        named objective are given as `**{"objective.clip": 0.1}`.
+
+    Returns:
+      (algorithm, whose `hypers` hold the given numbers; environment, whose `task` does).
+
+    Raises:
+      ConfigError: an unknown name or field, or a value that cannot be.
+    """
+    settings = fields.check(algos.settings(algo), settings, algo)
+    env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else env, task or {})
+    module, known = algos.load(algo), algos.settings(algo)
+    config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
+    built = module.make(env, module.Config(**config))
+    numbers = {name: value for name, value in settings.items() if name not in config}
+    return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers)), env
+
+
+def train(
+    algo: str,
+    env: str | Env,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    use_preset: bool = True,
+    task: Mapping[str, Any] | None = None,
+    env_args: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    tensorboard: bool = True,
+    wandb: str | None = None,
+    log_every: int | None = None,
+    save_every: int | None = None,
+    **settings: Any,
+) -> Run:
+    """Trains one agent, with progress, logs and checkpoints.
+
+    Args:
+      steps: environment steps, rounded up to whole updates; by default the preset's.
+      seed: of the run's key.
+      out: a new folder for records, logs and checkpoints; None keeps everything in memory.
+      use_preset: start from the known-good settings for this environment where there are any.
+      progress: show a progress bar (plain lines where there is no terminal).
+      tensorboard: also log for TensorBoard, if there is a folder.
+      wandb: also log to this Weights & Biases project.
+      log_every: updates per logged row; by default a 200th of the run.
+      save_every: updates per checkpoint; by default a 20th of the run.
+      task, env_args, **settings: as for `make`.
+
+    Returns:
+      The finished run, or one that a signal stopped (`stopped_by`).
+
+    Raises:
+      ConfigError: a name, field or value that cannot be; nothing has run.
+      DivergedError: a metric became NaN or infinite; the last good checkpoint is kept.
+    """
+    known = preset(algo, env) if use_preset and isinstance(env, str) else None
+    settings = {**(known.settings if known else {}), **settings}
+    if steps is None:
+        require(known is not None, "steps", None, f"there is no preset for {algo} on this environment; say how many")
+        steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
+    require(isinstance(steps, int) and steps >= 1, "steps", steps, "must be a whole number, at least 1")
+    require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", seed, "must be a whole number in [0, 2^32)")
+    for name, value in (("log_every", log_every), ("save_every", save_every)):
+        require(value is None or value >= 1, name, value, "must be at least 1")
+    algorithm, environment = make(algo, env, task=task, env_args=env_args, **settings)
+    updates = -(-steps // algorithm.steps_per_update)
+    if "horizon" not in settings:
+        algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
+    record = {
+        "algo": algo,
+        "env": environment.name,
+        "seed": seed,
+        "steps": steps,
+        "updates": updates,
+        "steps_per_update": algorithm.steps_per_update,
+        "config": {n: v for n, v in _all_settings(algo, settings).items()},
+        "hypers": describe(algorithm.hypers),
+        "task": dict(task or {}),
+        "env_args": dict(env_args or {}),
+        "log_every": log_every,
+        "save_every": save_every,
+        "tensorboard": tensorboard,
+        "wandb": wandb,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": runtime.report(),
+    }
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        store.create(folder, record)
+    return _go(record, algorithm, environment, folder, progress)
+
+
+def resume(folder: str | Path, *, env: Env | None = None, progress: bool = True) -> Run:
+    """Goes on with a run that was stopped or killed, from its newest usable checkpoint, to the same bits.
+
+    Args:
+      folder: what `train` wrote.
+      env: the environment, if it is not a registered one.
+
+    Raises:
+      ConfigError: there is no run.
+      CheckpointError: its checkpoints are all damaged, or of something else.
+    """
+    record = store.read(Path(folder))
+    algorithm, environment = _rebuild(record, env)
+    return _go(record, algorithm, environment, Path(folder), progress)
+
+
+def load(folder: str | Path, *, env: Env | None = None) -> Policy:
+    """The policy of a run folder, from its newest usable checkpoint.
+
+    Args:
+      folder: what `train` wrote.
+      env: the environment, if it is not a registered one.
+
+    Raises:
+      ConfigError: there is no run, or nothing has been saved yet.
+      CheckpointError: its checkpoints are all damaged, or of something else.
+    """
+    record = store.read(Path(folder))
+    algorithm, environment = _rebuild(record, env)
+    with _checkpoints(record, Path(folder)) as checkpoints:
+        found = checkpoints.restore_latest(_abstract_state(algorithm, environment))
+    if found is None:
+        raise ConfigError(f"run '{folder}': no checkpoint yet; rljax train --resume {folder} goes on with it")
+    return Policy(algorithm, environment, found.state, found.step)
+
+
+class Policy:
+    """A trained policy: call it with a batch of observations.
+
+    Attributes:
+      algo, env, state: what it is made of.
+      step: environment steps it was trained for.
+    """
+
+    def __init__(self, algo: Algorithm, env: Env, state: Any, step: int):
+        self.algo, self.env, self.state, self.step = algo, env, state, step
+        self._carry: Any = None
+        self._act = jax.jit(algo.act)
+
+    def __call__(self, obs: Any, key: Array | None = None, reset: Any = None) -> np.ndarray:
+        """Actions for a batch of observations `[B, ...]`: greedy ones, or samples if there is a key.
+
+        Args:
+          reset: `[B]` bool, which observations open an episode; by default those of the first call. Only a policy
+            with a memory cares.
+        """
+        obs = jnp.asarray(obs, self.env.observation_space.dtype)
+        shape = self.env.observation_space.shape
+        require(obs.shape[1:] == shape, "obs.shape", obs.shape, f"must be [B, {', '.join(map(str, shape))}]")
+        first = self._carry is None
+        if first:
+            self._carry = self.algo.initial_carry(obs.shape[0])
+        reset = jnp.full(obs.shape[0], first) if reset is None else jnp.asarray(reset)
+        greedy = key is None
+        key = jax.random.key(0) if key is None else key
+        self._carry, action = self._act(self.state, self._carry, obs, reset, key, greedy)
+        return np.asarray(action)
+
+    def evaluate(self, episodes: int = 128, greedy: bool = True, seed: int = 0) -> np.ndarray:
+        """Undiscounted returns `[episodes]` of whole episodes."""
+        require(episodes >= 1, "episodes", episodes, "must be at least 1")
+        key = jax.random.fold_in(jax.random.key(seed), EVALUATION_STREAM)
+        return np.asarray(drivers.evaluate(self.algo, self.state, self.env, key, episodes, greedy))
+
+    def film(self, max_steps: int = 500, greedy: bool = True, seed: int = 0) -> list[np.ndarray]:
+        """The frames `[H, W, 3]` uint8 of one episode, its first `max_steps` steps.
+
+        Raises:
+          ConfigError: the environment cannot be drawn.
+        """
+        draw = self.env.render
+        if draw is None:
+            raise ConfigError(f"environment '{self.env.name}' has no picture; give its Env a render function")
+        key = jax.random.fold_in(jax.random.key(seed), EVALUATION_STREAM)
+        env_state, obs = jax.jit(self.env.reset)(key, self.env.task)
+        step, act, carry = jax.jit(self.env.step), jax.jit(self.algo.act), self.algo.initial_carry(1)
+        frames = [draw(env_state, self.env.task)]
+        for t in range(max_steps):
+            k_act, k_step = jax.random.split(jax.random.fold_in(key, t))
+            carry, action = act(self.state, carry, obs[None], jnp.full(1, t == 0), k_act, greedy)
+            env_state, (obs, _, terminated, truncated) = step(k_step, env_state, action[0], self.env.task)
+            frames.append(draw(env_state, self.env.task))
+            if terminated | truncated:
+                break
+        return frames
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `train` gives back.
+
+    Attributes:
+      record: what was run, as in `config.json`.
+      policy: the trained policy.
+      metrics: columns `[rows]`, one row per chunk: `step`, `episode_return`, losses.
+      folder: where it is kept, or None.
+      step: environment steps done.
+      stopped_by: the signal that ended it early, or None.
+    """
+
+    record: dict[str, Any]
+    policy: Policy
+    metrics: dict[str, np.ndarray]
+    folder: Path | None
+    step: int
+    stopped_by: signal.Signals | None
+
+    def evaluate(self, episodes: int = 128, greedy: bool = True, seed: int = 0) -> np.ndarray:
+        """Undiscounted returns `[episodes]` of the trained policy."""
+        return self.policy.evaluate(episodes, greedy, seed)
+
+
+def describe(hypers: Any) -> dict[str, Any]:
+    """Hypers as flat settings that JSON can hold and `make` takes back."""
+    flat = {}
+    for field in dataclasses.fields(hypers):
+        value = getattr(hypers, field.name)
+        if field.name == "objective":
+            flat["objective"] = objectives.name_of(value)
+            flat |= {f"objective.{f.name}": _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        else:
+            flat[field.name] = _plain(value)
+    return flat
+
+
+class _Rows:
+    """A sink that keeps the rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def write(self, row: log.Row) -> None:
+        self.rows.append(dict(row))
+
+    def close(self) -> None:
+        pass
+
+
+def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | None, progress: bool) -> Run:
+    """Trains from the newest checkpoint in `folder`, or from the start."""
+    total = record["updates"] * algorithm.steps_per_update
+    if folder is None:
+        return _train_into(record, algorithm, env, None, None, progress, total)
+    with _checkpoints(record, folder) as checkpoints:
+        return _train_into(record, algorithm, env, folder, checkpoints, progress, total)
+
+
+def _train_into(
+    record: dict[str, Any],
+    algorithm: Algorithm,
+    env: Env,
+    folder: Path | None,
+    checkpoints: Checkpointer | None,
+    progress: bool,
+    total: int,
+) -> Run:
+    found = checkpoints.restore_latest(_abstract_state(algorithm, env)) if checkpoints else None
+    state, step = (found.state, found.step) if found else (None, 0)
+    done = step // algorithm.steps_per_update
+    rows = _Rows()
+    sinks: list[log.Sink] = [rows]
+    if folder is not None:
+        sinks.append(log.JsonlSink(folder / store.METRICS, resume_step=step))
+        if record["tensorboard"]:
+            sinks.append(log.TensorBoardSink(folder / store.TENSORBOARD, resume_step=step or None))
+    if record["wandb"]:
+        sinks.append(log.WandbSink(project=record["wandb"], config=record))
+    if progress:
+        sinks.append(log.ProgressSink(f"{record['algo']} {record['env']}", total, start=step))
+
+    def save(updates: int, state: Any) -> None:
+        if checkpoints is not None:
+            checkpoints.save(updates * algorithm.steps_per_update, state)
+
+    try:
+        outcome = drivers.train(
+            algorithm,
+            jax.random.key(record["seed"]),
+            algorithm.hypers,
+            env.task,
+            record["updates"],
+            state=state,
+            done=done,
+            log_every=record["log_every"],
+            save_every=record["save_every"],
+            sinks=sinks,
+            save=save,
+        )
+    except DivergedError as error:
+        kept = f"; the last good checkpoint is in {checkpoints.folder}" if checkpoints and checkpoints.steps() else ""
+        raise DivergedError(f"{error}{kept}") from None
+    finally:
+        for sink in sinks:
+            sink.close()
+    metrics = log.read_jsonl(folder / store.METRICS) if folder else _columns(rows.rows)
+    step = outcome.updates * algorithm.steps_per_update
+    return Run(record, Policy(algorithm, env, outcome.state, step), metrics, folder, step, outcome.stopped_by)
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+
+def _checkpoints(record: dict[str, Any], folder: Path) -> Checkpointer:
+    return Checkpointer(folder / store.CHECKPOINTS, record["algo"], record["config"])
+
+
+def _abstract_state(algorithm: Algorithm, env: Env) -> Any:
+    key = jax.random.key(0)
+    return jax.eval_shape(
+        algorithm.init, key, drivers.as_arrays(algorithm.hypers), drivers.as_arrays(env.task)
+    )
+
+
+def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:
+    return make(
+        record["algo"],
+        env or record["env"],
+        task=record["task"],
+        env_args=record["env_args"],
+        **record["config"],
+        **record["hypers"],
+    )
+
+
+def _all_settings(algo: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every static setting, given or default, so that a record outlives a change of defaults."""
+    known = algos.settings(algo)
+    return {name: given.get(name, s.default) for name, s in known.items() if s.group == "config"}
+
+
+def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
+    if not changes:
+        return env
+    names = {f.name for f in dataclasses.fields(env.task)} if dataclasses.is_dataclass(env.task) else set()
+    for name in changes:
+        if name not in names:
+            raise fields.unknown(f"task parameter of {env.name}", name, names)
+    bound = changes.get("max_steps_in_episode", env.max_episode_steps)
+    return dataclasses.replace(env, task=dataclasses.replace(env.task, **changes), max_episode_steps=bound)
+
+
+def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
+    nested = {name.removeprefix("objective."): v for name, v in numbers.items() if name.startswith("objective.")}
+    plain = {name: value for name, value in numbers.items() if not name.startswith("objective.")}
+    objective = plain.pop("objective", None)
+    if isinstance(objective, str):
+        nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}
+        plain["objective"] = objectives.named(objective)(**nested)
+    elif objective is not None:
+        plain["objective"] = objective.replace(**nested)
+    elif nested:
+        plain["objective"] = hypers.objective.replace(**nested)
+    return hypers.replace(**plain)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value).tolist() if hasattr(value, "dtype") else value
+
+

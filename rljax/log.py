@@ -1,0 +1,243 @@
+"""Sinks: where a run's rows go, called on the host between compiled chunks.
+
+A row is a flat dict of numbers, e.g. `{"step": 51200, "seconds": 1.9, "episode_return": 212.3}`; `step` counts
+environment steps. A NaN or None says that there was nothing to measure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import numpy as np
+
+from rljax.errors import ConfigError
+
+Row = Mapping[str, Any]
+
+
+class Sink(Protocol):
+    """Something that takes rows."""
+
+    def write(self, row: Row) -> None:
+        """Take one row."""
+        ...
+
+    def close(self) -> None:
+        """Take no more rows."""
+        ...
+
+
+class JsonlSink:
+    """One JSON object a line, on disk when `write` returns; what is not finite becomes null.
+
+    Args:
+      path: the file, e.g. `run_dir / "metrics.jsonl"`.
+      resume_step: None starts the file afresh; a number keeps its rows up to that step and continues.
+    """
+
+    def __init__(self, path: str | Path, resume_step: int | None = None):
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [] if resume_step is None or not path.exists() else _rows(path)
+        part = path.with_name(path.name + ".part")  # renamed when whole, so that a kill here loses nothing
+        with part.open("w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in kept if row["step"] <= (resume_step or 0))
+        os.replace(part, path)
+        self._file: TextIO = path.open("a", buffering=1)
+
+    def write(self, row: Row) -> None:
+        self._file.write(json.dumps({name: _finite(value) for name, value in row.items()}) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoardSink:
+    """Scalars for TensorBoard; what is not finite is left out.
+
+    Args:
+      folder: where the event files go.
+      resume_step: rows after this step, written before, are hidden.
+    """
+
+    def __init__(self, folder: str | Path, resume_step: int | None = None):
+        from tensorboardX import SummaryWriter
+
+        purge = None if resume_step is None else resume_step + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purge, flush_secs=10)
+
+    def write(self, row: Row) -> None:
+        for name, value in _measured(row).items():
+            self._writer.add_scalar(name, value, global_step=int(row["step"]))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandbSink:
+    """Rows for Weights & Biases; what is not finite is left out.
+
+    Args:
+      **options: what `wandb.init` takes: `project`, `name`, `config`, `dir`, `mode="offline"`; `id` and
+        `resume="allow"` continue a run.
+
+    Raises:
+      ConfigError: wandb is not installed.
+    """
+
+    def __init__(self, **options: Any):
+        try:
+            import wandb  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise ConfigError("logging to wandb needs wandb: pip install 'rljax[logging]'") from error
+        self._run = wandb.init(**options)
+
+    def write(self, row: Row) -> None:
+        self._run.log(_measured(row), step=int(row["step"]))
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class ProgressSink:
+    """How far a run is, on standard error: a live bar on a terminal, else a line now and then.
+
+    Args:
+      description: what runs, e.g. "ppo CartPole-v1".
+      total: environment steps at the end.
+      start: environment steps at the beginning, where a run resumes.
+      console: a `rich.console.Console` to write to instead.
+      interval: seconds between lines where there is no terminal.
+    """
+
+    def __init__(self, description: str, total: int, start: int = 0, console: Any = None, interval: float = 2.0):
+        from rich.console import Console
+
+        self._description, self._total, self._interval = description, total, interval
+        self._console = console or Console(stderr=True)
+        self._return = math.nan
+        self._mark = (time.perf_counter(), start)  # where speed is measured from
+        self._pending: Row | None = None  # the latest row, while no line shows it
+        self._printed = -math.inf
+        self._speed, self._rows = math.nan, 0
+        self._bar = self._task = None
+        if self._console.is_terminal:
+            self._bar = _bar(self._console)
+            self._task = self._bar.add_task(description, total=total, completed=start, note="compiling")
+            self._bar.start()
+
+    def write(self, row: Row) -> None:
+        value = row.get("episode_return")
+        if value is not None and not math.isnan(value):
+            self._return = float(value)
+        self._measure(int(row["step"]))
+        if self._bar is not None:
+            self._bar.update(self._task, completed=int(row["step"]), note=self._note())
+            return
+        self._pending = row
+        if time.perf_counter() - self._printed >= self._interval:
+            self._print()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._pending is not None:
+            self._print()
+
+    def _measure(self, step: int) -> None:
+        """Speed since the first row: what came before it is mostly compilation."""
+        now, (then, start) = time.perf_counter(), self._mark
+        self._speed = (step - start) / max(now - then, 1e-9)
+        if self._rows == 0:
+            self._mark = (now, step)
+        self._rows += 1
+
+    def _note(self) -> str:
+        shown = "" if math.isnan(self._return) else f"return {self._return:.4g}"
+        return f"{compact(self._speed)} steps/s  {shown}"
+
+    def _print(self) -> None:
+        assert self._pending is not None
+        step = int(self._pending["step"])
+        done = f"{compact(step)}/{compact(self._total)} steps ({step / max(self._total, 1):.0%})"
+        self._console.print(f"{self._description}  {done}  {self._note()}", highlight=False, markup=False)
+        self._pending, self._printed = None, time.perf_counter()
+
+
+def _bar(console: Any) -> Any:
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Steps(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{compact(task.completed)}/{compact(task.total)}", style="progress.download")
+
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        Steps(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    return Progress(*columns, console=console, refresh_per_second=4)
+
+
+def compact(number: float) -> str:
+    """A number in at most three significant digits and a suffix: `51.2k`, `1.5M`, `3B`."""
+    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size * 0.9995:
+            return f"{number / size:.3g}{suffix}"
+    return f"{number:.3g}"
+
+
+def read_jsonl(path: str | Path) -> dict[str, np.ndarray]:
+    """Read what `JsonlSink` wrote, also while it is still writing.
+
+    Args:
+      path: the file.
+
+    Returns:
+      A column `[rows]` a name: integers where every row has one, else floats, NaN where missing or null.
+
+    Raises:
+      OSError: there is no such file.
+    """
+    rows = list(_rows(Path(path)))
+    names = {name: None for row in rows for name in row}
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return {name: np.array([math.nan if v is None else v for v in values]) for name, values in columns.items()}
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file, less the half line that a killed run leaves at its end."""
+    lines = path.read_text(errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or "step" not in row:
+                raise ValueError("not a row")
+        except ValueError:
+            if number < len(lines):
+                warnings.warn(f"{path} line {number} is not a row, skipped", stacklevel=3)
+            continue
+        yield row
+
+
+def _finite(value: Any) -> Any:
+    """A number as JSON can hold it."""
+    number = value.item() if hasattr(value, "item") else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+def _measured(row: Row) -> dict[str, Any]:
+    """The finite numbers of a row, but its step."""
+    finite = {name: _finite(value) for name, value in row.items() if name != "step"}
+    return {name: value for name, value in finite.items() if value is not None}

@@ -1,0 +1,82 @@
+"""Shapes, initialisation and input types of the torsos."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from numpy.testing import assert_allclose
+
+from rljax.errors import ConfigError
+from rljax.nets.cnn import CNN
+from rljax.nets.mlp import MLP, activation
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with jax.numpy_rank_promotion("raise"), jax.debug_key_reuse(True):
+        yield
+
+
+def count(params) -> int:
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+def test_activation_by_name():
+    x = jnp.linspace(-2.0, 2.0, 9)
+    assert_allclose(activation("relu")(x), jnp.maximum(x, 0.0))
+    assert_allclose(activation("swish")(x), activation("silu")(x))
+    with pytest.raises(ConfigError, match="unknown activation 'tahn'; did you mean 'tanh'"):
+        activation("tahn")
+    with pytest.raises(ConfigError, match="unknown activation"):
+        MLP((4,), "softplus").init(jax.random.key(0), jnp.ones(3))
+
+
+def test_mlp_is_its_equation():
+    net, x = MLP((8, 3), "elu"), jax.random.normal(jax.random.key(0), (5, 4))
+    params = net.init(jax.random.key(1), x)
+    for name in ("Dense_0", "Dense_1"):
+        params["params"][name]["bias"] += 0.1
+    (w0, b0), (w1, b1) = ((p["kernel"], p["bias"]) for p in params["params"].values())
+    expected = jax.vmap(lambda row: jax.nn.elu(jax.nn.elu(row @ w0 + b0) @ w1 + b1))(x)
+    assert_allclose(net.apply(params, x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("gain", [2**0.5, 0.5])
+def test_mlp_is_orthogonal(gain):
+    params = MLP((16,), gain=gain).init(jax.random.key(0), jnp.ones(16))["params"]["Dense_0"]
+    assert_allclose(params["kernel"].T @ params["kernel"], gain**2 * jnp.eye(16), atol=1e-5)
+    assert not params["bias"].any()
+
+
+def test_mlp_layer_norm():
+    net, x = MLP((32,), "relu", layer_norm=True), 1e3 * jax.random.normal(jax.random.key(0), (6, 4))
+    params = net.init(jax.random.key(1), x)
+    assert params["params"].keys() == {"Dense_0", "LayerNorm_0"}
+    assert_allclose(net.apply(params, x), net.apply(params, 5.0 * x), rtol=1e-4)
+
+
+def test_mlp_without_layers_is_the_identity():
+    x = jnp.ones((2, 3))
+    assert MLP(()).init_with_output(jax.random.key(0), x)[0] is x
+
+
+@pytest.mark.parametrize("net, event", [(MLP((6,)), (5,)), (CNN((4, 2), 3, (6,)), (8, 7, 3))])
+@pytest.mark.parametrize("batch", [(), (4,), (2, 4), (0,)])
+def test_any_batch_axes_and_input_types(net, event, batch):
+    x = jax.random.bernoulli(jax.random.key(0), 0.5, (*batch, *event))
+    params = net.init(jax.random.key(1), jnp.zeros(event))
+    y = net.apply(params, x.astype(jnp.float32))
+    assert y.shape == (*batch, 6)
+    for dtype in (bool, jnp.uint8, jnp.int32):
+        z = net.apply(params, x.astype(dtype))
+        assert z.dtype == jnp.float32
+        assert_allclose(z, y, rtol=1e-6)
+    if len(batch) == 2:
+        each = jax.vmap(jax.vmap(lambda x: net.apply(params, x)))(x)
+        assert_allclose(y, each, rtol=1e-5, atol=1e-6)
+
+
+def test_cnn_defaults_are_minatars_network():
+    params = CNN().init(jax.random.key(0), jnp.zeros((10, 10, 4), bool))
+    assert count(params) == (3 * 3 * 4 * 16 + 16) + (8 * 8 * 16 * 128 + 128)

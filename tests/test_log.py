@@ -1,0 +1,209 @@
+"""Sinks: rows survive a kill, a resume and a NaN."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rljax.errors import ConfigError
+from rljax.log import JsonlSink, ProgressSink, TensorBoardSink, WandbSink, compact, read_jsonl
+
+BIG = 3_000_000_000  # steps outgrow int32
+
+
+def write(sink, *steps: int, **columns) -> None:
+    for n in steps:
+        sink.write({"step": n, "episode_return": float(n), **columns})
+
+
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What the event files hold: records of length, checksum, event, checksum."""
+    from tensorboardX.proto import event_pb2
+
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.glob("events*")):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = event_pb2.Event.FromString(data[12 : 12 + length])  # pyright: ignore[reportAttributeAccessIssue]
+            data = data[16 + length :]
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return found
+
+
+def test_jsonl_round_trip(tmp_path):
+    sink = JsonlSink(tmp_path / "made" / "metrics.jsonl")
+    sink.write({"step": 10, "loss": np.float32(0.5), "episode_return": math.nan, "updates": np.int64(1)})
+    sink.write({"step": BIG, "loss": math.inf, "updates": 2, "episodes": 3})
+    path = tmp_path / "made" / "metrics.jsonl"
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"step": 10, "loss": 0.5, "episode_return": None, "updates": 1},
+        {"step": BIG, "loss": None, "updates": 2, "episodes": 3},
+    ]  # and that before it is closed
+    sink.close()
+    columns = read_jsonl(path)
+    assert columns["step"].tolist() == [10, BIG] and columns["step"].dtype.kind == "i"
+    assert columns["updates"].dtype.kind == "i"
+    np.testing.assert_array_equal(columns["loss"], [0.5, np.nan])
+    np.testing.assert_array_equal(columns["episode_return"], [np.nan, np.nan])
+    np.testing.assert_array_equal(columns["episodes"], [np.nan, 3])
+
+
+def test_jsonl_starts_afresh_unless_resumed(tmp_path):
+    for _ in range(2):
+        sink = JsonlSink(tmp_path / "m.jsonl")
+        write(sink, 1, 2)
+        sink.close()
+    assert read_jsonl(tmp_path / "m.jsonl")["step"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("tail", ["", '{"step": 40, "episode_re', '{"step": 4'])
+def test_jsonl_resumes(tmp_path, tail):
+    path = tmp_path / "m.jsonl"
+    sink = JsonlSink(path)
+    write(sink, 10, 20, 30)
+    sink.close()
+    with path.open("a") as file:
+        file.write(tail)
+    assert read_jsonl(path)["step"].tolist() == [10, 20, 30]
+    sink = JsonlSink(path, resume_step=20)
+    write(sink, 25)
+    sink.close()
+    assert read_jsonl(path)["step"].tolist() == [10, 20, 25]
+    assert path.read_text().endswith("\n") and list(tmp_path.iterdir()) == [path]
+
+
+def test_jsonl_resumes_from_nothing(tmp_path):
+    sink = JsonlSink(tmp_path / "m.jsonl", resume_step=20)
+    write(sink, 30)
+    sink.close()
+    assert read_jsonl(tmp_path / "m.jsonl")["step"].tolist() == [30]
+
+
+def test_jsonl_garbage_in_the_middle_is_named(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n\x00\x00\n7\n{"step": 4}\n')
+    with pytest.warns(UserWarning, match="m.jsonl line [23] is not a row"):
+        assert read_jsonl(tmp_path / "m.jsonl")["step"].tolist() == [1, 4]
+
+
+def test_jsonl_empty_and_missing(tmp_path):
+    (tmp_path / "m.jsonl").write_text("")
+    assert read_jsonl(tmp_path / "m.jsonl") == {}
+    with pytest.raises(OSError):
+        read_jsonl(tmp_path / "missing.jsonl")
+
+
+def test_tensorboard(tmp_path):
+    sink = TensorBoardSink(tmp_path)
+    write(sink, 10, BIG, loss=math.nan, episodes=None)
+    sink.close()
+    assert events(tmp_path) == {"episode_return": [(10, 10.0), (BIG, float(BIG))]}
+
+
+def test_tensorboard_resumes(tmp_path, monkeypatch):
+    import tensorboardX
+
+    options = {}
+    monkeypatch.setattr(tensorboardX, "SummaryWriter", lambda folder, **given: options.update(given))
+    TensorBoardSink(tmp_path, resume_step=20)
+    assert options["purge_step"] == 21
+
+
+def test_wandb_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match=r"pip install 'rljax\[logging\]'"):
+        WandbSink(project="p")
+
+
+def test_wandb(monkeypatch):
+    class Run:
+        rows, finished = [], False
+
+        def log(self, row, step):
+            self.rows.append((step, row))
+
+        def finish(self):
+            self.finished = True
+
+    class Wandb:
+        run, options = Run(), {}
+
+        @classmethod
+        def init(cls, **options):
+            cls.options = options
+            return cls.run
+
+    monkeypatch.setitem(sys.modules, "wandb", Wandb)  # pyright: ignore[reportArgumentType]
+    sink = WandbSink(project="p", mode="offline")
+    write(sink, 10, loss=math.nan)
+    sink.close()
+    assert Wandb.options == {"project": "p", "mode": "offline"}
+    assert Wandb.run.rows == [(10, {"episode_return": 10.0})] and Wandb.run.finished
+
+
+def progress(terminal: bool, interval: float, rows: list[dict]) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None, legacy_windows=False)
+    sink = ProgressSink("ppo CartPole-v1", 500_000, console=console, interval=interval)
+    for row in rows:
+        sink.write(row)
+    sink.close()
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+ROWS = [
+    {"step": 100_000, "episode_return": math.nan},
+    {"step": 250_000, "episode_return": 212.34},
+    {"step": 300_000, "episode_return": None},
+    {"step": 500_000},
+]
+
+
+def test_progress_lines_are_the_first_and_the_last(tmp_path):
+    lines = progress(False, 1e9, ROWS).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("ppo CartPole-v1  100k/500k steps (20%)") and "return" not in lines[0]
+    assert "500k/500k steps (100%)" in lines[1] and lines[1].endswith("return 212.3") and "steps/s" in lines[1]
+
+
+def test_progress_lines_in_between():
+    assert len(progress(False, 0.0, ROWS).splitlines()) == 4
+    assert len(progress(False, 1e9, ROWS[:1]).splitlines()) == 1
+    assert progress(False, 0.0, []) == ""
+
+
+def test_progress_bar():
+    text = progress(True, 0.0, ROWS)
+    assert "ppo CartPole-v1" in text and "100%" in text and "500k/500k" in text and "return 212.3" in text
+
+
+def test_progress_bar_resumes():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    sink = ProgressSink("ppo", 400, start=100, console=console)
+    sink.close()
+    assert isinstance(console.file, io.StringIO) and "25%" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (999, "999"), (51_200, "51.2k"), (999_999, "1M"), (1.5e6, "1.5M"), (BIG, "3B"), (-2500, "-2.5k")],
+)
+def test_compact(number, text):
+    assert compact(number) == text
+
+
+def test_imports_stay_light():
+    code = (
+        "import sys, rljax.log, rljax.results.stats; print({'jax', 'rich', 'scipy', 'tensorboardX'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
