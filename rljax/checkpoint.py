@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import threading
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +73,7 @@ class Checkpointer:
         return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal() and p.is_dir())
 
     def save(self, step: int, state: Any, meta: Mapping[str, Any] | None = None) -> None:
-        """Write a checkpoint; it is on disk when this returns, and `state` may be donated.
+        """Write a checkpoint; it is on disk when this returns, and `state` may be donated. Ctrl-C waits for it.
 
         A step that was just saved or restored is not written again. Damaged checkpoints that `restore_latest`
         skipped are deleted first, so that a resumed run can reach their steps again.
@@ -93,16 +96,15 @@ class Checkpointer:
             "versions": {name: _version(name) for name in ("rljax", "jax", "flax", "optax")},
             "meta": _plain(meta or {}),
         }
-        for damaged in self._damaged:
-            shutil.rmtree(self.folder / str(damaged), ignore_errors=True)
-        self._damaged = []
+        self._delete_damaged()
         newest = max(self.steps(), default=-1)
         if step <= newest:
             raise CheckpointError(
                 f"cannot save step {step}: {self.folder} already holds step {newest}; resume it or choose a new folder"
             )
-        self._write(step, {path: _to_saved(leaf) for path, leaf in leaves.items() if leaf.size}, record)
-        self._current = step
+        with _uninterrupted():
+            self._write(step, {path: _to_saved(leaf) for path, leaf in leaves.items() if leaf.size}, record)
+            self._current = step
 
     def restore_latest(self, target: Any) -> Restored | None:
         """Read the newest usable checkpoint; a damaged one is skipped with a warning.
@@ -135,6 +137,13 @@ class Checkpointer:
         if steps:
             raise CheckpointError(f"every checkpoint in {self.folder} is damaged: delete the folder to start over")
         return None
+
+    def _delete_damaged(self) -> None:
+        if self._damaged:
+            self.close()  # the writer remembers what was there
+        for step in self._damaged:
+            shutil.rmtree(self.folder / str(step), ignore_errors=True)
+        self._damaged = []
 
     def _write(self, step: int, arrays: dict[str, Any], record: dict[str, Any]) -> None:
         import orbax.checkpoint as ocp
@@ -181,6 +190,22 @@ class Checkpointer:
         if difference:
             why = _difference_of_config(record["config"], self.config)
             raise CheckpointError(f"{where} does not fit: {difference}; {why or _other_code(record['versions'])}")
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back to the end: the threads that write would go on, and meet the next save."""
+    if threading.current_thread() is not threading.main_thread():  # where Ctrl-C does not arrive
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _leaves(tree: Any) -> dict[str, Any]:

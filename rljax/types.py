@@ -159,5 +159,9 @@ class Box:
         """`[]` bool."""
         return jnp.all(jnp.logical_and(x >= self.low, x <= self.high))
 
+    def clip(self, x: Array) -> Array:
+        """The nearest point of the box; `x` is `[..., *shape]`."""
+        return jnp.clip(x, jnp.broadcast_to(self.low, x.shape), jnp.broadcast_to(self.high, x.shape))
+
 
 Space = Box | Discrete | MultiDiscrete

@@ -115,8 +115,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         return normalise.normalise(obs_stats, obs) if config.normalize_obs else obs
 
     def to_env(action):  # the Gaussian is unbounded; the environment sees it clipped, the loss does not
-        space = env.action_space
-        return jnp.clip(action, space.low, space.high) if isinstance(space, Box) else action
+        return env.action_space.clip(action) if isinstance(env.action_space, Box) else action
 
     def act(state, carry, obs, reset, key, greedy):
         policy, _ = network.apply(state.params, prepare(state.obs_stats, obs))

@@ -12,6 +12,7 @@ import copy
 import inspect
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -65,15 +66,29 @@ def make(name: str, backend: str | None = None, max_steps: int = 1000, **kwargs:
 
 
 def _build(short: str, backend: str, kwargs: dict[str, Any]) -> Any:
-    """Brax's own environment, without the words that Brax and MuJoCo print on the way."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Brax's own environment."""
+    with _quiet():
         from brax import envs
 
         factory = envs._envs[short]
         parameters = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is not p.VAR_KEYWORD]
         check_arguments(f"brax/{short}", kwargs, [*parameters, "n_frames", "debug"])
         return factory(backend=backend, **kwargs)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the words of Brax (it is not developed any more), MJX (Warp is missing) and MuJoCo (old XML)."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mujoco
+
+        before = mujoco.get_mju_user_warning()
+        mujoco.set_mju_user_warning(lambda message: None)
+        try:
+            yield
+        finally:
+            mujoco.set_mju_user_warning(before)
 
 
 def _adapt(env: Any, name: str, max_steps: int) -> Env:
@@ -100,7 +115,7 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
         return _strong((State(after.pipeline_state, time), result))
 
     # By way of the host, since Brax commits some arrays to a device, and a task must follow the other arguments.
-    task = _strong(jax.tree.map(np.asarray, Task(sys=env.sys, max_steps=np.int32(max_steps))))
+    task = _strong(Task(sys=jax.tree.map(np.asarray, env.sys), max_steps=jnp.int32(max_steps)))
     obs = jax.eval_shape(reset, jax.random.key(0), task)[1]
     unbounded = np.full(obs.shape, np.inf, np.float32)
     action = np.ones(env.action_size, np.float32)
@@ -112,7 +127,14 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
         observation_space=Box(-unbounded, unbounded),
         action_space=Box(-action, action),
         max_episode_steps=max_steps,
+        render=_picture,
     )
+
+
+def _picture(state: State, task: Task) -> np.ndarray:
+    from rljax.envs import render3d
+
+    return render3d.bodies(task.sys, state.pipeline.x.pos, state.pipeline.x.rot)
 
 
 def _strong(tree: Any) -> Any:

@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax.envs import render
 from rljax.envs.catalogue import check_arguments
 from rljax.types import Array, Box, Discrete, Env, Space, StepResult
 
@@ -59,8 +61,16 @@ def make(name: str, **kwargs: Any) -> Env:
         observation_space=_space(env.observation_space(params), obs.dtype),
         action_space=_space(env.action_space(params)),
         max_episode_steps=int(params.max_steps_in_episode),
-        render=None,
+        render=_renderer(name, env),
     )
+
+
+def _renderer(name: str, env: Any) -> Callable[[Any, Any], np.ndarray] | None:
+    if name in render.CLASSIC:
+        return render.CLASSIC[name]
+    if name.endswith("-MinAtar") or name in ("Catch-bsuite", "DeepSea-bsuite", "Pong-misc"):
+        return lambda state, task: render.grid(env.observe(jax.random.key(0), state, None, task))
+    return None
 
 
 class _Deferred(ModuleType):

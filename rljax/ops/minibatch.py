@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from rljax.types import Array
 
@@ -13,6 +14,18 @@ from rljax.types import Array
 def flatten_time(tree: Any) -> Any:
     """Leaves `[T, E, ...]` -> `[T * E, ...]`."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def permutation(key: Array, size: int) -> Array:
+    """A random order of `0 .. size-1`, int32, by one sort of random high bits above index low bits.
+
+    `jax.random.permutation` sorts pairs, twice; on a CPU that took 30 % of a PPO update on CartPole, this takes 5 %.
+    Two indices whose high bits are equal (one pair in 2^19 at size 8192) keep their order.
+    """
+    bits = max(size - 1, 1).bit_length()
+    low = jnp.uint32(2**bits - 1)
+    mixed = (jax.random.bits(key, (size,)) & ~low) | jnp.arange(size, dtype=jnp.uint32)
+    return (jnp.sort(mixed, stable=False) & low).astype(jnp.int32)
 
 
 def minibatch_epochs(
@@ -35,7 +48,7 @@ def minibatch_epochs(
     size = jax.tree.leaves(batch)[0].shape[0]
 
     def epoch(carry, key):
-        order = jax.random.permutation(key, size).reshape(num_minibatches, -1)
+        order = permutation(key, size).reshape(num_minibatches, -1)
         return jax.lax.scan(lambda c, rows: update(c, jax.tree.map(lambda x: x[rows], batch)), carry, order)
 
     return jax.lax.scan(epoch, carry, jax.random.split(key, num_epochs))

@@ -46,7 +46,8 @@ def update(stats: RunningStats, x: Array) -> RunningStats:
 
 def normalise(stats: RunningStats, x: Array, clip: float = 10.0) -> Array:
     """`(x - mean) / std` with bounds `[-clip, clip]`; `x` is `[..., *shape]`."""
-    return jnp.clip((x - stats.mean) * jax.lax.rsqrt(stats.var + 1e-8), -clip, clip)
+    mean, var = jnp.broadcast_to(stats.mean, x.shape), jnp.broadcast_to(stats.var, x.shape)
+    return jnp.clip((x - mean) * jax.lax.rsqrt(var + 1e-8), -clip, clip)
 
 
 class ReturnScale(struct.PyTreeNode):

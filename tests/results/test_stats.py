@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rljax.results.stats import bootstrap_ci, iqm, mean_ci
+from rljax.results.stats import bootstrap_ci, iqm, mean_band, mean_ci
 
 RNG = np.random.default_rng(0)
 
@@ -66,3 +66,12 @@ def test_bad_shapes():
             bootstrap_ci(np.mean, x)
     with pytest.raises(ValueError, match="expected"):
         mean_ci([])
+
+
+def test_mean_band_is_the_pointwise_interval():
+    curves = RNG.standard_normal((30, 4))
+    low, high = mean_band(curves, resamples=20_000)
+    theirs = scipy.stats.bootstrap((curves,), np.mean, n_resamples=20_000, method="percentile", rng=1, axis=0)
+    np.testing.assert_allclose(low, theirs.confidence_interval.low, atol=0.03)
+    np.testing.assert_allclose(high, theirs.confidence_interval.high, atol=0.03)
+    np.testing.assert_array_equal(mean_band(curves[:1]), [curves[0]] * 2)

@@ -1,0 +1,239 @@
+"""Wrappers: functions `Env -> Env` that compose in any order.
+
+A wrapper changes the spaces, the bound on the episode's length and the true successor along with the observation, and
+leaves at most one of the two flags set. It adds itself to the name: `frame_stack(make("CartPole-v1"), 4)` is
+`CartPole-v1|frame_stack(4)`. It keeps the task: numbers given to a wrapper are compiled in, those of the task are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from rljax.errors import ConfigError, require
+from rljax.types import Array, Box, Discrete, Env, MultiDiscrete, Space, StepResult
+
+_Map = Callable[[Array], Array]
+
+
+def flatten_observation(env: Env) -> Env:
+    """Observations as vectors: `[H, W, C]` becomes `[H*W*C]`."""
+    space = _box(env, "flatten_observation")
+    flat = Box(space.low.reshape(-1), space.high.reshape(-1), space.dtype)
+    return _map_observation(env, "flatten_observation", lambda obs: obs.reshape(-1), flat)
+
+
+def mask_observation(env: Env, hidden: Sequence[int] | Sequence[bool] | np.ndarray) -> Env:
+    """Hide entries of the observation, by setting them to 0: the environment becomes partially observable.
+
+    Args:
+      env: its observations have any shape.
+      hidden: indices into the last axis, or booleans that broadcast against the observation, True to hide.
+
+    Raises:
+      ConfigError: an index or a shape that does not fit.
+    """
+    space = _box(env, "mask_observation")
+    hidden = np.asarray(hidden)
+    if hidden.dtype == bool:
+        fits = hidden.ndim <= len(space.shape) and all(
+            h in (1, s) for h, s in zip(hidden.shape[::-1], space.shape[::-1])
+        )
+        require(fits, "hidden", hidden.tolist(), f"booleans must broadcast to the observation {space.shape}")
+        mask = np.broadcast_to(hidden, space.shape)
+    else:
+        size = space.shape[-1] if space.shape else 0
+        fits = np.issubdtype(hidden.dtype, np.integer) and np.all((hidden >= -size) & (hidden < size))
+        require(bool(fits), "hidden", hidden.tolist(), f"indices must be integers below {size}, the last axis")
+        mask = np.zeros(space.shape, bool)
+        mask[..., hidden] = True
+    seen = Box(np.where(mask, 0, space.low), np.where(mask, 0, space.high), space.dtype)
+    return _map_observation(env, "mask_observation", lambda obs: jnp.where(mask, jnp.zeros_like(obs), obs), seen)
+
+
+def clip_action(env: Env) -> Env:
+    """Take any real action and clip it to the environment's bounds."""
+    space = _action_box(env, "clip_action")
+    anything = np.full(space.shape, np.inf, np.float32)
+    return _map_action(env, "clip_action", lambda a: jnp.clip(a, space.low, space.high), Box(-anything, anything))
+
+
+def rescale_action(env: Env, low: float = -1.0, high: float = 1.0) -> Env:
+    """Take actions in [low, high], and stretch that interval linearly to the environment's bounds.
+
+    Raises:
+      ConfigError: the environment's bounds are infinite, or low >= high.
+    """
+    space = _action_box(env, "rescale_action")
+    require(low < high, "low", low, f"must be below high={high}")
+    require(space.bounded, "env", env.name, "rescale_action needs finite action bounds")
+
+    def stretch(action: Array) -> Array:
+        # A mix of the two bounds rather than an offset from one: exact at both ends.
+        part = (action - low) / (high - low)
+        return jnp.asarray((1.0 - part) * space.low + part * space.high, space.dtype)
+
+    ours = Box(np.full(space.shape, low, np.float32), np.full(space.shape, high, np.float32))
+    return _map_action(env, f"rescale_action({low},{high})", stretch, ours)
+
+
+class TimedState(struct.PyTreeNode):
+    """The inner state, and the steps taken."""
+
+    inner: Any
+    time: Array  # [] int32
+
+
+def time_limit(env: Env, max_steps: int) -> Env:
+    """Truncate episodes after `max_steps` steps of this environment."""
+    require(max_steps > 0, "max_steps", max_steps, "must be positive")
+
+    def reset(key: Array, task: Any) -> tuple[TimedState, Array]:
+        inner, obs = env.reset(key, task)
+        return TimedState(inner, jnp.int32(0)), obs
+
+    def step(key: Array, state: TimedState, action: Array, task: Any) -> tuple[TimedState, StepResult]:
+        inner, result = env.step(key, state.inner, action, task)
+        time = state.time + 1
+        over = jnp.logical_or(result.truncated, time >= max_steps)
+        truncated = jnp.logical_and(over, jnp.logical_not(result.terminated))
+        return TimedState(inner, time), result._replace(truncated=truncated)
+
+    limit = max_steps if env.max_episode_steps is None else min(max_steps, env.max_episode_steps)
+    changes = {"reset": reset, "step": step, "max_episode_steps": limit}
+    return _wrapped(env, f"time_limit({max_steps})", lambda state: state.inner, **changes)
+
+
+def action_repeat(env: Env, n: int) -> Env:
+    """Take each action `n` times, or until the episode ends; the reward is the sum."""
+    require(n > 0, "n", n, "must be positive")
+
+    def step(key: Array, state: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
+        def again(carry: tuple[Any, StepResult], key: Array) -> tuple[Any, None]:
+            state, total = carry
+            ended = jnp.logical_or(total.terminated, total.truncated)
+            after, result = env.step(key, state, action, task)
+            summed = (after, result._replace(reward=total.reward + result.reward))
+            return jax.tree.map(lambda old, new: jnp.where(ended, old, new), carry, summed), None
+
+        shapes = jax.eval_shape(env.step, key, state, action, task)[1]
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(again, (state, nothing), jax.random.split(key, n))[0]
+
+    limit = None if env.max_episode_steps is None else math.ceil(env.max_episode_steps / n)
+    return _wrapped(env, f"action_repeat({n})", lambda state: state, step=step, max_episode_steps=limit)
+
+
+class StackedState(struct.PyTreeNode):
+    """The inner state, and the last observations, oldest first."""
+
+    inner: Any
+    frames: Array  # [n, ...]
+
+
+def frame_stack(env: Env, n: int) -> Env:
+    """Show the last `n` observations together, newest last, along the last axis: `[H, W, C]` becomes `[H, W, n*C]`.
+
+    An episode starts with `n` copies of its first observation.
+    """
+    space = _box(env, "frame_stack")
+    require(n > 0, "n", n, "must be positive")
+    require(len(space.shape) > 0, "env", env.name, "frame_stack needs observations with an axis")
+
+    def reset(key: Array, task: Any) -> tuple[StackedState, Array]:
+        inner, obs = env.reset(key, task)
+        frames = jnp.stack([obs] * n)
+        return StackedState(inner, frames), _side_by_side(frames)
+
+    def step(key: Array, state: StackedState, action: Array, task: Any) -> tuple[StackedState, StepResult]:
+        inner, result = env.step(key, state.inner, action, task)
+        frames = jnp.concatenate([state.frames[1:], result.obs[None]])
+        return StackedState(inner, frames), result._replace(obs=_side_by_side(frames))
+
+    low, high = (np.concatenate([bound] * n, axis=-1) for bound in (space.low, space.high))
+    changes = {"reset": reset, "step": step, "observation_space": Box(low, high, space.dtype)}
+    return _wrapped(env, f"frame_stack({n})", lambda state: state.inner, **changes)
+
+
+class StickyState(struct.PyTreeNode):
+    """The inner state, and the action that the environment last took."""
+
+    inner: Any
+    action: Array
+    first: Array  # [] bool: no action was taken yet
+
+
+def sticky_actions(env: Env, prob: float) -> Env:
+    """With probability `prob`, the environment takes its previous action again instead of the given one.
+
+    The first action of an episode is always the given one. Source: Machado et al. 2018, section 5.2.
+    """
+    require(0.0 <= prob < 1.0, "prob", prob, "must lie in [0, 1)")
+    space = env.action_space
+
+    def reset(key: Array, task: Any) -> tuple[StickyState, Array]:
+        inner, obs = env.reset(key, task)
+        return StickyState(inner, jnp.zeros(space.shape, space.dtype), jnp.array(True)), obs
+
+    def step(key: Array, state: StickyState, action: Array, task: Any) -> tuple[StickyState, StepResult]:
+        k_stick, k_step = jax.random.split(key)
+        stick = jnp.logical_and(jax.random.bernoulli(k_stick, prob), jnp.logical_not(state.first))
+        taken = jnp.where(stick, state.action, jnp.asarray(action, space.dtype))
+        inner, result = env.step(k_step, state.inner, taken, task)
+        return StickyState(inner, taken, jnp.array(False)), result
+
+    return _wrapped(env, f"sticky_actions({prob})", lambda state: state.inner, reset=reset, step=step)
+
+
+def _map_observation(env: Env, label: str, change: _Map, space: Space) -> Env:
+    def reset(key: Array, task: Any) -> tuple[Any, Array]:
+        state, obs = env.reset(key, task)
+        return state, change(obs)
+
+    def step(key: Array, state: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
+        state, result = env.step(key, state, action, task)
+        return state, result._replace(obs=change(result.obs))
+
+    return _wrapped(env, label, lambda state: state, reset=reset, step=step, observation_space=space)
+
+
+def _map_action(env: Env, label: str, change: _Map, space: Space) -> Env:
+    def step(key: Array, state: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
+        return env.step(key, state, change(action), task)
+
+    return _wrapped(env, label, lambda state: state, step=step, action_space=space)
+
+
+def _wrapped(env: Env, label: str, inner: Callable[[Any], Any], **changes: Any) -> Env:
+    """`env` with those changes; `inner` finds the state that its renderer knows."""
+    picture = env.render
+    render = None if picture is None else lambda state, task: picture(inner(state), task)
+    return dataclasses.replace(env, name=f"{env.name}|{label}", render=render, **changes)
+
+
+def _side_by_side(frames: Array) -> Array:
+    """`[n, ..., C]` to `[..., n*C]`."""
+    return jnp.concatenate(list(frames), axis=-1)
+
+
+def _box(env: Env, wrapper: str) -> Box:
+    if isinstance(env.observation_space, Box):
+        return env.observation_space
+    raise ConfigError(f"env={env.name}: {wrapper} needs Box observations, not {_kind(env.observation_space)}")
+
+
+def _action_box(env: Env, wrapper: str) -> Box:
+    if isinstance(env.action_space, Box):
+        return env.action_space
+    raise ConfigError(f"env={env.name}: {wrapper} needs Box actions, not {_kind(env.action_space)}")
+
+
+def _kind(space: Discrete | MultiDiscrete) -> str:
+    return type(space).__name__

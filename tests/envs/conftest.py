@@ -1,0 +1,87 @@
+"""Checks that every environment has to pass, as fixtures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+class Trajectory:
+    """Episodes of one environment under random actions, `[T, E, ...]`, as NumPy arrays."""
+
+    def __init__(self, env, steps, num_envs=8):
+        self.env, self.traces = env, 0
+        self._steps, self._num_envs = steps, num_envs
+        self._jitted = jax.jit(self._roll)
+
+    def __call__(self, task):
+        keys = jax.random.split(jax.random.key(0), self._num_envs)
+        return jax.tree.map(np.asarray, self._jitted(keys, task))
+
+    def _roll(self, keys, task):
+        self.traces += 1
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), jax.vmap(self._roll_one, (0, None))(keys, task))
+
+    def _roll_one(self, key, task):
+        env = self.env
+
+        def step(carry, key):
+            state, obs = carry
+            k_action, k_step, k_reset = jax.random.split(key, 3)
+            action = env.action_space.sample(k_action)
+            state, result = env.step(k_step, state, action, task)
+            ended = jnp.logical_or(result.terminated, result.truncated)
+            carry = jax.tree.map(lambda a, b: jnp.where(ended, a, b), env.reset(k_reset, task), (state, result.obs))
+            valid = env.observation_space.contains(obs) & env.observation_space.contains(result.obs)
+            return carry, {"obs": obs, "valid": valid, **result._asdict(), "next_obs": result.obs}
+
+        k_reset, k_steps = jax.random.split(key)
+        return jax.lax.scan(step, env.reset(k_reset, task), jax.random.split(k_steps, self._steps))[1]
+
+
+def _avals(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+
+
+@pytest.fixture
+def check_types():
+    """The state, the observation and the result keep their types; nothing is weakly typed."""
+
+    def check(env):
+        key = jax.random.key(0)
+        state, obs = jax.eval_shape(env.reset, key, env.task)
+        action = jax.eval_shape(env.action_space.sample, key)
+        after, result = jax.eval_shape(env.step, key, state, action, env.task)
+        assert _avals(after) == _avals(state)
+        assert not any(x.weak_type for x in jax.tree.leaves((state, obs, result, env.task)))
+        assert _avals(obs) == _avals(result.obs) == (env.observation_space.shape, env.observation_space.dtype, False)
+        assert (action.shape, action.dtype) == (env.action_space.shape, env.action_space.dtype)
+        assert _avals(result[1:]) == (((), jnp.float32, False), ((), jnp.bool_, False), ((), jnp.bool_, False))
+        assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(env.task))
+
+    return check
+
+
+@pytest.fixture
+def check_rollout():
+    """Observations lie in the space, flags exclude each other, and a shorter limit truncates without a new trace.
+
+    Returns the trajectories under the default task and under a limit of 3.
+    """
+
+    def check(env, with_limit, steps=40):
+        roll = Trajectory(env, steps)
+        long, short = roll(env.task), roll(with_limit(env.task, 3))
+        assert roll.traces == 1
+        for run in (long, short):
+            assert run["valid"].all()
+            assert np.isfinite(run["reward"]).all()
+            assert not (run["terminated"] & run["truncated"]).any()
+            # Where an episode goes on, the next observation is the true successor.
+            going_on = ~(run["terminated"] | run["truncated"])[:-1]
+            np.testing.assert_array_equal(run["next_obs"][:-1][going_on], run["obs"][1:][going_on])
+        alive = ~short["terminated"][:3].any(axis=0)
+        assert short["truncated"][2][alive].all() and not short["truncated"][:2].any()
+        return long, short
+
+    return check

@@ -1,0 +1,155 @@
+"""What every registered algorithm must satisfy; a new one is tested by being registered."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import tiny
+
+from rljax import algos, envs
+from rljax.checkpoint import Checkpointer
+from rljax.run import advance, as_arrays, run, start
+from rljax.types import Algorithm, Env
+
+CASES = [
+    pytest.param("ppo", "CartPole-v1", {}, id="ppo-discrete"),
+    pytest.param("ppo", "Pendulum-v1", {"normalize_obs": True, "normalize_reward": True}, id="ppo-gaussian"),
+    pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
+]
+every_algorithm = pytest.mark.parametrize(("algo", "env", "settings"), CASES)
+
+
+def build(algo: str, env: str, settings: dict) -> tuple[Algorithm, Env]:
+    environment = envs.make(env)
+    return algos.load(algo).make(environment, tiny(algo, **settings)), environment
+
+
+def leaves_equal(a, b) -> bool:
+    def data(x):
+        return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+    chex.assert_trees_all_equal_structs(a, b)
+    return all(np.array_equal(data(x), data(y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def test_every_registered_algorithm_has_a_case():
+    assert {case.values[0] for case in CASES} == set(algos.names())
+
+
+@every_algorithm
+def test_make_is_cached(algo, env, settings):
+    assert build(algo, env, settings)[0] is build(algo, env, settings)[0]
+
+
+@every_algorithm
+def test_state_is_arrays_and_step_keeps_its_shape(algo, env, settings, strict):
+    algorithm, environment = build(algo, env, settings)
+    arguments = as_arrays(algorithm.hypers), as_arrays(environment.task)
+    state = jax.eval_shape(algorithm.init, jax.random.key(0), *arguments)
+    after, metrics = jax.eval_shape(algorithm.step, state, *arguments)
+    assert jax.tree.structure(state) == jax.tree.structure(after)
+    for before, later in zip(jax.tree.leaves(state), jax.tree.leaves(after)):
+        assert (before.shape, before.dtype, before.weak_type) == (later.shape, later.dtype, later.weak_type)
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(start(algorithm, jax.random.key(0), *arguments)))
+    assert all(x.shape == () for x in metrics.values())
+    assert {"episodes", "episode_return", "episode_length"} <= set(metrics)
+
+
+@every_algorithm
+def test_act_gives_valid_actions_for_any_batch(algo, env, settings, strict):
+    algorithm, environment = build(algo, env, settings)
+    state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(environment.task))
+    space = environment.action_space
+    for size in (1, 5):
+        obs = jax.vmap(environment.observation_space.sample)(jax.random.split(jax.random.key(1), size))
+        for greedy in (True, False):
+            carry, action = jax.jit(algorithm.act)(
+                state, algorithm.initial_carry(size), obs, jnp.ones(size, bool), jax.random.key(2), greedy
+            )
+            assert action.shape == (size, *space.shape) and action.dtype == space.dtype
+            assert jax.vmap(space.contains)(action).all()
+            chex.assert_trees_all_equal_shapes_and_dtypes(carry, algorithm.initial_carry(size))
+
+
+@every_algorithm
+def test_one_program_for_all_numbers(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    step = jax.jit(chex.assert_max_traces(algorithm.step, n=1))
+    task = as_arrays(environment.task)
+    state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), task)
+    for factor in (1, 0.5, 2):
+        hypers = jax.tree.map(lambda x, f=factor: x * f, algorithm.hypers)
+        state, _ = step(state, as_arrays(hypers), task)
+
+
+@every_algorithm
+def test_row_of_a_sweep_equals_the_lone_run(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    task, hypers = as_arrays(environment.task), as_arrays(algorithm.hypers)
+    rows = jax.tree.map(lambda x: jnp.stack([x, x]), hypers).replace(lr=jnp.array([1e-4, 1e-2]))
+    keys = jax.random.split(jax.random.key(3), 2)
+    alone = jax.jit(partial(run, algorithm, num_updates=3))
+    sweep = jax.jit(jax.vmap(jax.vmap(partial(run, algorithm, num_updates=3), (0, None, None)), (None, 0, None)))
+    _, swept = sweep(keys, rows, task)
+    for n in range(2):
+        for s in range(2):
+            _, lone = alone(keys[s], jax.tree.map(lambda x, n=n: x[n], rows), task)
+            one = jax.tree.map(lambda x, n=n, s=s: x[n, s], swept)
+            chex.assert_trees_all_close(one, lone, rtol=2e-3, atol=2e-4)
+    assert not np.allclose(swept["policy_loss"][0], swept["policy_loss"][1])
+
+
+@every_algorithm
+def test_save_restore_continue_equals_uninterrupted(algo, env, settings, tmp_path):
+    algorithm, environment = build(algo, env, settings)
+    arguments = as_arrays(algorithm.hypers), as_arrays(environment.task)
+    go_on = partial(advance, algorithm, hypers=arguments[0], task=arguments[1], size=3)
+    whole, _ = go_on(go_on(start(algorithm, jax.random.key(0), *arguments), n=3)[0], n=2)
+    half, _ = go_on(start(algorithm, jax.random.key(0), *arguments), n=3)
+    with Checkpointer(tmp_path, algo) as checkpoints:
+        checkpoints.save(3, half)
+    with Checkpointer(tmp_path, algo) as checkpoints:
+        found = checkpoints.restore_latest(jax.eval_shape(algorithm.init, jax.random.key(0), *arguments))
+    assert found is not None
+    assert leaves_equal(whole, go_on(found.state, n=2)[0])
+
+
+@every_algorithm
+def test_every_parameter_learns(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    arguments = as_arrays(algorithm.hypers), as_arrays(environment.task)
+    state = start(algorithm, jax.random.key(0), *arguments)
+    after, _ = jax.jit(algorithm.step)(state, *arguments)
+    for path, moved in jax.tree.leaves_with_path(jax.tree.map(lambda x, y: (x != y).any(), state.params, after.params)):
+        assert moved, f"{jax.tree_util.keystr(path)} gets no gradient"
+
+
+@every_algorithm
+def test_every_number_in_hypers_matters(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    # Values at which each number is in force: a clip that clips, annealing that anneals.
+    forced = {"lr": 0.02, "lr_final": 0.5, "horizon": 4.0, "value_clip": 1e-3, "max_grad_norm": 0.05}
+    known = {name: value for name, value in forced.items() if hasattr(algorithm.hypers, name)}
+    hypers = algorithm.hypers.replace(**known)
+    if hasattr(hypers, "objective"):
+        hypers = hypers.replace(objective=hypers.objective.replace(clip=1e-3))
+    task = as_arrays(environment.task)
+    go = jax.jit(lambda hypers: run(algorithm, jax.random.key(0), hypers, task, 3)[0].params)
+    base = go(as_arrays(hypers))
+    leaves, structure = jax.tree.flatten(as_arrays(hypers))
+    for i, (path, _) in enumerate(jax.tree.leaves_with_path(hypers)):
+        changed = go(jax.tree.unflatten(structure, [x * 0.5 if j == i else x for j, x in enumerate(leaves)]))
+        assert not leaves_equal(base, changed), f"hypers{jax.tree_util.keystr(path)} is a dead knob"
+
+
+@every_algorithm
+def test_keys_are_never_reused_and_ranks_never_promoted(algo, env, settings, strict):
+    algorithm, environment = build(algo, env, settings)
+    arguments = as_arrays(algorithm.hypers), as_arrays(environment.task)
+    state = start(algorithm, jax.random.key(0), *arguments)
+    jax.block_until_ready(jax.jit(algorithm.step)(state, *arguments))
