@@ -131,7 +131,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         return episodes, steps, extras, metrics
 
     def step(state, hypers, task):
-        key, k_roll, k_learn, k_entropy = jax.random.split(state.key, 4)
+        key, k_roll, k_learn = jax.random.split(state.key, 3)
         progress = state.updates / hypers.horizon
         optimiser = optim.adam(hypers.lr * (1.0 + progress * (hypers.lr_final - 1.0)), hypers.max_grad_norm)
 
@@ -153,7 +153,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             advantage = standardise(advantage)
 
         # 3. epochs of minibatch updates
-        def loss(params, batch):
+        def loss(params, batch, key):
             obs, action, log_prob, old_value, advantage, target = batch
             if config.normalize_advantage == "minibatch":
                 advantage = standardise(advantage)
@@ -161,14 +161,14 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             log_ratio = policy.log_prob(action) - log_prob
             policy_loss = hypers.objective(log_ratio, advantage, progress).mean()
             value_loss = clipped_value_loss(value, old_value, target, hypers.value_clip).mean()
-            entropy = policy.entropy(k_entropy).mean()
+            entropy = policy.entropy(key).mean()
             total = policy_loss + hypers.value_coef * value_loss - hypers.entropy_coef * entropy
             kl = (jnp.expm1(log_ratio) - log_ratio).mean()
             return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": kl}
 
-        def update(carry, batch):
+        def update(carry, batch, key):
             params, opt = carry
-            grads, aux = jax.grad(loss, has_aux=True)(params, batch)
+            grads, aux = jax.grad(loss, has_aux=True)(params, batch, key)
             return optim.apply(optimiser, grads, opt, params), aux | {"grad_norm": optim.global_norm(grads)}
 
         batch = flatten_time((steps.obs, action, log_prob, value, advantage, target))

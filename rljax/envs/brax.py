@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import inspect
 import io
 import warnings
@@ -81,8 +82,7 @@ def _quiet() -> Iterator[None]:
     """Without the words of Brax (it is not developed any more), MJX (Warp is missing) and MuJoCo (old XML)."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import mujoco
-
+        mujoco: Any = importlib.import_module("mujoco")
         before = mujoco.get_mju_user_warning()
         mujoco.set_mju_user_warning(lambda message: None)
         try:

@@ -22,6 +22,13 @@ from rljax.envs import render
 from rljax.envs.catalogue import check_arguments
 from rljax.types import Array, Box, Discrete, Env, Space, StepResult
 
+WIDER = {
+    "MemoryChain-bsuite": (-1.0, 1.0),  # the context bits are -1 or 1
+    "GaussianBandit-misc": (-np.inf, np.inf),  # it shows the last reward, which is Gaussian
+    "MetaMaze-misc": (-np.inf, np.inf),  # it shows the last reward, which the task sets
+}
+"""What these environments show, found by running them; the spaces that Gymnax states are narrower."""
+
 
 def make(name: str, **kwargs: Any) -> Env:
     """The Gymnax environment `name`.
@@ -58,7 +65,7 @@ def make(name: str, **kwargs: Any) -> Env:
         reset=reset,
         step=step,
         task=task,
-        observation_space=_space(env.observation_space(params), obs.dtype),
+        observation_space=_widened(name, _space(env.observation_space(params), obs.dtype)),
         action_space=_space(env.action_space(params)),
         max_episode_steps=int(params.max_steps_in_episode),
         render=_renderer(name, env),
@@ -97,6 +104,13 @@ def _import_gymnax() -> Any:
 def _strong(tree: Any) -> Any:
     """The same arrays without weak types: the state keeps its type from reset to step, and nothing compiles twice."""
     return jax.tree.map(lambda x: jnp.asarray(x, dtype=jnp.result_type(x)), tree)
+
+
+def _widened(name: str, space: Space) -> Space:
+    if name not in WIDER or not isinstance(space, Box):
+        return space
+    low, high = WIDER[name]
+    return Box(np.minimum(space.low, np.float32(low)), np.maximum(space.high, np.float32(high)), space.dtype)
 
 
 def _space(space: Any, dtype: Any = None) -> Space:

@@ -29,7 +29,7 @@ def permutation(key: Array, size: int) -> Array:
 
 
 def minibatch_epochs(
-    update: Callable[[Any, Any], tuple[Any, Any]],
+    update: Callable[[Any, Any, Array], tuple[Any, Any]],
     carry: Any,
     batch: Any,
     key: Array,
@@ -39,7 +39,7 @@ def minibatch_epochs(
     """Scans `update` over `num_epochs` fresh shuffles of `batch`, each cut into `num_minibatches` equal parts.
 
     Args:
-      update: `(carry, minibatch [B / num_minibatches, ...]) -> (carry, out)`.
+      update: `(carry, minibatch [B / num_minibatches, ...], key) -> (carry, out)`.
       batch: leaves `[B, ...]`; `num_minibatches` divides B.
 
     Returns:
@@ -48,7 +48,9 @@ def minibatch_epochs(
     size = jax.tree.leaves(batch)[0].shape[0]
 
     def epoch(carry, key):
-        order = permutation(key, size).reshape(num_minibatches, -1)
-        return jax.lax.scan(lambda c, rows: update(c, jax.tree.map(lambda x: x[rows], batch)), carry, order)
+        key, k_order = jax.random.split(key)
+        order = permutation(k_order, size).reshape(num_minibatches, -1)
+        keys = jax.random.split(key, num_minibatches)
+        return jax.lax.scan(lambda c, x: update(c, jax.tree.map(lambda b: b[x[0]], batch), x[1]), carry, (order, keys))
 
     return jax.lax.scan(epoch, carry, jax.random.split(key, num_epochs))

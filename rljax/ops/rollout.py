@@ -24,14 +24,7 @@ class Episodes(struct.PyTreeNode):
 
 def begin(env: Env, task: Any, key: Array, num_envs: int) -> Episodes:
     """`num_envs` fresh episodes."""
-    env_state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), task)
-    return Episodes(
-        env_state=env_state,
-        obs=obs,
-        reset=jnp.ones(num_envs, bool),
-        returns=jnp.zeros(num_envs),
-        lengths=jnp.zeros(num_envs, jnp.int32),
-    )
+    return _opening(*_reset(env, task, key, jnp.arange(num_envs)))
 
 
 def rollout(
@@ -69,7 +62,10 @@ def rollout(
         returns, lengths = episodes.returns + result.reward, episodes.lengths + 1
         finished = (ended.sum(), jnp.where(ended, returns, 0.0).sum(), jnp.where(ended, lengths, 0).sum())
         step = TimeStep(episodes.obs, action, result.reward, result.obs, result.terminated, result.truncated)
-        fresh = begin(env, task, k_reset, num_envs)
+        if env.costly_reset:
+            fresh = _opening(*_reset_ended(env, task, k_reset, ended, env_state, result.obs))
+        else:
+            fresh = begin(env, task, k_reset, num_envs)
         going = Episodes(env_state, result.obs, ended, returns, lengths)
         return (_where(ended, fresh, going), carry), (step, extras, finished)
 
@@ -79,6 +75,41 @@ def rollout(
     count, returns, lengths = (x.sum() for x in finished)
     metrics = {"episodes": count, "episode_return": returns / count, "episode_length": lengths / count}
     return episodes, carry, steps, extras, metrics
+
+
+def _opening(env_state: Any, obs: Array) -> Episodes:
+    num_envs = obs.shape[0]
+    return Episodes(
+        env_state=env_state,
+        obs=obs,
+        reset=jnp.ones(num_envs, bool),
+        returns=jnp.zeros(num_envs),
+        lengths=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def _reset(env: Env, task: Any, key: Array, rows: Array) -> tuple[Any, Array]:
+    """Fresh starts for environments `rows`: what a row gets does not depend on which others are reset with it."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    return jax.vmap(env.reset, (0, None))(keys, task)
+
+
+def _reset_ended(env: Env, task: Any, key: Array, ended: Array, env_state: Any, obs: Array) -> tuple[Any, Array]:
+    """`_reset` of the rows where an episode ended, a block at a time; the other rows are of no use to the caller."""
+    num_envs = ended.shape[0]
+    block = min(num_envs, max(8, num_envs // 16))
+    rows = jnp.nonzero(ended, size=num_envs, fill_value=num_envs)[0].astype(jnp.int32)
+    rows = jnp.pad(rows, (0, block), constant_values=num_envs)  # writes to row `num_envs` are dropped
+
+    def reset_block(loop):
+        i, fresh = loop
+        at = jax.lax.dynamic_slice(rows, (i,), (block,))
+        new = _reset(env, task, key, at)
+        return i + block, jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), fresh, new)
+
+    # No derivative passes through a loop of unknown length, and none needs to: the caller keeps only fresh rows.
+    start = jax.lax.stop_gradient((env_state, obs))
+    return jax.lax.while_loop(lambda loop: loop[0] < ended.sum(), reset_block, (jnp.int32(0), start))[1]
 
 
 def _where(mask: Array, x: Any, y: Any) -> Any:

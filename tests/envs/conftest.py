@@ -33,7 +33,7 @@ class Trajectory:
             ended = jnp.logical_or(result.terminated, result.truncated)
             carry = jax.tree.map(lambda a, b: jnp.where(ended, a, b), env.reset(k_reset, task), (state, result.obs))
             valid = env.observation_space.contains(obs) & env.observation_space.contains(result.obs)
-            return carry, {"obs": obs, "valid": valid, **result._asdict(), "next_obs": result.obs}
+            return carry, {**result._asdict(), "obs": obs, "next_obs": result.obs, "valid": valid}
 
         k_reset, k_steps = jax.random.split(key)
         return jax.lax.scan(step, env.reset(k_reset, task), jax.random.split(k_steps, self._steps))[1]

@@ -9,10 +9,12 @@ import rljax.envs as envs
 from rljax.envs import catalogue
 
 # These start the same way every time; chance, if any, comes with the steps.
-FIXED_START = {"DeepSea-bsuite", "SimpleBandit-bsuite", "Freeway-MinAtar", "SpaceInvaders-MinAtar", "FrozenLake-misc"}
+FIXED_START = {
+    *("Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar", "DeepSea-bsuite"),
+    *("SimpleBandit-bsuite", "DiscountingChain-bsuite", "FourRooms-misc", "FrozenLake-misc", "Pong-misc"),
+}
 # These show the time that is left, so a shorter limit changes what they show.
-SHOW_TIME = {"PointRobot-misc", "BernoulliBandit-misc", "GaussianBandit-misc"}
-NO_LIMIT_SEEN = 40
+SHOW_TIME = {"DiscountingChain-bsuite", "PointRobot-misc", "BernoulliBandit-misc", "GaussianBandit-misc"}
 
 
 def with_limit(task, limit):

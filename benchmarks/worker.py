@@ -1,0 +1,225 @@
+"""One contestant in a process of its own: `worker.py NAME AGENTS WORKLOAD` (AGENTS 0: one agent, not vmapped).
+
+It compiles, says so, and then answers each line on standard input with one line of JSON: `go` trains once from a new
+seed, `score` tells the final return and the peak memory.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from workload import MATMUL_SIZE, MATMULS, Workload
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "brax", "numpy", "rljax", "rejax")
+
+
+class Program(NamedTuple):
+    """A contestant, set up but not compiled."""
+
+    compile: Callable[[], Callable[[int], Any]]  # () -> (seed -> output, on the device or not)
+    score: Callable[[Any], float]  # output -> final return
+
+
+def jitted(function: Callable, arguments: Callable[[int], tuple]) -> Callable[[], Callable[[int], Any]]:
+    """The `compile` of a pure function: trace, lower and compile ahead of time."""
+    import jax
+
+    def build():
+        compiled = jax.jit(function).lower(*arguments(0)).compile()
+        return lambda seed: compiled(*arguments(seed))
+
+    return build
+
+
+def final_return(episodes: Any, returns: Any) -> float:
+    """Mean return of the episodes that ended in the last tenth of training; `[U]` or `[agents, U]`."""
+    import numpy as np
+
+    last = max(1, np.shape(episodes)[-1] // 10)
+    episodes, returns = np.asarray(episodes)[..., -last:], np.asarray(returns)[..., -last:]
+    total = episodes.sum()
+    return float(np.where(episodes > 0, returns * episodes, 0.0).sum() / total) if total else float("nan")
+
+
+def keys(seed: int, agents: int) -> Any:
+    import jax
+
+    key = jax.random.key(seed)
+    return jax.random.split(key, agents) if agents else key
+
+
+def _rljax(workload: Workload) -> tuple[Any, Any]:
+    import rljax
+
+    settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
+    return rljax.make("ppo", workload.env, **settings)
+
+
+def rljax_run(workload: Workload, agents: int) -> Program:
+    """`rljax.run.run`: a whole run as one compiled program."""
+    algo, env = _rljax(workload)
+    import jax
+
+    from rljax.run import as_arrays, run
+
+    def train(key, hypers, task):
+        return run(algo, key, hypers, task, workload.updates)
+
+    many = jax.vmap(train, (0, None, None)) if agents else train
+    hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
+    return Program(
+        jitted(many, lambda seed: (keys(seed, agents), hypers, task)),
+        lambda out: final_return(out[1]["episodes"], out[1]["episode_return"]),
+    )
+
+
+class _Rows(list):
+    write = list.append
+
+
+def _score_rows(rows: Any) -> float:
+    return final_return(*([row[name] for row in rows] for name in ("episodes", "episode_return")))
+
+
+def rljax_train(workload: Workload, agents: int) -> Program:
+    """`rljax.run.train`: the host loop over compiled chunks, with a sink that keeps the rows."""
+    algo, env = _rljax(workload)
+    from rljax.run import train
+
+    def go(seed, updates=workload.updates):
+        rows = _Rows()
+        chunk = max(1, workload.updates // 200)
+        train(algo, keys(seed, 0), algo.hypers, env.task, updates, sinks=[rows], log_every=chunk)
+        return rows
+
+    def build():
+        go(0, 1)
+        return go
+
+    return Program(build, _score_rows)
+
+
+def rljax_folder(workload: Workload, agents: int) -> Program:
+    """`rljax.train` with a run folder: logs, TensorBoard, progress lines and checkpoints."""
+    import rljax
+
+    settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
+
+    def go(seed, steps=workload.steps):
+        with tempfile.TemporaryDirectory() as folder:
+            chunk = max(1, workload.updates // 200)
+            run = rljax.train("ppo", workload.env, steps=steps, seed=seed, out=folder, log_every=chunk, **settings)
+        return run.metrics
+
+    def build():
+        go(0, 1)
+        return go
+
+    return Program(build, lambda rows: final_return(rows["episodes"], rows["episode_return"]))
+
+
+def bare(workload: Workload, agents: int, one_sort: bool = False) -> Program:
+    """The hand-written scan."""
+    import jax
+    from bare_ppo import make_train
+
+    train = make_train(workload.env, workload.updates, workload.settings, one_sort)
+    return Program(
+        jitted(jax.vmap(train) if agents else train, lambda seed: (keys(seed, agents),)),
+        lambda out: final_return(out[1], out[2]),
+    )
+
+
+def rejax(workload: Workload, agents: int) -> Program:
+    """The peer."""
+    import rejax_ppo
+
+    return rejax_ppo.build(workload, agents)
+
+
+def matmul(workload: Workload, agents: int) -> Program:
+    """The yardstick: what the machine does in float32 matrix products."""
+    import jax
+
+    def products(x, w):
+        return jax.lax.fori_loop(0, MATMULS, lambda _, x: x @ w, x)
+
+    w = jax.random.normal(jax.random.key(0), (MATMUL_SIZE, MATMUL_SIZE)) / MATMUL_SIZE**0.5
+    return Program(jitted(products, lambda seed: (w, w)), lambda out: float("nan"))
+
+
+CONTESTANTS: dict[str, Callable[[Workload, int], Program]] = {
+    "rljax run": rljax_run,
+    "rljax train": rljax_train,
+    "rljax folder": rljax_folder,
+    "bare": bare,
+    "bare, one sort": lambda workload, agents: bare(workload, agents, one_sort=True),
+    "rejax": rejax,
+    "matmul": matmul,
+}
+
+
+def peak_memory() -> int:
+    """Bytes: of the accelerator if there is one, else of this process."""
+    import jax
+
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe() -> dict[str, Any]:
+    """What this process runs on."""
+    import jax
+
+    device = jax.devices()[0]
+    found = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    threads = os.environ.get("PJRT_NPROC", "default")
+    return {"platform": device.platform, "device": device.device_kind, "threads": threads, "versions": found}
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # so that a chatty library cannot spoil the answers
+
+    def say(**answer):
+        print(json.dumps(answer), file=answers, flush=True)
+
+    name, agents, workload = sys.argv[1], int(sys.argv[2]), Workload(**json.loads(sys.argv[3]))
+    program = CONTESTANTS[name](workload, agents)
+    import jax
+
+    began = time.perf_counter()
+    play = program.compile()
+    say(compile_seconds=time.perf_counter() - began, **describe())
+    seed, out = 0, None
+    for line in sys.stdin:
+        if line.strip() == "score":
+            say(final_return=program.score(out), peak_memory=peak_memory())
+            continue
+        seed += 1
+        began = time.perf_counter()
+        out = jax.block_until_ready(play(seed))
+        say(seconds=time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    sys.modules["worker"] = sys.modules["__main__"]  # one module, also for what imports it by name
+    main()
