@@ -1,4 +1,4 @@
-"""PPO on a Gymnax environment as one hand-written scan: what rljax's step is held against. Shares no code with rljax."""
+"""PPO on a Gymnax environment as one hand-written scan, which shares no code with rljax: the yardstick of its step."""
 
 from functools import partial
 from typing import NamedTuple

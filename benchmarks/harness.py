@@ -54,6 +54,7 @@ class Contestant:
     env: dict[str, str] = field(default_factory=dict)
     timeout: float = 600.0
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)  # of all threads together
     facts: dict[str, Any] = field(default_factory=dict)  # compile_seconds, threads, versions, final_return ...
     error: str | None = None
 
@@ -79,6 +80,7 @@ class Contestant:
         answer = self._ask("go")
         if answer:
             self.seconds.append(answer["seconds"])
+            self.cpu_seconds.append(answer["cpu_seconds"])
 
     def stop(self) -> None:
         """Asks for the score and ends the process."""
@@ -98,7 +100,8 @@ class Contestant:
         rates = [self.steps / s for s in self.seconds]
         summary = {"median": statistics.median(rates), "min": min(rates), "max": max(rates)} if rates else None
         about = {"label": self.label, "agents": self.agents, "env": self.workload.env, "steps": self.steps}
-        return about | self.facts | {"seconds": self.seconds, "steps_per_second": summary, "error": self.error}
+        raw = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        return about | self.facts | raw | {"steps_per_second": summary, "error": self.error}
 
     def _read(self) -> None:
         for line in self._process.stdout:

@@ -78,7 +78,8 @@ def table(result: dict[str, Any]) -> str:
         f"One thread multiplies matrices at {peak / 1e9:.0f} GFLOP/s. "
         f"Load average {result['load_before']:.1f} before, {result['load_after']:.1f} after.",
     ]
-    columns = ["contestant", "threads", "k steps/s (min, max)", "matmul rate", "compile s", "peak MB", "final return"]
+    columns = ["contestant", "threads", "k steps/s (min, max)", "cores busy", "matmul rate", "compile s", "peak MB"]
+    columns.append("return")
     for agents in dict.fromkeys(r["agents"] for r in result["contestants"]):
         title = "One agent" if agents == 0 else f"{agents} agents, vmapped (steps of all together)"
         rows = [_row(r, peak, result["flops_per_step"]) for r in result["contestants"] if r["agents"] == agents]
@@ -97,15 +98,16 @@ def _ratios(result: dict[str, Any], agents: int) -> list[tuple[str, float]]:
 def _row(record: dict[str, Any], peak: float, flops: int) -> list[str]:
     rate = record["steps_per_second"]
     if record["error"] or rate is None:
-        return [record["label"], record.get("threads", ""), record["error"] or "", "", "", "", ""]
+        return [record["label"], record.get("threads", ""), record["error"] or "", *[""] * 5]
     return [
         record["label"],
         record["threads"],
         f"{rate['median'] / 1e3:.0f} ({rate['min'] / 1e3:.0f}, {rate['max'] / 1e3:.0f})",
+        f"{sum(record['cpu_seconds']) / sum(record['seconds']):.2f}",
         f"{rate['median'] * flops / peak:.0%}",
         f"{record['compile_seconds']:.1f}",
         f"{record['peak_memory'] / 1e6:.0f}",
-        f"{record['final_return']:.0f}",
+        "" if record["final_return"] is None else f"{record['final_return']:.0f}",
     ]
 
 

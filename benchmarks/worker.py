@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import resource
 import sys
@@ -40,7 +41,7 @@ def jitted(function: Callable, arguments: Callable[[int], tuple]) -> Callable[[]
 
 
 def final_return(episodes: Any, returns: Any) -> float:
-    """Mean return of the episodes that ended in the last tenth of training; `[U]` or `[agents, U]`."""
+    """Mean return of the episodes that ended in the last tenth of training, NaN if none did; `[U]`, `[agents, U]`."""
     import numpy as np
 
     last = max(1, np.shape(episodes)[-1] // 10)
@@ -212,12 +213,13 @@ def main() -> None:
     seed, out = 0, None
     for line in sys.stdin:
         if line.strip() == "score":
-            say(final_return=program.score(out), peak_memory=peak_memory())
+            score = program.score(out)
+            say(final_return=score if math.isfinite(score) else None, peak_memory=peak_memory())
             continue
         seed += 1
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         out = jax.block_until_ready(play(seed))
-        say(seconds=time.perf_counter() - began)
+        say(seconds=time.perf_counter() - began, cpu_seconds=time.process_time() - cpu_began)
 
 
 if __name__ == "__main__":

@@ -404,6 +404,8 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return np.asarray(value).tolist() if hasattr(value, "dtype") else value
+    """As JSON can hold it: it has no infinity."""
+    value = np.asarray(value).tolist() if hasattr(value, "dtype") else value
+    return "inf" if value == float("inf") else value
 
 

@@ -102,6 +102,8 @@ def assignments(pairs: Iterable[str]) -> dict[str, float]:
 
 def _coerce(setting: Setting, value: Any) -> Any:
     kind = setting.type
+    if kind is float and value == "inf":  # as a record says it
+        return INF
     if get_origin(kind) is Literal:
         options = get_args(kind)
         require(value in options, setting.name, value, f"must be one of {', '.join(map(str, options))}")

@@ -14,7 +14,7 @@ from flax import struct
 from rljax.errors import require
 from rljax.nets.cnn import CNN
 from rljax.nets.heads import PolicyHead, ValueHead
-from rljax.nets.mlp import MLP
+from rljax.nets.mlp import MLP, activation
 from rljax.objectives import Objective, PPOClip
 from rljax.ops import normalise, optim
 from rljax.ops.losses import clipped_value_loss, explained_variance
@@ -207,4 +207,6 @@ def check(env: Env, config: Config) -> int:
     )
     shape = env.observation_space.shape
     require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")
+    require(not config.squash or isinstance(env.action_space, Box), "squash", True, "needs continuous actions")
+    activation(config.activation)
     return batch_size

@@ -54,14 +54,13 @@ def make(name: str, backend: str | None = None, max_steps: int = 1000, **kwargs:
       **kwargs: arguments of the environment's class (`healthy_reward=0.0`).
 
     Raises:
-      ConfigError: an unknown backend or argument, or a backend that this environment does not run on.
+      ConfigError: an unknown backend or argument.
     """
     short, _, suffix = name.removeprefix("brax/").partition("/")
     require(not (suffix and backend), "backend", repr(backend), f"given twice, '{name}' has one; drop either")
     backend = suffix or backend or "generalized"
     if backend not in BRAX_BACKENDS:
         raise unknown(f"backend of brax/{short}", backend, BRAX_BACKENDS)
-    require(short != "swimmer" or backend == "generalized", "backend", backend, "brax/swimmer needs generalized")
     require(max_steps > 0, "max_steps", max_steps, "must be positive")
     return _adapt(_build(short, backend, kwargs), f"brax/{short}/{backend}".removesuffix("/generalized"), max_steps)
 

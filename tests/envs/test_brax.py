@@ -8,7 +8,7 @@ import pytest
 import rljax.envs as envs
 from rljax.envs import catalogue
 
-EVERY = [(name, b) for name in catalogue.BRAX for b in catalogue.BRAX_BACKENDS if name != "brax/swimmer" or b[0] == "g"]
+EVERY = [(name, backend) for name in catalogue.BRAX for backend in catalogue.BRAX_BACKENDS]
 
 
 def with_limit(task, limit):

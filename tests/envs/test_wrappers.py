@@ -36,7 +36,7 @@ def counter(length=5, limit=1000):
     seen = Box(np.array([0, -1000, 10], np.float32), np.array([1000, 0, 10], np.float32))
     actions = Box(np.full(2, -2, np.float32), np.full(2, 4, np.float32))
     picture = lambda state, task: np.full((2, 2, 3), state, np.uint8)  # noqa: E731
-    return Env("counter", reset, step, (), seen, actions, min(length, limit), picture)
+    return Env("counter", reset, step, (), seen, actions, min(length, limit), render=picture)
 
 
 def steps(env, actions):

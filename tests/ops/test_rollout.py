@@ -1,0 +1,73 @@
+"""Rollouts against an environment that counts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import CounterTask, counter
+
+from rljax.ops.rollout import begin, rollout
+
+
+def idle(carry, obs, reset, key):
+    return carry + 1, jnp.zeros(obs.shape[0], jnp.int32), reset
+
+
+def play(env, task, num_envs=2, num_steps=7, key=0):
+    k_begin, k_roll = jax.random.split(jax.random.key(key))
+    episodes = begin(env, task, k_begin, num_envs)
+    return rollout(env, task, idle, 0, episodes, k_roll, num_steps)
+
+
+@pytest.mark.parametrize("flag", ["terminate_at", "truncate_at"])
+@pytest.mark.parametrize("costly", [False, True])
+def test_episode_ends(flag, costly):
+    env = dataclasses.replace(counter(), costly_reset=costly)
+    episodes, carry, steps, reset, metrics = play(env, CounterTask(**{flag: 3}))
+    counts = np.array([0, 1, 2, 0, 1, 2, 0])
+    np.testing.assert_array_equal(steps.obs[:, 0, 0], counts)
+    np.testing.assert_array_equal(steps.next_obs[:, 0, 0], counts + 1)  # the true successor, also at the end
+    np.testing.assert_array_equal(steps.reward[:, 1], counts + 1)
+    ended, other = (steps.terminated, steps.truncated)[:: 1 if flag == "terminate_at" else -1]
+    np.testing.assert_array_equal(ended[:, 0], counts == 2)
+    assert not other.any()
+    np.testing.assert_array_equal(reset[:, 0], counts == 0)
+    assert carry == 7
+    assert metrics["episodes"] == 4 and metrics["episode_return"] == 6 and metrics["episode_length"] == 3
+    np.testing.assert_array_equal(episodes.lengths, [1, 1])
+    np.testing.assert_array_equal(episodes.returns, [1, 1])
+
+
+def test_no_episode_ended_says_so():
+    *_, metrics = play(counter(), CounterTask(), num_steps=2)
+    assert metrics["episodes"] == 0 and np.isnan(metrics["episode_return"])
+
+
+def test_an_episode_goes_on_in_the_next_rollout():
+    env, task = counter(), CounterTask(terminate_at=5)
+    episodes = begin(env, task, jax.random.key(0), 1)
+    returns = []
+    for i in range(4):
+        episodes, _, _, _, metrics = rollout(env, task, idle, 0, episodes, jax.random.key(i), 2)
+        returns.append(float(metrics["episode_return"]))
+    np.testing.assert_array_equal(returns, [np.nan, np.nan, 15.0, np.nan])
+
+
+def test_every_episode_starts_afresh():
+    _, _, steps, _, _ = play(counter(start_high=1000), CounterTask(truncate_at=0), num_envs=4, num_steps=50)
+    starts = np.asarray(steps.obs[..., 1]).ravel()
+    assert len(np.unique(starts)) > 150
+
+
+@pytest.mark.parametrize("num_envs", [1, 5, 40])
+def test_resetting_only_what_ended_changes_no_number(num_envs):
+    task = CounterTask(terminate_at=700)
+    plain, costly = (
+        play(dataclasses.replace(counter(start_high=800), costly_reset=c), task, num_envs, 60) for c in (False, True)
+    )
+    jax.tree.map(np.testing.assert_array_equal, plain, costly)
+    assert plain[-1]["episodes"] > 0

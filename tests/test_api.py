@@ -1,0 +1,173 @@
+"""The convenience level: names in, runs and policies out."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from test_contract import leaves_equal
+from toys import TINY, counter
+
+import rljax
+from rljax import envs
+from rljax.errors import CheckpointError, ConfigError
+from rljax.objectives import PPOClip
+
+
+class Twice(PPOClip):
+    """An objective of a user's own."""
+
+    def __call__(self, log_ratio, advantage, progress):
+        return 2.0 * super().__call__(log_ratio, advantage, progress)
+
+
+def quiet(*args, **settings):
+    return rljax.train(*args, progress=False, tensorboard=False, **TINY, **settings)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    return quiet("ppo", "CartPole-v1", steps=1000, seed=3, out=folder)
+
+
+def test_settings_go_to_config_or_hypers_by_field():
+    algo, env = rljax.make("ppo", "CartPole-v1", num_envs=8, lr=1e-3, **{"objective.clip": 0.1})
+    assert algo.steps_per_update == 8 * 128
+    assert algo.hypers.lr == 1e-3 and algo.hypers.objective.clip == 0.1
+    assert env is envs.make("CartPole-v1")
+
+
+def test_numbers_do_not_make_another_algorithm():
+    one, two = (rljax.make("ppo", "CartPole-v1", lr=lr)[0] for lr in (1e-3, 1e-4))
+    assert one == two and hash(one) == hash(two) and one.hypers.lr != two.hypers.lr
+
+
+def test_task_parameters_can_be_changed():
+    _, env = rljax.make("ppo", "CartPole-v1", task={"gravity": 5.0, "max_steps_in_episode": 50})
+    assert env.task.gravity == 5.0 and env.max_episode_steps == 50
+    with pytest.raises(ConfigError, match="did you mean 'gravity'"):
+        rljax.make("ppo", "CartPole-v1", task={"gravitty": 5.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lrr": 1}, "unknown setting of ppo 'lrr'; did you mean 'lr'"),
+        ({"num_envs": 2.5}, "num_envs=2.5: must be of type int"),
+        ({"num_envs": True}, "num_envs=True"),
+        ({"lr": "fast"}, "lr=fast"),
+        ({"lr": -1.0}, "lr=-1.0: must lie between 0 and inf"),
+        ({"lr": float("nan")}, "lr=nan: must be a number"),
+        ({"discount": 1.5}, "discount=1.5: must lie between 0 and 1"),
+        ({"hidden": (0,)}, "hidden=.*positive integers"),
+        ({"torso": "rnn"}, "torso=rnn: must be one of mlp, cnn"),
+        ({"objective": "ppo-klip"}, "did you mean 'ppo-clip'"),
+        ({"objective.clap": 1.0}, "did you mean 'objective.clip'"),
+        ({"steps": 0}, "steps=0"),
+        ({"steps": -5}, "steps=-5"),
+        ({"seed": -1}, "seed=-1"),
+        ({"log_every": 0}, "log_every=0"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line_before_anything_runs(settings, message, tmp_path):
+    with pytest.raises(ConfigError, match=message) as caught:
+        rljax.train("ppo", "CartPole-v1", out=tmp_path / "a", **({"steps": 100} | settings))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_steps_are_exact_or_rounded_up(finished):
+    assert finished.step == 1024 == finished.record["updates"] * finished.record["steps_per_update"]
+    assert finished.metrics["step"][-1] == 1024
+
+
+def test_a_record_says_what_was_run(finished):
+    record = json.loads((finished.folder / "config.json").read_text())
+    assert record["algo"] == "ppo" and record["env"] == "CartPole-v1" and record["seed"] == 3
+    assert record["config"]["num_envs"] == TINY["num_envs"] and record["hypers"]["objective.clip"] == 0.2
+    assert record["hypers"]["horizon"] == record["updates"]
+    assert record["machine"]["versions"]["jax"] == jax.__version__
+
+
+def test_a_loaded_policy_acts_as_the_trained_one(finished):
+    policy = rljax.load(finished.folder)
+    obs = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    np.testing.assert_array_equal(policy(obs), finished.policy(obs))
+    np.testing.assert_array_equal(policy.evaluate(8), finished.evaluate(8))
+    assert leaves_equal(policy.state, finished.policy.state)
+    sampled = {tuple(policy(obs, key=jax.random.key(i))) for i in range(20)}
+    assert len(sampled) > 1
+    with pytest.raises(ConfigError, match=r"obs.shape=\(7, 3\)"):
+        policy(obs[:, :3])
+
+
+def test_an_existing_run_is_never_overwritten(finished):
+    with pytest.raises(ConfigError, match=r"exists; rljax train --resume .* goes on with it"):
+        quiet("ppo", "CartPole-v1", steps=100, out=finished.folder)
+
+
+def test_resuming_an_interrupted_run_gives_the_same_bits(tmp_path):
+    whole = quiet("ppo", "CartPole-v1", steps=2000, out=tmp_path / "whole")
+    quiet("ppo", "CartPole-v1", steps=2000, out=tmp_path / "cut")
+    checkpoints = sorted((tmp_path / "cut" / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    for newest in checkpoints[1:]:  # as if it had been killed after the oldest that is kept
+        for path in sorted(newest.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        newest.rmdir()
+    again = rljax.resume(tmp_path / "cut", progress=False)
+    assert leaves_equal(whole.policy.state, again.policy.state)
+    for name in ("step", "episode_return", "policy_loss"):
+        np.testing.assert_array_equal(whole.metrics[name], again.metrics[name])
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path):
+    whole = quiet("ppo", "CartPole-v1", steps=500, out=tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.json").write_text((tmp_path / "a" / "config.json").read_text())
+    with pytest.raises(ConfigError, match="no checkpoint yet"):
+        rljax.load(tmp_path / "b")
+    assert leaves_equal(whole.policy.state, rljax.resume(tmp_path / "b", progress=False).policy.state)
+
+
+def test_a_folder_without_a_run(tmp_path):
+    for use in (rljax.load, rljax.resume):
+        with pytest.raises(ConfigError, match=r"no config.json there"):
+            use(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"cannot be read"):
+        rljax.load(tmp_path)
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(finished, tmp_path):
+    record = json.loads((finished.folder / "config.json").read_text())
+    record["config"]["hidden"] = [16]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    (tmp_path / "checkpoints").symlink_to(finished.folder / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"shape.*hidden"):
+        rljax.load(tmp_path)
+
+
+def test_an_objective_and_an_environment_of_ones_own(tmp_path):
+    env = counter()
+    run = quiet("ppo", env, steps=200, objective=Twice(clip=0.1), out=tmp_path / "a")
+    assert run.record["hypers"]["objective"].endswith("test_api:Twice")
+    assert run.record["hypers"]["objective.clip"] == 0.1
+    with pytest.raises(ConfigError, match="unknown environment 'toy/counter'"):
+        rljax.load(tmp_path / "a")
+    policy = rljax.load(tmp_path / "a", env=env)
+    assert policy(np.zeros((2, 2))).shape == (2,)
+
+
+def test_infinite_settings_survive_the_record(tmp_path):
+    quiet("ppo", "CartPole-v1", steps=100, value_clip=float("inf"), out=tmp_path / "a")
+    json.loads((tmp_path / "a" / "config.json").read_text(), parse_constant=pytest.fail)
+    assert rljax.load(tmp_path / "a").algo.hypers.value_clip == float("inf")
+
+
+def test_films_one_episode(finished):
+    frames = finished.policy.film(max_steps=5)
+    assert 2 <= len(frames) <= 6
+    assert all(f.dtype == np.uint8 and f.shape == frames[0].shape for f in frames)

@@ -1,0 +1,131 @@
+"""The drivers: chunks change nothing, evaluation touches nothing, signals and NaNs end a run well."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_contract import build, leaves_equal
+from toys import counter
+
+from rljax.errors import DivergedError
+from rljax.run import advance, as_arrays, evaluate, run, start, summarise, train
+from rljax.types import Algorithm
+
+
+class Rows(list):
+    def write(self, row):
+        self.append(row)
+
+
+@pytest.fixture(scope="module")
+def ppo():
+    algorithm, env = build("ppo", "CartPole-v1", {})
+    return algorithm, env, as_arrays(algorithm.hypers), as_arrays(env.task)
+
+
+def test_chunked_training_equals_one_scan(ppo):
+    algorithm, _, hypers, task = ppo
+    whole, metrics = jax.jit(lambda k: run(algorithm, k, hypers, task, 10))(jax.random.key(0))
+    rows = Rows()
+    outcome = train(algorithm, jax.random.key(0), hypers, task, 10, log_every=4, sinks=[rows])
+    assert outcome.updates == 10 and outcome.stopped_by is None
+    assert [row["updates"] for row in rows] == [4, 8, 10]
+    assert [row["step"] for row in rows] == [128, 256, 320]
+    for x, y in zip(jax.tree.leaves(whole.params), jax.tree.leaves(outcome.state.params)):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(rows[0]["value_loss"], metrics["value_loss"][:4].mean(), rtol=1e-4)
+    np.testing.assert_allclose([row["episodes"] for row in rows], np.add.reduceat(metrics["episodes"], [0, 4, 8]))
+
+
+def test_a_short_last_chunk_needs_no_program_of_its_own(ppo):
+    algorithm, _, hypers, task = ppo
+    before = advance._cache_size()
+    train(algorithm, jax.random.key(0), hypers, task, 7, log_every=3)
+    train(algorithm, jax.random.key(1), jax.tree.map(lambda x: x * 0.5, hypers), task, 8, log_every=3)
+    assert advance._cache_size() == before + 1
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_stopping_and_going_on_changes_no_bit(ppo, stop_at):
+    algorithm, _, hypers, task = ppo
+    saved = {}
+
+    def save(updates, state):
+        saved[updates] = jax.tree.map(lambda x: x.copy(), state)
+
+    whole = train(algorithm, jax.random.key(0), hypers, task, 8, log_every=2)
+    train(algorithm, jax.random.key(0), hypers, task, stop_at, log_every=2, save=save)
+    rest = train(
+        algorithm, jax.random.key(9), hypers, task, 8, state=saved[stop_at], done=stop_at, log_every=2
+    )
+    assert leaves_equal(whole.state, rest.state)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_a_checkpoint(ppo, number):
+    algorithm, _, hypers, task = ppo
+    saved = []
+
+    class Kill:
+        def write(self, row):
+            if row["updates"] == 4:
+                os.kill(os.getpid(), number)
+
+    outcome = train(
+        algorithm, jax.random.key(0), hypers, task, 100, log_every=2, sinks=[Kill()], save=lambda u, s: saved.append(u)
+    )
+    assert outcome.stopped_by == number
+    assert outcome.updates == saved[-1] < 100
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nan_stops_the_run_and_is_not_saved(ppo):
+    algorithm, _, hypers, task = ppo
+    saved = []
+    bad = hypers.replace(lr=jnp.float32(jnp.nan), lr_final=jnp.float32(1.0))
+    with pytest.raises(DivergedError, match=r"is nan by update 2.*smaller lr"):
+        train(algorithm, jax.random.key(0), bad, task, 10, log_every=2, save_every=2, save=lambda u, s: saved.append(u))
+    assert not saved
+
+
+def test_rows_weigh_returns_by_episodes():
+    row = summarise({"episodes": np.array([1, 0, 3]), "episode_return": np.array([10, np.nan, 2]), "x": np.arange(3)})
+    assert row == {"episodes": 4, "episode_return": 4.0, "x": 1.0}
+    assert np.isnan(summarise({"episodes": np.zeros(2), "episode_return": np.full(2, np.nan)})["episode_return"])
+
+
+def still(reward: float) -> Algorithm:
+    """An algorithm that does nothing, to evaluate environments with."""
+
+    def act(state, carry, obs, reset, key, greedy):
+        return carry + reset.sum(), jnp.zeros(obs.shape[0], jnp.int32)
+
+    return Algorithm(lambda *_: (), lambda s, *_: (s, {}), act, lambda batch: jnp.int32(0), (), 0)
+
+
+def test_evaluation_counts_each_episode_once_and_is_bounded():
+    env = counter()
+    task = env.task.replace(terminate_at=3)
+    np.testing.assert_array_equal(evaluate(still(1.0), (), env, jax.random.key(0), 5, task=task), [6.0] * 5)
+    endless = evaluate(still(1.0), (), env, jax.random.key(0), 2, task=env.task.replace(truncate_at=10**9), max_steps=4)
+    np.testing.assert_array_equal(endless, [10.0, 10.0])
+
+
+def test_evaluation_changes_nothing_and_repeats(ppo):
+    algorithm, env, hypers, task = ppo
+    state = start(algorithm, jax.random.key(0), hypers, task)
+    copy = jax.tree.map(lambda x: x.copy(), state)
+    first = evaluate(algorithm, state, env, jax.random.key(5), 8, greedy=False)
+    np.testing.assert_array_equal(first, evaluate(algorithm, state, env, jax.random.key(5), 8, greedy=False))
+    assert leaves_equal(state, copy)
+    assert len(np.unique(first)) > 1
+
+
+def test_python_numbers_become_strong_arrays():
+    for x in jax.tree.leaves(as_arrays({"a": 1.0, "b": 2, "c": np.float32(3), "d": True})):
+        assert isinstance(x, jax.Array) and not x.weak_type
