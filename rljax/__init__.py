@@ -1,8 +1,8 @@
 """rljax: reinforcement learning research in JAX, where a whole sweep or a meta-learned objective is one program.
 
-    run = rljax.train("ppo", "CartPole-v1", steps=500_000, seed=0, out="runs/first")
-    policy = rljax.load("runs/first")
-    action = policy(obs)
+run = rljax.train("ppo", "CartPole-v1", steps=500_000, seed=0, out="runs/first")
+policy = rljax.load("runs/first")
+action = policy(obs)
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,13 +1,14 @@
-"""The convenience level: names and keyword arguments in, runs and policies out. `rljax.train`, `rljax.make`, `rljax.load`."""
+"""The convenience level: names and keyword arguments in, runs and policies out."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rljax import run as drivers
 from rljax import settings as fields
 from rljax.algos.presets import preset
 from rljax.checkpoint import Checkpointer
-from rljax.errors import ConfigError, DivergedError, require
+from rljax.errors import ConfigError, DivergedError, require, unknown
 from rljax.results import store
 from rljax.types import Algorithm, Array, Env
 
@@ -119,7 +120,7 @@ def train(
         "steps": steps,
         "updates": updates,
         "steps_per_update": algorithm.steps_per_update,
-        "config": {n: v for n, v in _all_settings(algo, settings).items()},
+        "config": _config(algo, settings),
         "hypers": describe(algorithm.hypers),
         "task": dict(task or {}),
         "env_args": dict(env_args or {}),
@@ -287,63 +288,55 @@ class _Rows:
 
 def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | None, progress: bool) -> Run:
     """Trains from the newest checkpoint in `folder`, or from the start."""
-    total = record["updates"] * algorithm.steps_per_update
-    if folder is None:
-        return _train_into(record, algorithm, env, None, None, progress, total)
-    with _checkpoints(record, folder) as checkpoints:
-        return _train_into(record, algorithm, env, folder, checkpoints, progress, total)
-
-
-def _train_into(
-    record: dict[str, Any],
-    algorithm: Algorithm,
-    env: Env,
-    folder: Path | None,
-    checkpoints: Checkpointer | None,
-    progress: bool,
-    total: int,
-) -> Run:
-    found = checkpoints.restore_latest(_abstract_state(algorithm, env)) if checkpoints else None
-    state, step = (found.state, found.step) if found else (None, 0)
-    done = step // algorithm.steps_per_update
-    rows = _Rows()
-    sinks: list[log.Sink] = [rows]
-    if folder is not None:
-        sinks.append(log.JsonlSink(folder / store.METRICS, resume_step=step))
-        if record["tensorboard"]:
-            sinks.append(log.TensorBoardSink(folder / store.TENSORBOARD, resume_step=step or None))
-    if record["wandb"]:
-        sinks.append(log.WandbSink(project=record["wandb"], config=record))
-    if progress:
-        sinks.append(log.ProgressSink(f"{record['algo']} {record['env']}", total, start=step))
-
-    def save(updates: int, state: Any) -> None:
-        if checkpoints is not None:
-            checkpoints.save(updates * algorithm.steps_per_update, state)
-
-    try:
-        outcome = drivers.train(
-            algorithm,
-            jax.random.key(record["seed"]),
-            algorithm.hypers,
-            env.task,
-            record["updates"],
-            state=state,
-            done=done,
-            log_every=record["log_every"],
-            save_every=record["save_every"],
-            sinks=sinks,
-            save=save,
-        )
-    except DivergedError as error:
-        kept = f"; the last good checkpoint is in {checkpoints.folder}" if checkpoints and checkpoints.steps() else ""
-        raise DivergedError(f"{error}{kept}") from None
-    finally:
+    with contextlib.ExitStack() as stack:
+        checkpoints = None if folder is None else stack.enter_context(_checkpoints(record, folder))
+        found = checkpoints.restore_latest(_abstract_state(algorithm, env)) if checkpoints else None
+        state, step = (found.state, found.step) if found else (None, 0)
+        rows = _Rows()
+        sinks = [rows, *_sinks(record, folder, step, progress)]
         for sink in sinks:
-            sink.close()
+            stack.callback(sink.close)
+        before = log.read_jsonl(folder / store.METRICS) if folder else {}
+
+        def save(updates: int, state: Any) -> None:
+            if checkpoints is not None:
+                checkpoints.save(updates * algorithm.steps_per_update, state)
+
+        try:
+            outcome = drivers.train(
+                algorithm,
+                jax.random.key(record["seed"]),
+                algorithm.hypers,
+                env.task,
+                record["updates"],
+                state=state,
+                done=step // algorithm.steps_per_update,
+                seconds=float(before["seconds"][-1]) if len(before.get("seconds", ())) else 0.0,
+                log_every=record["log_every"],
+                save_every=record["save_every"],
+                sinks=sinks,
+                save=save,
+            )
+        except DivergedError as error:
+            kept = (
+                f"; the last good checkpoint is in {checkpoints.folder}" if checkpoints and checkpoints.steps() else ""
+            )
+            raise DivergedError(f"{error}{kept}") from None
     metrics = log.read_jsonl(folder / store.METRICS) if folder else _columns(rows.rows)
     step = outcome.updates * algorithm.steps_per_update
     return Run(record, Policy(algorithm, env, outcome.state, step), metrics, folder, step, outcome.stopped_by)
+
+
+def _sinks(record: dict[str, Any], folder: Path | None, step: int, progress: bool) -> Iterator[log.Sink]:
+    if folder is not None:
+        yield log.JsonlSink(folder / store.METRICS, resume_step=step)
+        if record["tensorboard"]:
+            yield log.TensorBoardSink(folder / store.TENSORBOARD, resume_step=step or None)
+    if record["wandb"]:
+        yield log.WandbSink(project=record["wandb"], config=record)
+    if progress:
+        total = record["updates"] * record["steps_per_update"]
+        yield log.ProgressSink(f"{record['algo']} {record['env']}", total, start=step)
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -355,10 +348,8 @@ def _checkpoints(record: dict[str, Any], folder: Path) -> Checkpointer:
 
 
 def _abstract_state(algorithm: Algorithm, env: Env) -> Any:
-    key = jax.random.key(0)
-    return jax.eval_shape(
-        algorithm.init, key, drivers.as_arrays(algorithm.hypers), drivers.as_arrays(env.task)
-    )
+    hypers, task = drivers.as_arrays(algorithm.hypers), drivers.as_arrays(env.task)
+    return jax.eval_shape(algorithm.init, jax.random.key(0), hypers, task)
 
 
 def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:
@@ -372,7 +363,7 @@ def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:
     )
 
 
-def _all_settings(algo: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _config(algo: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Every static setting, given or default, so that a record outlives a change of defaults."""
     known = algos.settings(algo)
     return {name: given.get(name, s.default) for name, s in known.items() if s.group == "config"}
@@ -384,9 +375,10 @@ def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
     names = {f.name for f in dataclasses.fields(env.task)} if dataclasses.is_dataclass(env.task) else set()
     for name in changes:
         if name not in names:
-            raise fields.unknown(f"task parameter of {env.name}", name, names)
+            raise unknown(f"task parameter of {env.name}", name, names)
+    task: Any = env.task
     bound = changes.get("max_steps_in_episode", env.max_episode_steps)
-    return dataclasses.replace(env, task=dataclasses.replace(env.task, **changes), max_episode_steps=bound)
+    return dataclasses.replace(env, task=dataclasses.replace(task, **changes), max_episode_steps=bound)
 
 
 def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
@@ -407,5 +399,3 @@ def _plain(value: Any) -> Any:
     """As JSON can hold it: it has no infinity."""
     value = np.asarray(value).tolist() if hasattr(value, "dtype") else value
     return "inf" if value == float("inf") else value
-
-

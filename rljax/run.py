@@ -83,6 +83,7 @@ def train(
     *,
     state: Any = None,
     done: int = 0,
+    seconds: float = 0.0,
     log_every: int | None = None,
     save_every: int | None = None,
     sinks: Sequence[Sink] = (),
@@ -96,6 +97,7 @@ def train(
     Args:
       num_updates: U, of the whole run.
       state, done: where to go on from: a state, and the updates behind it. Without a state the run starts with `init`.
+      seconds: how long it had been running before.
       log_every: updates per chunk and row; by default a 200th of the run.
       save_every: updates between calls of `save`; by default a 20th of the run. Rounded to whole chunks.
       sinks: each gets one row per chunk: `updates`, `step`, `seconds` and the metrics' means over the chunk.
@@ -107,9 +109,9 @@ def train(
     hypers, task = as_arrays(hypers), as_arrays(task)
     size = max(1, min(log_every or num_updates // 200, num_updates))
     save_every = max(size, (save_every or num_updates // 20) // size * size)
+    began = time.perf_counter() - seconds
     if state is None:
         state = start(algo, key, hypers, task)
-    began = time.perf_counter()
     with _signals() as received:
         while done < num_updates:
             n = min(size - done % size, num_updates - done)

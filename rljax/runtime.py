@@ -1,4 +1,4 @@
-"""What must be settled before the first computation: CPU threads and the compile cache; and what a run record says of the machine.
+"""What must be settled before the first computation: CPU threads and the compile cache. What to record of a machine.
 
 `import rljax` calls `settle()`. It only sets environment variables that the user has not set, so it costs nothing and
 needs no jax.
@@ -78,8 +78,8 @@ def report() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "cpu_count": os.cpu_count(),
         "cpu_threads": os.environ.get(THREADS, "default"),
-        "precision": "float64" if jax.config.jax_enable_x64 else "float32",
-        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
+        "precision": str(jax.numpy.result_type(float)),
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"] or "default"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
     }

@@ -140,7 +140,7 @@ class Box:
 
     low: np.ndarray
     high: np.ndarray
-    dtype: np.dtype = np.dtype(np.float32)
+    dtype: np.dtype = np.dtype(np.float32)  # noqa: RUF009  dtypes are immutable
 
     @property
     def shape(self) -> tuple[int, ...]:

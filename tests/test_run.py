@@ -60,9 +60,7 @@ def test_stopping_and_going_on_changes_no_bit(ppo, stop_at):
 
     whole = train(algorithm, jax.random.key(0), hypers, task, 8, log_every=2)
     train(algorithm, jax.random.key(0), hypers, task, stop_at, log_every=2, save=save)
-    rest = train(
-        algorithm, jax.random.key(9), hypers, task, 8, state=saved[stop_at], done=stop_at, log_every=2
-    )
+    rest = train(algorithm, jax.random.key(9), hypers, task, 8, state=saved[stop_at], done=stop_at, log_every=2)
     assert leaves_equal(whole.state, rest.state)
 
 

@@ -93,7 +93,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
       ConfigError: a count below 1, minibatches that do not divide the batch, or a torso that does not fit.
     """
     batch_size = check(env, config)
-    network = ActorCritic(config, env.observation_space.shape, env.action_space)
+    network: Any = ActorCritic(config, env.observation_space.shape, env.action_space)
 
     def init(key, hypers, task):
         key, k_env, k_net = jax.random.split(key, 3)

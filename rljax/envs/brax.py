@@ -126,6 +126,7 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
         observation_space=Box(-unbounded, unbounded),
         action_space=Box(-action, action),
         max_episode_steps=max_steps,
+        costly_reset=True,
         render=_picture,
     )
 

@@ -1,0 +1,46 @@
+# make demo    train a first agent, with a live progress bar; ends with its score and a picture
+# make test    the whole test suite
+# make lint    style and types
+# make test-slow, make clean
+# PYTHON=python3.12 chooses the interpreter, VENV=.venv-3.12 where its environment goes.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+CONSTRAINTS = constraints/python$(VERSION).txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/rljax train ppo CartPole-v1
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "rljax runs on Python 3.11 to 3.13, '$(PYTHON)' is '$(VERSION)'; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	@echo "installing rljax into $(VENV) (about 1 GB; once)"
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	@echo "installing rljax and its test tools into $(VENV) (about 1 GB; once)"
+	$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

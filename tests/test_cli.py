@@ -1,0 +1,178 @@
+"""The command line, used as from a shell: exit codes, one-line refusals, interruption, resumption."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from rljax import cli
+from rljax.log import read_jsonl
+
+TINY = ["--num-envs=4", "--num-steps=8", "--num-epochs=2", "--num-minibatches=2", "--hidden=8", "--no-tensorboard"]
+
+
+def rljax(*arguments, folder, **options):
+    """A process of its own, as a user starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rljax", *map(str, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def call(capsys, *arguments):
+    """In this process: -> (exit code, stdout, stderr)."""
+    try:
+        code = cli.main([str(a) for a in arguments])
+    except SystemExit as stop:  # how the option parser leaves
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "a"
+    assert cli.main(["train", "ppo", "CartPole-v1", "--steps", "1000", "--out", str(folder), *TINY]) == 0
+    return folder
+
+
+def test_training_leaves_a_score_a_picture_and_a_run(trained, capsys):
+    assert {"config.json", "metrics.jsonl", "checkpoints", "evaluation.json", "curve.png"} <= set(os.listdir(trained))
+    assert json.loads((trained / "evaluation.json").read_text())["episodes"] == 128
+
+
+def test_eval(trained, capsys):
+    code, out, _ = call(capsys, "eval", trained, "--episodes", 16)
+    assert code == 0 and re.fullmatch(r"return .* \[.*, .*\] \(mean and 95 % interval, 16 greedy episodes.*\)\n", out)
+    code, out, _ = call(capsys, "eval", trained, "--episodes", 16, "--no-greedy", "--json")
+    found = json.loads(out)
+    assert code == 0 and len(found["returns"]) == 16 and found["low"] <= found["mean"] <= found["high"]
+
+
+def test_plot_and_render(trained, capsys, tmp_path):
+    code, out, _ = call(capsys, "plot", trained, trained, "--out", tmp_path / "both.svg")
+    assert code == 0 and out.strip().endswith("both.svg") and (tmp_path / "both.svg").exists()
+    code, out, _ = call(capsys, "render", trained, "--steps", 5)
+    assert code == 0 and (trained / "episode.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_lists(capsys):
+    for what, some in (("algos", "ppo"), ("envs", "CartPole-v1"), ("objectives", "ppo-clip"), ("presets", "PureJaxRL")):
+        code, out, _ = call(capsys, "list", what)
+        assert code == 0 and some in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train ppo CartPole-v2", "did you mean 'CartPole-v1'"),
+        ("train poo CartPole-v1", "did you mean 'ppo'"),
+        ("trian ppo CartPole-v1", "did you mean 'train'"),
+        ("train ppo", "needs an algorithm and an environment"),
+        ("train ppo CartPole-v1 --num-envs 0", "num_envs=0: must be at least 1"),
+        ("train ppo CartPole-v1 --num-minibatches 3", "num_minibatches=3: must divide"),
+        ("train ppo CartPole-v1 --steps -5", "steps=-5"),
+        ("train ppo CartPole-v1 --lr nan", "lr=nan"),
+        ("train ppo CartPole-v1 --lr -1", "lr=-1.0: must lie"),
+        ("train ppo CartPole-v1 --task gravity", "NAME=NUMBER"),
+        ("train ppo CartPole-v1 --task gravitty=1", "did you mean 'gravity'"),
+        ("train ppo CartPole-v1 --squash", "squash=True: needs continuous actions"),
+        ("train ppo Acrobot-v1", "steps=None"),
+        ("train --resume nowhere", "no config.json there"),
+        ("eval nowhere", "no config.json there"),
+        ("plot nowhere", "nowhere"),
+        ("render nowhere", "no config.json there"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, *arguments.split())
+    assert code == 2 and message in err and err.count("\n") == 1 and not out
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_do_not_exist_are_refused(capsys):
+    code, out, err = call(capsys, "train", "ppo", "CartPole-v1", "--lr-finale", "1")
+    assert code == 2 and "--lr-final" in out + err
+
+
+def test_an_existing_folder_is_refused_and_a_default_one_numbered(trained, capsys, tmp_path, monkeypatch):
+    code, _, err = call(capsys, "train", "ppo", "CartPole-v1", "--steps", 100, "--out", trained, *TINY)
+    assert code == 2 and "--resume" in err
+    monkeypatch.chdir(tmp_path)
+    for name in ("ppo-CartPole-v1-s0", "ppo-CartPole-v1-s0-2"):
+        code, *_ = call(capsys, "train", "ppo", "CartPole-v1", "--steps", 100, "--episodes", 0, *TINY)
+        assert code == 0 and (tmp_path / "runs" / name / "curve.png").exists()
+
+
+def test_divergence_says_so(capsys, tmp_path):
+    arguments = ["--steps", 20000, "--lr", "1e30", "--lr-final", 1, "--out", tmp_path / "a", *TINY]
+    code, _, err = call(capsys, "train", "ppo", "CartPole-v1", *arguments)
+    assert code == 1 and "training diverged" in err and "Traceback" not in err
+
+
+def test_help_is_quick_because_it_imports_no_jax(tmp_path):
+    program = (
+        "import sys, contextlib, io, rljax.cli\n"
+        "for a in (['--help'], ['train', '--help'], ['train', 'ppo', 'CartPole-v1', '--help'], ['eval', '--help']):\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): rljax.cli.main(a)\n"
+        "assert not {'jax', 'numpy', 'gymnax', 'brax'} & set(sys.modules), 'too much imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+
+
+def wait_for_checkpoint(process, folder):
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("checkpoints/*/record")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+
+
+LONG = ["train", "ppo", "CartPole-v1", "--steps=96000", "--episodes=0", "--log-every=10", "--save-every=100", *TINY]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert cli.main([*LONG, "--out", str(folder / "a")]) == 0
+    return folder / "a"
+
+
+def final_numbers(run):
+    columns = read_jsonl(run / "metrics.jsonl")
+    newest = max((run / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    from rljax import api
+
+    leaves = [np.asarray(x) for x in api.jax.tree.leaves(api.load(run).state.params)]
+    return int(newest.name), columns["step"], columns["policy_loss"], leaves
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_was_ended_resumes_to_the_same_bits(number, undisturbed, tmp_path):
+    process = rljax(*LONG, "--out", tmp_path / "a", folder=tmp_path)
+    wait_for_checkpoint(process, tmp_path / "a")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + number
+        assert f"stopped by {number.name}" in out and f"rljax train --resume {tmp_path / 'a'}" in out
+    resumed = rljax("train", "--resume", tmp_path / "a", folder=tmp_path)
+    out, err = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, err
+    for whole, again in zip(final_numbers(undisturbed), final_numbers(tmp_path / "a")):
+        np.testing.assert_equal(whole, again)

@@ -1,0 +1,91 @@
+"""What is shipped is whole, and imports run one way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "rljax"
+
+LAYERS = [  # a module imports from its own layer and those above it in this list
+    ["rljax", "rljax.errors", "rljax.types", "rljax.runtime"],
+    ["rljax.ops", "rljax.nets", "rljax.data", "rljax.objectives", "rljax.settings"],
+    ["rljax.envs", "rljax.algos"],
+    ["rljax.checkpoint", "rljax.log", "rljax.results"],
+    ["rljax.run"],
+    ["rljax.api"],
+    ["rljax.sweep", "rljax.meta"],
+    ["rljax.cli", "rljax.__main__"],
+]
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def layer(module: str) -> int:
+    return max(i for i, names in enumerate(LAYERS) for n in names if module == n or module.startswith(f"{n}."))
+
+
+def imports(path: Path) -> set[str]:
+    """The rljax modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name in modules()} - {"rljax"}
+
+
+def test_imports_run_one_way():
+    for module, path in modules().items():
+        for imported in imports(path) if module != "rljax" else ():
+            assert layer(imported) <= layer(module), f"{module} imports {imported}, which stands above it"
+
+
+def test_algorithms_know_neither_drivers_nor_each_other():
+    for module, path in modules().items():
+        if module.startswith("rljax.algos."):
+            allowed = ("rljax.types", "rljax.errors", "rljax.ops", "rljax.nets", "rljax.data", "rljax.objectives")
+            assert all(name.startswith(allowed) for name in imports(path)), module
+
+
+def test_the_front_doors_lead_into_the_package():
+    for name in ("envs", "algos"):
+        assert (ROOT / name).resolve() == PACKAGE / name
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.glob("*.whl"))
+
+
+def test_a_wheel_holds_every_module_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name and "__pycache__" not in name}
+    there = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert held == there
+
+
+def test_a_wheel_works_without_the_repository(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    program = "import rljax, rljax.algos; print(rljax.__file__); assert rljax.algos.settings('ppo')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith(str(tmp_path)), done.stderr

@@ -1,0 +1,86 @@
+"""The runtime settles before jax starts, leaves a user's choice alone, and keeps vmapped programs from hanging."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rljax.runtime import CACHE, THREADS, cpu_threads, report
+
+
+def python(program: str, timeout: int = 240, **environment: str) -> str:
+    clean = {k: v for k, v in os.environ.items() if k not in (THREADS, CACHE, "XLA_FLAGS")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=clean | environment, capture_output=True, text=True, timeout=timeout
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("flags", "version", "threads"),
+    [
+        ("", (0, 10), 1),
+        ("", (0, 11), 1),
+        ("--xla_force_host_platform_device_count=2", (0, 10), 4),
+        ("--xla_force_host_platform_device_count=8", (0, 10), 16),
+        ("--xla_force_host_platform_device_count=2 --other", (0, 11), 2),
+    ],
+)
+def test_pool_size(flags, version, threads):
+    assert cpu_threads(flags, version) == threads
+
+
+def test_importing_settles_the_pool_and_the_cache_without_jax(tmp_path):
+    program = f"import os, sys, rljax; print(os.environ['{THREADS}'], os.environ['{CACHE}'], 'jax' in sys.modules)"
+    assert python(program, XDG_CACHE_HOME=str(tmp_path)) == f"1 {tmp_path}/rljax/xla False"
+
+
+def test_a_users_own_variables_win():
+    program = f"import os, rljax; print(os.environ['{THREADS}'], os.environ['{CACHE}'])"
+    assert python(program, **{THREADS: "7", CACHE: "/elsewhere"}) == "7 /elsewhere"
+
+
+def test_jax_imported_first_still_gets_the_cache(tmp_path):
+    program = "import jax, rljax; print(jax.config.jax_compilation_cache_dir)"
+    assert python(program, XDG_CACHE_HOME=str(tmp_path)) == f"{tmp_path}/rljax/xla"
+
+
+def test_compiled_programs_are_kept(tmp_path):
+    program = (
+        "import rljax, jax, jax.numpy as jnp\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8)))"
+    )
+    python(program, XDG_CACHE_HOME=str(tmp_path))
+    assert list((tmp_path / "rljax" / "xla").iterdir())
+
+
+def test_the_report_is_plain():
+    import json
+
+    found = json.loads(json.dumps(report()))
+    assert found["platform"] and found["versions"]["jax"] and found["precision"] == "float32"
+
+
+STRESS = """
+import rljax, jax
+from rljax import envs
+from rljax.algos import ppo
+from rljax.run import as_arrays, run
+env = envs.make("CartPole-v1")
+algo = ppo.make(env, ppo.Config(num_envs=64, num_steps=128, num_minibatches=8))
+hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
+go = jax.jit(jax.vmap(lambda key: run(algo, key, hypers, task, 8)))
+for seed in range(3):
+    jax.block_until_ready(go(jax.random.split(jax.random.key(seed), 4)))
+print("finished")
+"""
+
+
+def test_a_vmapped_program_that_hangs_under_the_default_pool_finishes():
+    """Four agents of this size blocked for ever on jax 0.10.2 with the default pool of two threads."""
+    assert python(STRESS).endswith("finished")
