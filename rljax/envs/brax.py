@@ -1,8 +1,9 @@
 """The continuous-control environments of Brax, on its four physics backends.
 
-The whole physical system is part of the task, so gravity, masses, friction or gears can be swept. That is free: ant, 64
-environments on one core, takes as long per step with the system traced as with the system compiled in (126 and 126 us
-generalized, 42 and 41 us spring) and compiles no slower.
+The whole physical system is part of the task, so gravity, masses, friction or gears can be swept. That costs next to
+nothing against compiling the system in. CPU time per step, 64 environments on one core, compiled in and traced: ant
+generalized 132 and 134 us, spring 42 and 44, positional 157 and 163, mjx 57 and 54, halfcheetah generalized 247 and
+247, humanoid spring 52 and 53. Compile times are the same within 10 %.
 """
 
 from __future__ import annotations
