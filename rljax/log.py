@@ -167,7 +167,9 @@ class ProgressSink:
         assert self._pending is not None
         step = int(self._pending["step"])
         done = f"{compact(step)}/{compact(self._total)} steps ({step / max(self._total, 1):.0%})"
-        self._console.print(f"{self._description}  {done}  {self._note()}", highlight=False, markup=False)
+        self._console.print(
+            f"{self._description}  {done}  {self._note()}", highlight=False, markup=False, soft_wrap=True
+        )
         self._pending, self._printed = None, time.perf_counter()
 
 

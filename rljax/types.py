@@ -81,8 +81,9 @@ class Env:
       observation_space, action_space: what `obs` and `action` look like.
       max_episode_steps: the longest episode under the default task, or None where nothing bounds it.
       costly_reset: whether a rollout should reset only the environments whose episode ended, block by block, instead
-        of all of them at every step and keeping what is needed. The numbers are the same. Measured on one core: for
-        brax/ant it saves 5 to 8 % of an environment step; for CartPole and MinAtar a reset is cheaper than the loop.
+        of all of them at every step and keeping what is needed. The keys, so the starts, are the same up to rounding.
+        Measured on one core: for brax/ant it saves 5 to 10 % of an environment step; for CartPole and MinAtar a reset
+        costs about as little as the loop.
       render: `(env_state, task) -> [H, W, 3] uint8`, on the host; None where there is no picture.
     """
 

@@ -21,7 +21,7 @@ from rljax.ops.losses import clipped_value_loss, explained_variance
 from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.returns import gae
 from rljax.ops.rollout import Episodes, begin, rollout
-from rljax.types import Algorithm, Array, Box, Env, Scalar, Space
+from rljax.types import Algorithm, Array, Box, Discrete, Env, Scalar, Space
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class State(struct.PyTreeNode):
 
 
 class ActorCritic(nn.Module):
-    """Two separate networks: obs [..., *obs_shape] -> (distribution over actions, value [...])."""
+    """Two separate networks: obs [..., *obs_shape] float32 -> (distribution over actions, value [...])."""
 
     config: Config
     obs_shape: tuple[int, ...]
@@ -93,12 +93,14 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
       ConfigError: a count below 1, minibatches that do not divide the batch, or a torso that does not fit.
     """
     batch_size = check(env, config)
-    network: Any = ActorCritic(config, env.observation_space.shape, env.action_space)
+    obs_space = env.observation_space
+    obs_shape = (obs_space.n,) if isinstance(obs_space, Discrete) else obs_space.shape
+    network: Any = ActorCritic(config, obs_shape, env.action_space)
 
     def init(key, hypers, task):
         key, k_env, k_net = jax.random.split(key, 3)
         episodes = begin(env, task, k_env, config.num_envs)
-        obs_stats = normalise.start(episodes.obs) if config.normalize_obs else ()
+        obs_stats = normalise.start(as_features(episodes.obs)) if config.normalize_obs else ()
         params = network.init(k_net, prepare(obs_stats, episodes.obs[:1]))
         return State(
             params=params,
@@ -110,9 +112,12 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             updates=jnp.int32(0),
         )
 
+    def as_features(obs):
+        return jax.nn.one_hot(obs, obs_space.n) if isinstance(obs_space, Discrete) else obs.astype(jnp.float32)
+
     def prepare(obs_stats, obs):
-        obs = obs.astype(jnp.float32)
-        return normalise.normalise(obs_stats, obs) if config.normalize_obs else obs
+        features = as_features(obs)
+        return normalise.normalise(obs_stats, features) if config.normalize_obs else features
 
     def to_env(action):  # the Gaussian is unbounded; the environment sees it clipped, the loss does not
         return env.action_space.clip(action) if isinstance(env.action_space, Box) else action
@@ -179,7 +184,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             params=params,
             opt=opt,
             episodes=episodes,
-            obs_stats=normalise.update(state.obs_stats, steps.obs) if config.normalize_obs else (),
+            obs_stats=normalise.update(state.obs_stats, as_features(steps.obs)) if config.normalize_obs else (),
             reward_scale=reward_scale,
             key=key,
             updates=state.updates + 1,

@@ -14,6 +14,7 @@ import rljax
 from rljax import envs
 from rljax.algos import ppo
 from rljax.algos.presets import preset
+from rljax.envs.catalogue import GYMNAX, PROBES
 from rljax.errors import ConfigError
 from rljax.run import as_arrays, evaluate, run, start
 
@@ -151,3 +152,12 @@ def test_pendulum_is_learned():
     state, _ = learn(algo, as_arrays(hypers), as_arrays(env.task), 4, updates)
     scores = jax.vmap(lambda s: evaluate(algo, s, env, jax.random.key(1), 32))(state)
     assert scores.mean() > -250  # a random policy: about -1200; solved: about -150
+
+
+@pytest.mark.parametrize("name", [*GYMNAX, *PROBES, "brax/inverted_pendulum/spring"])
+def test_every_environment_can_be_learned_on(name):
+    """Traced, not run: shapes, types and spaces fit together."""
+    env = envs.make(name)
+    algo = ppo.make(env, tiny("ppo", normalize_obs=True))
+    state, metrics = jax.eval_shape(partial(run, algo, num_updates=2), jax.random.key(0), algo.hypers, env.task)
+    assert state.params and metrics["policy_loss"].shape == (2,)
