@@ -31,12 +31,12 @@ def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> Co
       known: the names that exist.
       listing: how to see them all, e.g. "rljax list envs".
     """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    if not near:
-        lower = {k.lower(): k for k in known}
-        near = [lower[m] for m in difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)]
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
-    return ConfigError(f"unknown {kind} '{name}'{hint}" + (f" {listing} shows all" if listing else "").rstrip(";"))
+    lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hints = [f"did you mean '{lower[near[0]]}'?"] if near else []
+    if listing:
+        hints.append(f"{listing} shows all")
+    return ConfigError("; ".join([f"unknown {kind} '{name}'", *([" ".join(hints)] if hints else [])]))
 
 
 def require(condition: bool, field: str, value: object, remedy: str) -> None:

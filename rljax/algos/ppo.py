@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ from flax import struct
 
 from rljax.errors import require
 from rljax.nets.cnn import CNN
+from rljax.nets.features import feature_shape, features
 from rljax.nets.heads import PolicyHead, ValueHead
 from rljax.nets.mlp import MLP, activation
 from rljax.objectives import Objective, PPOClip
@@ -21,7 +22,7 @@ from rljax.ops.losses import clipped_value_loss, explained_variance
 from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.returns import gae
 from rljax.ops.rollout import Episodes, begin, rollout
-from rljax.types import Algorithm, Array, Box, Discrete, Env, Scalar, Space
+from rljax.types import Algorithm, Array, Box, Env, Scalar, Space
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,31 @@ class State(struct.PyTreeNode):
     updates: Array  # [] updates done
 
 
+class Batch(NamedTuple):
+    """What is learned from, `[B, ...]`."""
+
+    obs: Array
+    action: Array  # as sampled, before any clipping
+    log_prob: Array  # of the action, when it was taken
+    value: Array  # of the observation, then
+    advantage: Array
+    target: Array  # for the value
+
+
 class ActorCritic(nn.Module):
-    """Two separate networks: obs [..., *obs_shape] float32 -> (distribution over actions, value [...])."""
+    """Two separate networks: features [..., *feature_shape] -> (distribution over actions, value [...])."""
 
     config: Config
-    obs_shape: tuple[int, ...]
+    feature_shape: tuple[int, ...]
     action_space: Space
 
     @nn.compact
-    def __call__(self, obs: Array) -> tuple[Any, Array]:
+    def __call__(self, x: Array) -> tuple[Any, Array]:
         config = self.config
         torso = CNN if config.torso == "cnn" else MLP
         if config.torso == "mlp":
-            obs = obs.reshape(*obs.shape[: obs.ndim - len(self.obs_shape)], -1)
-        actor, critic = (torso(hidden=config.hidden, activation=config.activation)(obs) for _ in range(2))
+            x = x.reshape(*x.shape[: x.ndim - len(self.feature_shape)], -1)
+        actor, critic = (torso(hidden=config.hidden, activation=config.activation)(x) for _ in range(2))
         return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic)
 
 
@@ -90,82 +102,73 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     """PPO on `env`.
 
     Raises:
-      ConfigError: a count below 1, minibatches that do not divide the batch, or a torso that does not fit.
+      ConfigError: a count below 1, minibatches that do not divide the batch, or a network that does not fit.
     """
     batch_size = check(env, config)
-    obs_space = env.observation_space
-    obs_shape = (obs_space.n,) if isinstance(obs_space, Discrete) else obs_space.shape
-    network: Any = ActorCritic(config, obs_shape, env.action_space)
+    network: Any = ActorCritic(config, feature_shape(env.observation_space), env.action_space)
 
     def init(key, hypers, task):
         key, k_env, k_net = jax.random.split(key, 3)
         episodes = begin(env, task, k_env, config.num_envs)
-        obs_stats = normalise.start(as_features(episodes.obs)) if config.normalize_obs else ()
-        params = network.init(k_net, prepare(obs_stats, episodes.obs[:1]))
+        first = features(env.observation_space, episodes.obs)
+        params = network.init(k_net, first[:1])
         return State(
             params=params,
             opt=optim.adam(hypers.lr, hypers.max_grad_norm).init(params),
             episodes=episodes,
-            obs_stats=obs_stats,
+            obs_stats=normalise.start(first) if config.normalize_obs else (),
             reward_scale=normalise.start_return_scale(config.num_envs) if config.normalize_reward else (),
             key=key,
             updates=jnp.int32(0),
         )
 
-    def as_features(obs):
-        return jax.nn.one_hot(obs, obs_space.n) if isinstance(obs_space, Discrete) else obs.astype(jnp.float32)
+    def forward(params, obs_stats, obs):
+        x = features(env.observation_space, obs)
+        return network.apply(params, normalise.normalise(obs_stats, x) if config.normalize_obs else x)
 
-    def prepare(obs_stats, obs):
-        features = as_features(obs)
-        return normalise.normalise(obs_stats, features) if config.normalize_obs else features
-
-    def to_env(action):  # the Gaussian is unbounded; the environment sees it clipped, the loss does not
+    def to_env(action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not
         return env.action_space.clip(action) if isinstance(env.action_space, Box) else action
 
     def act(state, carry, obs, reset, key, greedy):
-        policy, _ = network.apply(state.params, prepare(state.obs_stats, obs))
+        policy, _ = forward(state.params, state.obs_stats, obs)
         return carry, to_env(jnp.where(greedy, policy.mode(), policy.sample(key)))
 
-    def collect(state, task, key):
-        def policy(carry, obs, reset, key):
-            distribution, value = network.apply(state.params, prepare(state.obs_stats, obs))
-            action = distribution.sample(key)
-            return carry, to_env(action), (action, distribution.log_prob(action), value)
+    def collect(state, hypers, task, key):
+        """One rollout -> (state with its episodes and statistics, Batch [T, E, ...], metrics)."""
 
-        episodes, _, steps, extras, metrics = rollout(env, task, policy, (), state.episodes, key, config.num_steps)
-        return episodes, steps, extras, metrics
+        def behave(carry, obs, reset, key):
+            policy, value = forward(state.params, state.obs_stats, obs)
+            action = policy.sample(key)
+            return carry, to_env(action), (action, policy.log_prob(action), value)
 
-    def step(state, hypers, task):
-        key, k_roll, k_learn = jax.random.split(state.key, 3)
-        progress = state.updates / hypers.horizon
-        optimiser = optim.adam(hypers.lr * (1.0 + progress * (hypers.lr_final - 1.0)), hypers.max_grad_norm)
-
-        # 1. roll out
-        episodes, steps, (action, log_prob, value), metrics = collect(state, task, k_roll)
-
-        # 2. advantages, bootstrapped from the true successors
+        episodes, _, steps, (action, log_prob, value), metrics = rollout(
+            env, task, behave, (), state.episodes, key, config.num_steps
+        )
         reward, reward_scale = steps.reward, state.reward_scale
         if config.normalize_reward:
             ended = steps.terminated | steps.truncated
             reward_scale, reward = normalise.scale_rewards(reward_scale, reward, ended, hypers.discount)
-        next_value = network.apply(state.params, prepare(state.obs_stats, steps.next_obs))[1]
-        advantage = gae(
-            reward, value, next_value, steps.terminated, steps.truncated, hypers.discount, hypers.gae_lambda
-        )
+        _, next_value = forward(state.params, state.obs_stats, steps.next_obs)
+        flags = steps.terminated, steps.truncated
+        advantage = gae(reward, value, next_value, *flags, hypers.discount, hypers.gae_lambda)
         target = advantage + value
-        metrics["explained_variance"] = explained_variance(value, target)
         if config.normalize_advantage == "batch":
             advantage = standardise(advantage)
+        metrics["explained_variance"] = explained_variance(value, target)
+        state = state.replace(episodes=episodes, reward_scale=reward_scale)
+        return state, Batch(steps.obs, action, log_prob, value, advantage, target), metrics
 
-        # 3. epochs of minibatch updates
+    def learn(state, hypers, batch, key):
+        """Epochs of minibatch updates on a Batch [T, E, ...] -> (state, metrics)."""
+        progress = state.updates / hypers.horizon
+        optimiser = optim.adam(hypers.lr * (1.0 + progress * (hypers.lr_final - 1.0)), hypers.max_grad_norm)
+
         def loss(params, batch, key):
-            obs, action, log_prob, old_value, advantage, target = batch
-            if config.normalize_advantage == "minibatch":
-                advantage = standardise(advantage)
-            policy, value = network.apply(params, prepare(state.obs_stats, obs))
-            log_ratio = policy.log_prob(action) - log_prob
+            advantage = standardise(batch.advantage) if config.normalize_advantage == "minibatch" else batch.advantage
+            policy, value = forward(params, state.obs_stats, batch.obs)
+            log_ratio = policy.log_prob(batch.action) - batch.log_prob
             policy_loss = hypers.objective(log_ratio, advantage, progress).mean()
-            value_loss = clipped_value_loss(value, old_value, target, hypers.value_clip).mean()
+            value_loss = clipped_value_loss(value, batch.value, batch.target, hypers.value_clip).mean()
             entropy = policy.entropy(key).mean()
             total = policy_loss + hypers.value_coef * value_loss - hypers.entropy_coef * entropy
             kl = (jnp.expm1(log_ratio) - log_ratio).mean()
@@ -173,23 +176,25 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
         def update(carry, batch, key):
             params, opt = carry
-            grads, aux = jax.grad(loss, has_aux=True)(params, batch, key)
-            return optim.apply(optimiser, grads, opt, params), aux | {"grad_norm": optim.global_norm(grads)}
+            grads, metrics = jax.grad(loss, has_aux=True)(params, batch, key)
+            return optim.apply(optimiser, grads, opt, params), metrics | {"grad_norm": optim.global_norm(grads)}
 
-        batch = flatten_time((steps.obs, action, log_prob, value, advantage, target))
-        (params, opt), aux = minibatch_epochs(
-            update, (state.params, state.opt), batch, k_learn, config.num_epochs, config.num_minibatches
+        (params, opt), metrics = minibatch_epochs(
+            update, (state.params, state.opt), flatten_time(batch), key, config.num_epochs, config.num_minibatches
         )
-        state = State(
-            params=params,
-            opt=opt,
-            episodes=episodes,
-            obs_stats=normalise.update(state.obs_stats, as_features(steps.obs)) if config.normalize_obs else (),
-            reward_scale=reward_scale,
-            key=key,
-            updates=state.updates + 1,
-        )
-        return state, metrics | jax.tree.map(jnp.mean, aux)
+        return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
+
+    def step(state, hypers, task):
+        key, k_collect, k_learn = jax.random.split(state.key, 3)
+        # 1. roll out, and advantages bootstrapped from the true successors
+        state, batch, collected = collect(state, hypers, task, k_collect)
+        # 2. epochs of minibatch updates
+        state, learned = learn(state, hypers, batch, k_learn)
+        # 3. what was seen counts from the next update on: acting and learning use the same statistics
+        if config.normalize_obs:
+            seen = features(env.observation_space, batch.obs)
+            state = state.replace(obs_stats=normalise.update(state.obs_stats, seen))
+        return state.replace(key=key, updates=state.updates + 1), collected | learned
 
     return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size)
 
