@@ -89,8 +89,8 @@ def train(
       progress: show a progress bar (plain lines where there is no terminal).
       tensorboard: also log for TensorBoard, if there is a folder.
       wandb: also log to this Weights & Biases project.
-      log_every: updates per logged row; by default a 200th of the run.
-      save_every: updates per checkpoint; by default a 20th of the run.
+      log_every: updates per logged row; by default a 100th of the run.
+      save_every: updates per checkpoint; by default every ten seconds.
       task, env_args, **settings: as for `make`.
 
     Returns:
@@ -290,7 +290,9 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | N
     """Trains from the newest checkpoint in `folder`, or from the start."""
     with contextlib.ExitStack() as stack:
         checkpoints = None if folder is None else stack.enter_context(_checkpoints(record, folder))
-        found = checkpoints.restore_latest(_abstract_state(algorithm, env)) if checkpoints else None
+        found = None
+        if checkpoints is not None and checkpoints.steps():
+            found = checkpoints.restore_latest(_abstract_state(algorithm, env))
         state, step = (found.state, found.step) if found else (None, 0)
         rows = _Rows()
         sinks = [rows, *_sinks(record, folder, step, progress)]
@@ -328,15 +330,15 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | N
 
 
 def _sinks(record: dict[str, Any], folder: Path | None, step: int, progress: bool) -> Iterator[log.Sink]:
+    if progress:  # first, so that nothing delays what is seen
+        total = record["updates"] * record["steps_per_update"]
+        yield log.ProgressSink(f"{record['algo']} {record['env']}", total, start=step)
     if folder is not None:
         yield log.JsonlSink(folder / store.METRICS, resume_step=step)
         if record["tensorboard"]:
             yield log.TensorBoardSink(folder / store.TENSORBOARD, resume_step=step or None)
     if record["wandb"]:
         yield log.WandbSink(project=record["wandb"], config=record)
-    if progress:
-        total = record["updates"] * record["steps_per_update"]
-        yield log.ProgressSink(f"{record['algo']} {record['env']}", total, start=step)
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -68,17 +68,20 @@ class TensorBoardSink:
     """
 
     def __init__(self, folder: str | Path, resume_step: int | None = None):
-        from tensorboardX import SummaryWriter
-
-        purge = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(folder), purge_step=purge, flush_secs=10)
+        self._folder, self._purge = str(folder), None if resume_step is None else resume_step + 1
+        self._writer: Any = None  # opened by the first row: its import would delay the first sign of progress
 
     def write(self, row: Row) -> None:
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(self._folder, purge_step=self._purge, flush_secs=10)
         for name, value in _measured(row).items():
             self._writer.add_scalar(name, value, global_step=int(row["step"]))
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class WandbSink:

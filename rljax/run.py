@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax.errors import DivergedError
+from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Array, Env, Metrics
 
 DEFAULT_BOUND = 10_000  # evaluation steps where an environment names no longest episode
+SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
 Row = dict[str, float]
 
 
@@ -34,11 +36,6 @@ class Outcome(NamedTuple):
     state: Any
     updates: int
     stopped_by: signal.Signals | None  # None: the run is complete
-
-
-def as_arrays(tree: Any) -> Any:
-    """Python numbers -> strongly typed arrays, so that 1, 1.0 and an array do not compile apart."""
-    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.asarray(x, jnp.asarray(x).dtype), tree)
 
 
 def run(algo: Algorithm, key: Array, hypers: Any, task: Any, num_updates: int) -> tuple[Any, Metrics]:
@@ -63,12 +60,13 @@ def advance(algo: Algorithm, state: Any, hypers: Any, task: Any, n: Array, size:
 
     `n` is traced, so the last, shorter chunk of a run needs no program of its own.
     """
-    shapes = jax.eval_shape(algo.step, state, hypers, task)[1]
+    step = jax.jit(algo.step)  # so that it is traced once, not twice
+    shapes = jax.eval_shape(step, state, hypers, task)[1]
     metrics = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), shapes)
 
     def update(i, loop):
         state, metrics = loop
-        state, new = algo.step(state, hypers, task)
+        state, new = step(state, hypers, task)
         return state, jax.tree.map(lambda rows, x: rows.at[i].set(x), metrics, new)
 
     return jax.lax.fori_loop(0, n, update, (state, metrics))
@@ -98,8 +96,9 @@ def train(
       num_updates: U, of the whole run.
       state, done: where to go on from: a state, and the updates behind it. Without a state the run starts with `init`.
       seconds: how long it had been running before.
-      log_every: updates per chunk and row; by default a 200th of the run.
-      save_every: updates between calls of `save`; by default a 20th of the run. Rounded to whole chunks.
+      log_every: updates per chunk and row; by default a 100th of the run.
+      save_every: updates between calls of `save`, rounded to whole chunks; by default as time goes, every ten seconds
+        or, where saving is slow, so that it takes 2 % of the time.
       sinks: each gets one row per chunk: `updates`, `step`, `seconds` and the metrics' means over the chunk.
       save: `(updates, state) -> None`, called for checkpoints and at the end.
 
@@ -107,15 +106,15 @@ def train(
       DivergedError: a metric is NaN or infinite; nothing is saved from that chunk on.
     """
     hypers, task = as_arrays(hypers), as_arrays(task)
-    size = max(1, min(log_every or num_updates // 200, num_updates))
-    save_every = max(size, (save_every or num_updates // 20) // size * size)
+    size = max(1, min(log_every or num_updates // 100, num_updates))
+    saver = _Saver(save, save_every and max(size, save_every // size * size))
     began = time.perf_counter() - seconds
     if state is None:
         state = start(algo, key, hypers, task)
     with _signals() as received:
         while done < num_updates:
             n = min(size - done % size, num_updates - done)
-            state, metrics = advance(algo, state, hypers, task, jnp.int32(n), size)
+            state, metrics = advance(algo, state, hypers, task, np.int32(n), size)
             done += n
             row = summarise({name: np.asarray(x)[:n] for name, x in metrics.items()})
             _refuse_divergence(row, done)
@@ -123,11 +122,27 @@ def train(
             for sink in sinks:
                 sink.write(place | row)
             stopping = done == num_updates or bool(received)
-            if save is not None and (stopping or done % save_every == 0):
-                save(done, state)
+            saver.offer(done, state, force=stopping)
             if stopping:
                 break
     return Outcome(state, done, received[0] if received and done < num_updates else None)
+
+
+class _Saver:
+    """Decides when a checkpoint is due."""
+
+    def __init__(self, save: Callable[[int, Any], None] | None, every: int | None):
+        self._save, self._every = save, every
+        self._due = time.perf_counter() + SAVE_SECONDS
+
+    def offer(self, updates: int, state: Any, force: bool) -> None:
+        due = updates % self._every == 0 if self._every else time.perf_counter() >= self._due
+        if self._save is None or not (due or force):
+            return
+        began = time.perf_counter()
+        self._save(updates, state)
+        ended = time.perf_counter()
+        self._due = ended + max(SAVE_SECONDS, (ended - began) / SAVE_SHARE)
 
 
 def summarise(metrics: dict[str, np.ndarray]) -> Row:

@@ -110,8 +110,8 @@ def test_an_existing_run_is_never_overwritten(finished):
 
 
 def test_resuming_an_interrupted_run_gives_the_same_bits(tmp_path):
-    whole = quiet("ppo", "CartPole-v1", steps=2000, out=tmp_path / "whole")
-    quiet("ppo", "CartPole-v1", steps=2000, out=tmp_path / "cut")
+    whole = quiet("ppo", "CartPole-v1", steps=2000, save_every=10, out=tmp_path / "whole")
+    quiet("ppo", "CartPole-v1", steps=2000, save_every=10, out=tmp_path / "cut")
     checkpoints = sorted((tmp_path / "cut" / "checkpoints").iterdir(), key=lambda p: int(p.name))
     for newest in checkpoints[1:]:  # as if it had been killed after the oldest that is kept
         for path in sorted(newest.rglob("*"), reverse=True):

@@ -115,7 +115,7 @@ def test_tensorboard_resumes(tmp_path, monkeypatch):
 
     options = {}
     monkeypatch.setattr(tensorboardX, "SummaryWriter", lambda folder, **given: options.update(given))
-    TensorBoardSink(tmp_path, resume_step=20)
+    TensorBoardSink(tmp_path, resume_step=20).write({"step": 30})
     assert options["purge_step"] == 21
 
 

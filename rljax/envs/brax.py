@@ -24,6 +24,7 @@ from flax import struct
 
 from rljax.envs.catalogue import BRAX_BACKENDS, check_arguments
 from rljax.errors import require, unknown
+from rljax.ops.tree import as_arrays
 from rljax.types import Array, Box, Env, StepResult
 
 
@@ -101,7 +102,7 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
 
     def reset(key: Array, task: Task) -> tuple[State, Array]:
         fresh = with_physics(task).reset(key)
-        return _strong((State(fresh.pipeline_state, jnp.int32(0)), fresh.obs))
+        return as_arrays((State(fresh.pipeline_state, jnp.int32(0)), fresh.obs))
 
     def step(key: Array, state: State, action: Array, task: Task) -> tuple[State, StepResult]:
         del key  # the physics is deterministic
@@ -112,10 +113,10 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
         terminated = jnp.asarray(after.done, bool)
         truncated = jnp.logical_and(time >= task.max_steps, jnp.logical_not(terminated))
         result = StepResult(after.obs, jnp.asarray(after.reward, jnp.float32), terminated, truncated)
-        return _strong((State(after.pipeline_state, time), result))
+        return as_arrays((State(after.pipeline_state, time), result))
 
     # By way of the host, since Brax commits some arrays to a device, and a task must follow the other arguments.
-    task = _strong(Task(sys=jax.tree.map(np.asarray, env.sys), max_steps=jnp.int32(max_steps)))
+    task = as_arrays(Task(sys=jax.tree.map(np.asarray, env.sys), max_steps=jnp.int32(max_steps)))
     obs = jax.eval_shape(reset, jax.random.key(0), task)[1]
     unbounded = np.full(obs.shape, np.inf, np.float32)
     action = np.ones(env.action_size, np.float32)
@@ -136,8 +137,3 @@ def _picture(state: State, task: Task) -> np.ndarray:
     from rljax.envs import render3d
 
     return render3d.bodies(task.sys, state.pipeline.x.pos, state.pipeline.x.rot)
-
-
-def _strong(tree: Any) -> Any:
-    """The same arrays without weak types, so that a state keeps its type from reset to step."""
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype=jnp.result_type(x)), tree)

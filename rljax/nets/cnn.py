@@ -6,6 +6,7 @@ import math
 
 from flax import linen as nn
 
+from rljax.nets.initializers import orthogonal
 from rljax.nets.mlp import MLP, activation, as_float
 from rljax.types import Array
 
@@ -41,7 +42,7 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         act, x = activation(self.activation), as_float(x)
-        init = nn.initializers.orthogonal(self.gain)
+        init = orthogonal(self.gain)
         for channels in self.features:
             x = act(nn.Conv(channels, (self.kernel, self.kernel), padding="VALID", kernel_init=init)(x))
         x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))

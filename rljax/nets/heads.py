@@ -13,6 +13,7 @@ from flax import linen as nn
 from flax import struct
 
 from rljax.errors import ConfigError, require
+from rljax.nets.initializers import orthogonal
 from rljax.types import Array, Box, Discrete, MultiDiscrete, Scalar, Space
 
 _LOG_2 = np.log(2.0).item()
@@ -246,7 +247,7 @@ class PolicyHead(nn.Module):
         return mean, jnp.broadcast_to(log_std, mean.shape)
 
     def _linear(self, size: int) -> nn.Dense:
-        return nn.Dense(size, kernel_init=nn.initializers.orthogonal(self.gain))
+        return nn.Dense(size, kernel_init=orthogonal(self.gain))
 
 
 class ValueHead(nn.Module):
@@ -266,4 +267,4 @@ class ValueHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(self.gain))(x)[..., 0]
+        return nn.Dense(1, kernel_init=orthogonal(self.gain))(x)[..., 0]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from rljax.errors import unknown
+from rljax.nets.initializers import orthogonal
 from rljax.types import Array
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -70,6 +71,6 @@ class MLP(nn.Module):
     def __call__(self, x: Array) -> Array:
         act, x = activation(self.activation), as_float(x)
         for width in self.hidden:
-            x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(self.gain))(x)
+            x = nn.Dense(width, kernel_init=orthogonal(self.gain))(x)
             x = act(nn.LayerNorm()(x) if self.layer_norm else x)
         return x
