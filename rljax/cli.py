@@ -216,7 +216,7 @@ def _parse_train(arguments: list[str]) -> Callable[[], int]:
 
 def _train_type(algo: str, known: dict[str, Setting], defaults: dict[str, Any], steps: int | None) -> type:
     """The dataclass whose fields are the options of `rljax train ALGO ENV`."""
-    fixed: list[tuple[str, Any, Any]] = [
+    options: list[tuple[str, Any, Any, Any]] = [
         ("steps", int if steps else int | None, steps, "environment steps, rounded up to whole updates"),
         ("seed", int, 0, "of the run"),
         ("out", Path | None, None, "a new run folder; by default runs/ALGO-ENV-sSEED, numbered"),
@@ -226,15 +226,17 @@ def _train_type(algo: str, known: dict[str, Setting], defaults: dict[str, Any], 
         ("save_every", int | None, None, "updates per checkpoint; by default every ten seconds"),
         ("tensorboard", bool, True, "log for TensorBoard too"),
         ("wandb", str | None, None, "log to this Weights & Biases project too"),
-    ]  # pyright: ignore[reportAssignmentType]
-    options = [(name, Annotated[kind, arg(help=doc)], default) for name, kind, default, doc in fixed]  # pyright: ignore
-    options += [
-        (_identifier(name), Annotated[s.type, arg(name=name.replace("_", "-"), help=s.doc)], defaults[name])
-        for name, s in known.items()
+        *((name, setting.type, defaults[name], setting.doc) for name, setting in known.items()),
     ]
-    made = dataclasses.make_dataclass(
-        "Train", [(name, kind, dataclasses.field(default=default)) for name, kind, default in options], frozen=True
-    )
+    fields = [
+        (
+            _identifier(name),
+            Annotated[kind, arg(name=name.replace("_", "-"), help=doc)],
+            dataclasses.field(default=start),
+        )
+        for name, kind, start, doc in options
+    ]
+    made = dataclasses.make_dataclass("Train", fields, frozen=True)
     made.__doc__ = f"Train one {algo} agent: a live progress bar, a run folder, its score and its learning curve."
     return made
 

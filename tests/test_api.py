@@ -104,6 +104,12 @@ def test_a_loaded_policy_acts_as_the_trained_one(finished):
         policy(obs[:, :3])
 
 
+def test_normalisers_travel_with_the_policy(tmp_path):
+    run = quiet("ppo", "Pendulum-v1", steps=500, use_preset=False, normalize_obs=True, out=tmp_path / "a")
+    assert run.policy.state.obs_stats.count > 500
+    np.testing.assert_array_equal(rljax.load(tmp_path / "a").evaluate(4), run.evaluate(4))
+
+
 def test_an_existing_run_is_never_overwritten(finished):
     with pytest.raises(ConfigError, match=r"exists; rljax train --resume .* goes on with it"):
         quiet("ppo", "CartPole-v1", steps=100, out=finished.folder)

@@ -91,6 +91,14 @@ def test_nan_stops_the_run_and_is_not_saved(ppo):
     assert not saved
 
 
+def test_steps_count_beyond_32_bits(ppo):
+    algorithm, _, hypers, task = ppo
+    rows, long = Rows(), 3 * 10**9 // algorithm.steps_per_update
+    state = start(algorithm, jax.random.key(0), hypers, task)
+    train(algorithm, jax.random.key(0), hypers, task, long, state=state, done=long - 2, log_every=2, sinks=[rows])
+    assert rows[-1]["step"] == long * algorithm.steps_per_update > 2**31
+
+
 def test_rows_weigh_returns_by_episodes():
     row = summarise({"episodes": np.array([1, 0, 3]), "episode_return": np.array([10, np.nan, 2]), "x": np.arange(3)})
     assert row == {"episodes": 4, "episode_return": 4.0, "x": 1.0}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import tiny
+from toys import counter, tiny
 
 import rljax
 from rljax import envs
@@ -17,6 +18,7 @@ from rljax.algos.presets import preset
 from rljax.envs.catalogue import GYMNAX, PROBES
 from rljax.errors import ConfigError
 from rljax.run import as_arrays, evaluate, run, start
+from rljax.types import MultiDiscrete
 
 PROBE = ppo.Config(num_envs=8, num_steps=32, num_epochs=4, num_minibatches=4, hidden=(16,))
 
@@ -129,6 +131,17 @@ def test_the_learning_rate_anneals_by_progress():
 def test_what_cannot_run_is_refused_by_field(settings, field):
     with pytest.raises(ConfigError, match=field):
         ppo.make(envs.make("CartPole-v1"), tiny("ppo", **settings))
+
+
+def test_multi_discrete_actions():
+    env = dataclasses.replace(counter(), action_space=MultiDiscrete((2, 3)))
+    algo = ppo.make(env, tiny("ppo"))
+    arguments = as_arrays(algo.hypers), as_arrays(env.task)
+    state = start(algo, jax.random.key(0), *arguments)
+    after, metrics = jax.jit(algo.step)(state, *arguments)
+    np.testing.assert_allclose(metrics["entropy"], np.log(6), rtol=0.05)
+    _, action = algo.act(after, (), jnp.zeros((50, 2)), jnp.zeros(50, bool), jax.random.key(1), False)
+    assert action.shape == (50, 2) and len(np.unique(action, axis=0)) == 6
 
 
 def test_cartpole_is_solved_with_purejaxrls_settings():

@@ -1,0 +1,35 @@
+"""Placing keys on several devices changes no result and no algorithm file."""
+
+from __future__ import annotations
+
+from test_runtime import python
+
+PROGRAM = """
+import rljax, jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from toys import tiny
+from rljax import algos, envs
+from rljax.run import as_arrays, run
+
+assert jax.device_count() == 2
+env = envs.make("CartPole-v1")
+for name in algos.names():
+    algo = algos.load(name).make(env, tiny(name))
+    hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
+    go = jax.jit(jax.vmap(lambda key: run(algo, key, hypers, task, 3)))
+    keys = jax.random.split(jax.random.key(0), 4)
+    axis = NamedSharding(Mesh(np.array(jax.devices()), ("seeds",)), PartitionSpec("seeds"))
+    alone, shared = go(keys), go(jax.device_put(keys, axis))
+    assert len(shared[1]["policy_loss"].sharding.device_set) == 2
+    for x, y in zip(jax.tree.leaves((alone[0].params, alone[1])), jax.tree.leaves((shared[0].params, shared[1]))):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5)
+print("equal")
+"""
+
+
+def test_two_devices_equal_one(tmp_path):
+    import toys
+
+    folder = str(toys.__file__).rpartition("/")[0]
+    flags = "--xla_force_host_platform_device_count=2"
+    assert python(PROGRAM, XLA_FLAGS=flags, PYTHONPATH=folder, XDG_CACHE_HOME=str(tmp_path)).endswith("equal")
