@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import environment
+from harness import environment, header, save
 
 RLJAX = Path(sys.executable).with_name("rljax")
 COMMANDS = {
@@ -65,3 +65,10 @@ def measure(repeats: int, steps: int = 500_000) -> dict[str, Any]:
         name: {"median": statistics.median(s), "min": min(s), "max": max(s), "seconds": s}
         for name, s in seconds.items()
     }
+
+
+if __name__ == "__main__":
+    result = header("startup") | {"startup": measure(repeats=7)}
+    for name, seconds in result["startup"].items():
+        print(f"{name:24} {seconds['median']:.2f} s ({seconds['min']:.2f} to {seconds['max']:.2f})")
+    print(save(result, None, "cpu"))

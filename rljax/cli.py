@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import sys
@@ -156,6 +157,9 @@ would be used on that environment.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
+    gc.set_threshold(
+        200_000, 50, 50
+    )  # imports and tracing make objects that stay: fewer collections start 0.2 s sooner
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW, end="")

@@ -43,6 +43,16 @@ def test_gymnax_comes_without_plotting_and_leaves_plotting_intact():
     assert out.strip() == "[]"
 
 
+def test_gymnax_comes_quickly_beside_a_matplotlib_that_is_there_already():
+    out = run_python(
+        "import sys, matplotlib.pyplot as plt, rljax.envs\n"
+        "rljax.envs.make('CartPole-v1')\n"
+        "assert 'seaborn' not in sys.modules and sys.modules['matplotlib.pyplot'] is plt\n"
+        "import matplotlib.animation; assert matplotlib.animation.FuncAnimation\n"
+    )
+    assert out.strip() == ""
+
+
 def test_brax_comes_without_noise():
     assert run_python("import rljax.envs; rljax.envs.make('brax/halfcheetah/spring')") == ""
 
