@@ -94,7 +94,8 @@ def train(
 
     Args:
       num_updates: U, of the whole run.
-      state, done: where to go on from: a state, and the updates behind it. Without a state the run starts with `init`.
+      state, done: where to go on from: a state, and the updates behind it. Its arrays are donated, so gone afterwards.
+        Without a state the run starts with `init`.
       seconds: how long it had been running before.
       log_every: updates per chunk and row; by default a 100th of the run.
       save_every: updates between calls of `save`, rounded to whole chunks; by default as time goes, every ten seconds

@@ -82,5 +82,5 @@ print("finished")
 
 
 def test_a_vmapped_program_that_hangs_under_the_default_pool_finishes():
-    """Four agents of this size blocked for ever on jax 0.10.2 with the default pool of two threads."""
+    """Four agents of this size have been seen to block for ever on jax 0.10.2 with the default pool of two threads."""
     assert python(STRESS).endswith("finished")
