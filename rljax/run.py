@@ -9,25 +9,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rljax.errors import DivergedError
+from rljax.log import Row, Sink
 from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Array, Env, Metrics
 
 DEFAULT_BOUND = 10_000  # evaluation steps where an environment names no longest episode
 SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
-Row = dict[str, float]
-
-
-class Sink(Protocol):
-    """Where rows go: a file, a progress bar, a dashboard."""
-
-    def write(self, row: Row) -> None: ...
 
 
 class Outcome(NamedTuple):
@@ -146,7 +140,7 @@ class _Saver:
         self._due = ended + max(SAVE_SECONDS, (ended - began) / SAVE_SHARE)
 
 
-def summarise(metrics: dict[str, np.ndarray]) -> Row:
+def summarise(metrics: dict[str, np.ndarray]) -> dict[str, float]:
     """One row from metrics `[n]`: means; episode figures are weighted by the episodes that ended, NaN if none did."""
     episodes = metrics.get("episodes", np.zeros(1))
     total = episodes.sum()
