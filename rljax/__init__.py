@@ -3,6 +3,9 @@
 run = rljax.train("ppo", "CartPole-v1", steps=500_000, seed=0, out="runs/first")
 policy = rljax.load("runs/first")
 action = policy(obs)
+
+result = rljax.sweep("ppo", "CartPole-v1", seeds=16, grid={"lr": [1e-4, 3e-4, 1e-3]}, out="sweeps/lr")
+print(result.table())
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,13 +16,23 @@ _settle()  # before jax's CPU client can start
 
 if TYPE_CHECKING:
     from rljax.api import Policy, Run, load, make, resume, train
+    from rljax.sweeps.driver import sweep
+    from rljax.sweeps.result import SweepResult
+    from rljax.sweeps.result import load as load_sweep
 
-__all__ = ["Policy", "Run", "load", "make", "resume", "train"]
+__all__ = ["Policy", "Run", "SweepResult", "load", "load_sweep", "make", "resume", "sweep", "train"]
+
+_ELSEWHERE = {  # what is not in rljax.api
+    "SweepResult": ("rljax.sweeps.result", "SweepResult"),
+    "load_sweep": ("rljax.sweeps.result", "load"),
+    "sweep": ("rljax.sweeps.driver", "sweep"),
+}
 
 
 def __getattr__(name: str) -> Any:  # so that `import rljax` stays quick: jax is imported when something is used
     if name in __all__:
-        from rljax import api
+        import importlib
 
-        return getattr(api, name)
+        module, attribute = _ELSEWHERE.get(name, ("rljax.api", name))
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'rljax' has no attribute '{name}'")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import shlex
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +58,41 @@ def make(
     return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers)), env
 
 
+class Prepared(NamedTuple):
+    """A run that could start: everything checked, nothing compiled."""
+
+    algorithm: Algorithm  # its hypers hold the run's numbers, its length among them
+    env: Env
+    steps: int  # asked for
+    updates: int  # whole updates that cover them
+    config: dict[str, Any]  # every static setting, given or default, so that a record outlives a change of defaults
+
+
+def prepare(
+    algo: str,
+    env: str | Env,
+    *,
+    steps: int | None = None,
+    use_preset: bool = True,
+    task: Mapping[str, Any] | None = None,
+    env_args: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Prepared:
+    """Settles what a run is: presets, length, algorithm and environment. Arguments and errors as for `train`."""
+    known = preset(algo, env) if use_preset and isinstance(env, str) else None
+    settings = {**(known.settings if known else {}), **settings}
+    if steps is None:
+        require(known is not None, "steps", None, f"there is no preset for {algo} on this environment; say how many")
+        steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
+    require(isinstance(steps, int) and steps >= 1, "steps", steps, "must be a whole number, at least 1")
+    algorithm, environment = make(algo, env, task=task, env_args=env_args, **settings)
+    updates = -(-steps // algorithm.steps_per_update)
+    if "horizon" not in settings:
+        algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
+    config = {n: settings.get(n, s.default) for n, s in algos.settings(algo).items() if s.group == "config"}
+    return Prepared(algorithm, environment, steps, updates, config)
+
+
 def train(
     algo: str,
     env: str | Env,
@@ -99,27 +131,19 @@ def train(
       ConfigError: a name, field or value that cannot be; nothing has run.
       DivergedError: a metric became NaN or infinite; the last good checkpoint is kept.
     """
-    known = preset(algo, env) if use_preset and isinstance(env, str) else None
-    settings = {**(known.settings if known else {}), **settings}
-    if steps is None:
-        require(known is not None, "steps", None, f"there is no preset for {algo} on this environment; say how many")
-        steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
-    require(isinstance(steps, int) and steps >= 1, "steps", steps, "must be a whole number, at least 1")
     require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", seed, "must be a whole number in [0, 2^32)")
     for name, value in (("log_every", log_every), ("save_every", save_every)):
         require(value is None or value >= 1, name, value, "must be at least 1")
-    algorithm, environment = make(algo, env, task=task, env_args=env_args, **settings)
-    updates = -(-steps // algorithm.steps_per_update)
-    if "horizon" not in settings:
-        algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
+    plan = prepare(algo, env, steps=steps, use_preset=use_preset, task=task, env_args=env_args, **settings)
+    algorithm, environment = plan.algorithm, plan.env
     record = {
         "algo": algo,
         "env": environment.name,
         "seed": seed,
-        "steps": steps,
-        "updates": updates,
+        "steps": plan.steps,
+        "updates": plan.updates,
         "steps_per_update": algorithm.steps_per_update,
-        "config": _config(algo, settings),
+        "config": plan.config,
         "hypers": describe(algorithm.hypers),
         "task": dict(task or {}),
         "env_args": dict(env_args or {}),
@@ -127,9 +151,7 @@ def train(
         "save_every": save_every,
         "tensorboard": tensorboard,
         "wandb": wandb,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": runtime.report(),
+        **runtime.provenance(),
     }
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -167,7 +189,7 @@ def load(folder: str | Path, *, env: Env | None = None) -> Policy:
     record = store.read(Path(folder))
     algorithm, environment = _rebuild(record, env)
     with _checkpoints(record, Path(folder)) as checkpoints:
-        found = checkpoints.restore_latest(_abstract_state(algorithm, environment))
+        found = checkpoints.restore_latest(abstract_state(algorithm, environment))
     if found is None:
         raise ConfigError(f"run '{folder}': no checkpoint yet; rljax train --resume {folder} goes on with it")
     return Policy(algorithm, environment, found.state, found.step)
@@ -230,7 +252,7 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | N
         checkpoints = None if folder is None else stack.enter_context(_checkpoints(record, folder))
         found = None
         if checkpoints is not None and checkpoints.steps():
-            found = checkpoints.restore_latest(_abstract_state(algorithm, env))
+            found = checkpoints.restore_latest(abstract_state(algorithm, env))
         state, step = (found.state, found.step) if found else (None, 0)
         rows = _Rows()
         sinks = [rows, *_sinks(record, folder, step, progress)]
@@ -287,7 +309,8 @@ def _checkpoints(record: dict[str, Any], folder: Path) -> Checkpointer:
     return Checkpointer(folder / store.CHECKPOINTS, record["algo"], record["config"])
 
 
-def _abstract_state(algorithm: Algorithm, env: Env) -> Any:
+def abstract_state(algorithm: Algorithm, env: Env) -> Any:
+    """Shapes and dtypes of a state."""
     hypers, task = drivers.as_arrays(algorithm.hypers), drivers.as_arrays(env.task)
     return jax.eval_shape(algorithm.init, jax.random.key(0), hypers, task)
 
@@ -301,12 +324,6 @@ def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:
         **record["config"],
         **record["hypers"],
     )
-
-
-def _config(algo: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every static setting, given or default, so that a record outlives a change of defaults."""
-    known = algos.settings(algo)
-    return {name: given.get(name, s.default) for name, s in known.items() if s.group == "config"}
 
 
 def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:

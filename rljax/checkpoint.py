@@ -88,7 +88,7 @@ class Checkpointer:
         """
         if step == self._current:
             return
-        leaves = _leaves(state)
+        leaves = named_leaves(state)
         record = {
             "algo": self.algo,
             "config": self.config,
@@ -119,7 +119,7 @@ class Checkpointer:
         Raises:
           CheckpointError: the newest intact checkpoint is of another algorithm or state, or all are damaged.
         """
-        steps, leaves, damaged = self.steps(), _leaves(target), []
+        steps, leaves, damaged = self.steps(), named_leaves(target), []
         for step in reversed(steps):
             try:
                 record = self._read_record(step)
@@ -208,7 +208,7 @@ def _uninterrupted() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: Any) -> dict[str, Any]:
     """The leaves by path, e.g. `opt/0/mu/Dense_0/kernel`, in the order of the tree."""
     flat, _ = jax.tree.flatten_with_path(tree)
     leaves = {}

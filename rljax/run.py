@@ -101,17 +101,17 @@ def train(
       DivergedError: a metric is NaN or infinite; nothing is saved from that chunk on.
     """
     hypers, task = as_arrays(hypers), as_arrays(task)
-    size = max(1, min(log_every or num_updates // 100, num_updates))
-    saver = _Saver(save, save_every and max(size, save_every // size * size))
+    size = point_size(num_updates, log_every)
+    saver = Saver(save, save_every and max(size, save_every // size * size))
     began = time.perf_counter() - seconds
     if state is None:
         state = start(algo, key, hypers, task)
-    with _signals() as received:
+    with stop_signals() as received:
         while done < num_updates:
             n = min(size - done % size, num_updates - done)
             state, metrics = advance(algo, state, hypers, task, np.int32(n), size)
             done += n
-            row = summarise({name: np.asarray(x)[:n] for name, x in metrics.items()})
+            row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
             _refuse_divergence(row, done)
             place = {"updates": done, "step": done * algo.steps_per_update, "seconds": time.perf_counter() - began}
             for sink in sinks:
@@ -123,8 +123,13 @@ def train(
     return Outcome(state, done, received[0] if received and done < num_updates else None)
 
 
-class _Saver:
-    """Decides when a checkpoint is due."""
+def point_size(num_updates: int, log_every: int | None = None) -> int:
+    """Updates that make one logged point: by default a 100th of the run."""
+    return max(1, min(log_every or num_updates // 100, num_updates))
+
+
+class Saver:
+    """Decides when a checkpoint is due, and makes it."""
 
     def __init__(self, save: Callable[[int, Any], None] | None, every: int | None):
         self._save, self._every = save, every
@@ -140,29 +145,42 @@ class _Saver:
         self._due = ended + max(SAVE_SECONDS, (ended - began) / SAVE_SHARE)
 
 
-def summarise(metrics: dict[str, np.ndarray]) -> dict[str, float]:
-    """One row from metrics `[n]`: means; episode figures are weighted by the episodes that ended, NaN if none did."""
-    episodes = metrics.get("episodes", np.zeros(1))
-    total = episodes.sum()
-    row = {}
+def summarise(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Means over the last axis, in double precision; episode figures are weighted by the episodes that ended.
+
+    Args:
+      metrics: name -> `[..., n]`, with `episodes` the number that ended in each update.
+
+    Returns:
+      name -> `[...]`; the sum of `episodes`; NaN for an episode figure where none ended.
+    """
+    episodes = metrics.get("episodes", np.zeros(1)).astype(np.float64)
+    total = episodes.sum(-1)
+    found = {}
     for name, x in metrics.items():
         if name == "episodes":
-            row[name] = int(total)
+            found[name] = total.astype(int)
         elif name.startswith("episode_"):
-            row[name] = float(np.sum(np.where(episodes > 0, x, 0.0) * episodes) / total) if total else float("nan")
+            sums = (np.where(episodes > 0, x, 0.0) * episodes).sum(-1)
+            found[name] = np.where(total > 0, sums / np.maximum(total, 1.0), np.nan)
         else:
-            row[name] = float(x.mean(dtype=np.float64))
-    return row
+            found[name] = x.mean(-1, dtype=np.float64)
+    return found
+
+
+def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
+    """Where a metric is NaN or infinite, of the shape of one; that of episodes may be NaN, for none may have ended."""
+    return np.any([~np.isfinite(x) for name, x in metrics.items() if not name.startswith("episode")], axis=0)
 
 
 def _refuse_divergence(row: Row, updates: int) -> None:
     for name, x in row.items():
-        if not name.startswith("episode_") and not np.isfinite(x):
+        if not name.startswith("episode") and not np.isfinite(x):
             raise DivergedError(f"{name} is {x} by update {updates}: training diverged; try a smaller lr")
 
 
 @contextmanager
-def _signals() -> Iterator[list[signal.Signals]]:
+def stop_signals() -> Iterator[list[signal.Signals]]:
     """Collects SIGINT and SIGTERM instead of dying of them; outside the main thread it does nothing."""
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():

@@ -6,10 +6,12 @@ needs no jax.
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -64,6 +66,15 @@ def _client_started() -> bool:
     from jax._src import xla_bridge  # no public way to ask without starting the client
 
     return xla_bridge.backends_are_initialized() and xla_bridge.default_backend() == "cpu"
+
+
+def provenance() -> dict[str, Any]:
+    """How a result came about, for its record: the command, the time, and what it ran on."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": report(),
+    }
 
 
 def report() -> dict[str, Any]:

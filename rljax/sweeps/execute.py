@@ -1,0 +1,227 @@
+"""Runs the lots of a plan in this process, on all of its devices, and stores each as soon as it is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax.checkpoint import Checkpointer, named_leaves
+from rljax.errors import CheckpointError
+from rljax.run import Saver, diverged, summarise
+from rljax.sweeps import store
+from rljax.sweeps.plan import Group, Member, Programs
+from rljax.sweeps.population import stack
+from rljax.types import Algorithm, Env
+
+CALL_SECONDS = 1.0  # how long one call of a program should last: how often there is news, and how soon it can stop
+RETURN = "episode_return"
+
+
+class Lot(NamedTuple):
+    """Members that one device runs at once: the unit of storing."""
+
+    name: str
+    group: int
+    members: tuple[Member, ...]
+
+
+class News(NamedTuple):
+    """What has been done since the last news."""
+
+    steps: int  # environment steps, of all members
+    finished: list[tuple[Member, float]]  # runs that are stored, with their last return
+    best: float  # the highest latest return of the members at work; NaN if there is none
+
+
+@dataclass
+class Job:
+    """All that a process must know to run lots.
+
+    Attributes:
+      folder: of the sweep.
+      programs: rows as built, and compiled programs.
+      groups: the plan.
+      seeds: S.
+      keep_states: store whole states, not only what the policy reads.
+    """
+
+    folder: Path
+    programs: Programs
+    groups: list[Group]
+    seeds: Sequence[int]
+    keep_states: bool = False
+
+    def lots(self) -> list[Lot]:
+        """Every lot of the plan, in order."""
+        return [
+            Lot(f"{g:02d}-{i:05d}", g, tuple(members))
+            for g, group in enumerate(self.groups)
+            for i, members in enumerate(group.lots(self.seeds))
+        ]
+
+    def pending(self) -> list[Lot]:
+        """The lots that are not stored yet."""
+        there = {path.stem for path in store.chunks(self.folder)}
+        return [lot for lot in self.lots() if lot.name not in there]
+
+
+def run(job: Job, lots: Sequence[Lot], say: Callable[[News], None], stopping: Callable[[], bool]) -> bool:
+    """Runs lots of one group, one on each device; False if it was told to stop before the end.
+
+    Args:
+      lots: as many as there are devices, or fewer: then the last runs more than once, and is stored once.
+      say: takes the news, after every call of the program.
+      stopping: asked after every call; what was reached then is kept.
+
+    Raises:
+      StorageError: a result cannot be stored.
+    """
+    work = _Work(job, lots)
+    with work.checkpoints() as saver:
+        while work.done < work.group.updates and not work.diverged.all():
+            say(work.advance())
+            stop = stopping() and work.done < work.group.updates
+            saver.offer(work.done, None, force=stop)
+            if stop:
+                return False
+    say(work.store())
+    return True
+
+
+class _Work:
+    """The lots under way in this process: their state, and what has been recorded of them."""
+
+    def __init__(self, job: Job, lots: Sequence[Lot]):
+        self.job, self.group = job, job.groups[lots[0].group]
+        self.program = program = job.programs.of(self.group)
+        everywhere = [*lots, *lots[-1:] * (program.population // program.width - len(lots))]
+        self.lots = [everywhere[i // program.width] for i in program.local[:: program.width]]  # of this process
+        padded = [[*lot.members, *lot.members[-1:] * (program.width - len(lot.members))] for lot in self.lots]
+        self.members = [member for lot in padded for member in lot]
+        self.own = {lot.name: i for i, lot in reversed(list(enumerate(self.lots)))}  # a lot that runs twice counts once
+        self.points = self.group.points()
+        self.metrics = {n: np.full((len(self.members), len(self.points)), np.nan, np.float32) for n in program.metrics}
+        self.diverged = np.zeros(len(self.members), bool)
+        self.done, self.call, self.state = self.group.start, self.group.log_every, None
+        rows = [job.programs.member(row) for row, _ in self.members]
+        self.inputs = program.place(stack(rows, frozenset(self.group.varying)))
+
+    def advance(self) -> News:
+        """Some whole points of every member."""
+        self.state = self._begin() if self.state is None else self.state
+        n = min(self.call, self.group.updates - self.done)
+        began = time.perf_counter()
+        self.state, metrics = self.program.advance(self.state, self.inputs, n)
+        latest = self._record({name: x[:, :n] for name, x in self.program.fetch(metrics).items()})
+        taken = time.perf_counter() - began
+        points = min(CALL_SECONDS / (taken / n), self.program.size) / self.group.log_every
+        self.call = max(1, int(points)) * self.group.log_every
+        returns = latest.get(RETURN, np.full(1, np.nan))
+        return News(n * self._steps, [], float(np.nanmax(returns)) if np.isfinite(returns).any() else math.nan)
+
+    def store(self) -> News:
+        """Writes each lot, and says which members are finished."""
+        skipped = self.group.updates - self.done  # where all diverged
+        leaves = named_leaves(self.program.state)
+        if not self.job.keep_states:
+            prepared = self.job.programs.prepared[self.group.rows[0]]
+            leaves = {name: leaves[name] for name in read_by_act(prepared.algorithm, prepared.env, self.program.state)}
+        states = {name: x for name, x in named_leaves(self.program.fetch(self.state)).items() if name in leaves}
+        for name, i in self.own.items():
+            lot = self.lots[i]
+            where = slice(i * self.program.width, i * self.program.width + len(lot.members))
+            arrays = {"row": np.array([row for row, _ in lot.members]), "seed": np.array([s for _, s in lot.members])}
+            arrays |= {"update": np.array(self.points), "diverged": self.diverged[where]}
+            arrays |= {store.METRIC + n: x[where] for n, x in self.metrics.items()}
+            arrays |= {store.STATE + n: x[where] for n, x in states.items()}
+            store.write_arrays(self.job.folder / store.CHUNKS / f"{name}.npz", arrays)
+        shutil.rmtree(self._progress, ignore_errors=True)
+        last = self.metrics.get(RETURN, np.full((len(self.members), 1), np.nan))[:, -1].reshape(len(self.lots), -1)
+        finished = [pair for i in self.own.values() for pair in zip(self.lots[i].members, last[i].tolist())]
+        return News(skipped * self._steps, finished, math.nan)
+
+    @contextlib.contextmanager
+    def checkpoints(self) -> Iterator[Saver]:
+        """Goes on from a checkpoint if there is one; the Saver makes more. Several processes do without."""
+        if jax.process_count() > 1:
+            yield Saver(None, None)
+            return
+        shapes = {"state": self.program.state, "metrics": self.metrics, "diverged": self.diverged}
+        names = [lot.name for lot in self.lots]
+        with Checkpointer(self._progress, "sweep", {"lots": names}, keep=2) as checkpoints:
+            try:
+                found = checkpoints.restore_latest(shapes)
+            except CheckpointError:  # of another number of devices: what it holds is computed again
+                shutil.rmtree(self._progress, ignore_errors=True)
+                found = None
+            if found and found.meta["lots"] == names:
+                self.done, self.metrics = found.step, jax.tree.map(np.array, found.state["metrics"])
+                self.diverged = np.array(found.state["diverged"])
+                self.state = self.program.place_state(jax.tree.map(_as_numpy, found.state["state"]))
+
+            def save(updates: int, _: Any) -> None:
+                tree = {"state": self.state, "metrics": self.metrics, "diverged": self.diverged}
+                checkpoints.save(updates, tree, {"lots": names})
+
+            yield Saver(save, None)
+
+    @property
+    def _progress(self) -> Path:
+        return self.job.folder / store.PROGRESS / self.lots[0].name
+
+    @property
+    def _steps(self) -> int:
+        """Environment steps of one update of all members here, those that run for nothing left out."""
+        per_update = self.job.programs.prepared[self.group.rows[0]].algorithm.steps_per_update
+        return per_update * sum(len(self.lots[i].members) for i in self.own.values())
+
+    def _begin(self) -> Any:
+        if self.group.start == 0:
+            return self.program.start(np.array([seed for _, seed in self.members], np.uint32), self.inputs)
+        stored = store.states(self.job.folder, self.members)
+        leaves = [stored[name] for name in named_leaves(self.program.state)]
+        return self.program.place_state(jax.tree.unflatten(jax.tree.structure(self.program.state), leaves))
+
+    def _record(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Keeps the points of these updates `[P, n]`, as NaN from where a member diverged; gives the last of them."""
+        row: dict[str, np.ndarray] = {}
+        n = next(iter(metrics.values())).shape[1]
+        for begin in range(0, n, self.group.log_every):
+            end = min(begin + self.group.log_every, n)
+            row = summarise({name: x[:, begin:end] for name, x in metrics.items()})
+            self.diverged |= diverged(row)
+            place = self.points.index(self.done + end)
+            for name, x in row.items():
+                self.metrics[name][:, place] = np.where(self.diverged, np.nan, x)
+        self.done += n
+        return row
+
+
+def read_by_act(algo: Algorithm, env: Env, population: Any) -> list[str]:
+    """The leaves of a state that the policy reads, by their paths: all that must be kept to act."""
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), population)
+    space = env.observation_space
+    others = (
+        algo.initial_carry(1),
+        jnp.zeros((1, *space.shape), space.dtype),
+        jnp.ones(1, bool),
+        jax.random.key(0),
+        True,
+    )
+    program = jax.make_jaxpr(algo.act)(state, *others).jaxpr
+    read = {id(x) for equation in program.eqns for x in equation.invars} | {id(x) for x in program.outvars}
+    return [name for name, x in zip(named_leaves(state), program.invars) if id(x) in read]
+
+
+def _as_numpy(x: jax.Array) -> np.ndarray:
+    return np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)

@@ -1,0 +1,62 @@
+"""What the machine has for programs: bytes and cores."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import jax
+
+from rljax.errors import ConfigError
+
+SHARE = 0.8  # of what is free, so that the host, the compiler and other programs can live
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free() -> int:
+    """Bytes that programs may take on each device: what is free now, less a reserve."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return int(SHARE * _host() / jax.local_device_count())
+    found = device.memory_stats() or {}
+    return int(SHARE * (found.get("bytes_limit", 8 * 10**9) - found.get("bytes_in_use", 0)))
+
+
+def read(text: str | int) -> int:
+    """`16GB`, `800MB` or a number of bytes. Raises ConfigError where it is none."""
+    found = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)b?", str(text).strip().lower())
+    if not found or not float(found[1]):
+        raise ConfigError(f"memory={text}: write it as 16GB, 800MB or a number of bytes")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def write(count: float) -> str:
+    """Bytes in words: `1.2 GB`."""
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def _host() -> int:
+    """Bytes the system could give away: what is available, or what a container's limit leaves."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
+    available = int(found[1]) * 1024 if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
+    return min(available, limit - used) if limit is not None and used is not None else available
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such limit
+        return None

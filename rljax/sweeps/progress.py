@@ -1,0 +1,42 @@
+"""How far a sweep is: rows done, steps per second over all processes, the best row so far, the time left."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+from rljax.log import ProgressSink, compact
+from rljax.sweeps.execute import News
+
+
+class Progress(ProgressSink):
+    """A progress bar over all runs; a line now and then where there is no terminal.
+
+    Args:
+      description: what runs.
+      total: environment steps of all runs; start: of those that were finished before.
+      runs: how many; stored: how many were finished before.
+      seeds: runs a row; a row is done when they all are.
+    """
+
+    def __init__(self, description: str, total: int, start: int, runs: int, stored: int, seeds: int, **options: Any):
+        super().__init__(description, total, start, **options)
+        self._runs, self._stored, self._seeds, self._step = runs, stored, seeds, start
+        self._scores: dict[int, list[float]] = defaultdict(list)
+
+    def news(self, news: News) -> None:
+        """Takes what an executor says."""
+        self._step += news.steps
+        self._stored += len(news.finished)
+        for (row, _), score in news.finished:
+            self._scores[row].append(score)
+        self.write({"step": self._step, "episode_return": news.best})
+
+    def _note(self) -> str:
+        done = f"{compact(self._speed)} steps/s  {self._stored // self._seeds}/{self._runs // self._seeds} rows"
+        means = {row: sum(x) / len(x) for row, x in self._scores.items() if math.isfinite(sum(x))}
+        if means:
+            best = max(means, key=means.__getitem__)
+            return f"{done}  best {means[best]:.4g} (row {best})"
+        return done if math.isnan(self._return) else f"{done}  return {self._return:.4g}"

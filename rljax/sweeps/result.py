@@ -1,0 +1,306 @@
+"""What came of a sweep: arrays with named axes, tables, curves, policies."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax.api import Prepared, abstract_state
+from rljax.checkpoint import named_leaves
+from rljax.errors import ConfigError, unknown
+from rljax.policy import Policy
+from rljax.results.stats import Statistic, bootstrap_ci, iqm
+from rljax.sweeps import rows, store
+from rljax.types import Env
+
+if TYPE_CHECKING:
+    import pandas
+
+AXES = ("row", "seed", "update")
+SCORE = "episode_return"
+LAST = 0.1
+"""The share of a run, at its end, that its score is taken over."""
+
+
+class Score(NamedTuple):
+    """A row's score over its seeds, with a 95 % interval."""
+
+    row: int
+    settings: dict[str, Any]
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The results of a sweep, or of some of its rows.
+
+    Attributes:
+      record: what was run, as in `sweep.json`.
+      index: `[N]`, the numbers of these rows in the record.
+      metrics: name -> `[N, S, U]`, axes `AXES`; NaN where a run has not got to, or was stopped.
+      update: `[N, U]`, updates done at each point; NaN past the end of a row. A point holds the means over the updates
+        since the point before, as a row of a single run does.
+      reached: `[N, S]`, updates that each run has finished: all, fewer where it was stopped on purpose, 0 where it has
+        not been stored yet.
+      diverged: `[N, S]` bool: a metric became NaN or infinite.
+      folder: where it is kept.
+      stopped_by: the signal that ended it early, or None.
+      keep: what must live as long as this does.
+    """
+
+    record: dict[str, Any]
+    index: np.ndarray
+    metrics: dict[str, np.ndarray]
+    update: np.ndarray
+    reached: np.ndarray
+    diverged: np.ndarray
+    folder: Path
+    stopped_by: signal.Signals | None = None
+    keep: Any = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """For each row, the fields that vary over the sweep."""
+        return [self.record["rows"][i]["varied"] for i in self.index]
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.record["seeds"]
+
+    @property
+    def varied(self) -> list[str]:
+        """The swept fields."""
+        return self.record["varied"]
+
+    @property
+    def finished(self) -> np.ndarray:
+        """`[N, S]` bool: the run is stored."""
+        return self.reached > 0
+
+    @property
+    def step(self) -> np.ndarray:
+        """Environment steps `[N, U]` at each point, NaN past the end of a row."""
+        per_update = np.array([self.record["rows"][i]["steps_per_update"] for i in self.index], float)
+        return self.update * per_update[:, None]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def settings(self, row: int) -> dict[str, Any]:
+        """Every setting of a row, defaults included."""
+        return self.record["rows"][self._number(row)]["settings"]
+
+    def scores(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
+        """One number a run, `[N, S]`: the mean of `metric` over the last part of the run.
+
+        Episode figures are weighted by the episodes that ended. NaN where the run is not finished, diverged to no
+        number, or ended no episode.
+        """
+        values, weights = self._metric(metric), np.ones_like(self._metric(metric))
+        if metric.startswith("episode_"):
+            weights = self._metric("episodes")
+        late = self.update[:, None, :] > (1 - last) * self.reached[:, :, None]
+        weights = np.where(late & np.isfinite(values), weights, 0.0)
+        total = weights.sum(-1)
+        sums = np.where(weights > 0, values * weights, 0.0).sum(-1)
+        return np.where(total > 0, sums / np.where(total > 0, total, 1.0), np.nan)
+
+    def ranked(self, metric: str = SCORE, last: float = LAST, statistic: Statistic = iqm) -> list[Score]:
+        """The rows by their score over seeds, best first; rows with nothing finished are left out.
+
+        A run that diverged counts as the worst one of the sweep: leaving it out would flatter its settings. Rows that
+        were trained for longer stand before those that were stopped.
+        """
+        scores = self.scores(metric, last)
+        worst = np.nanmin(scores) if np.isfinite(scores).any() else math.nan
+        scores = np.where(self.diverged & ~np.isfinite(scores), worst, scores)
+        found = []
+        for row, values in enumerate(scores):
+            values = values[np.isfinite(values)]
+            if values.size:
+                low, high = bootstrap_ci(statistic, values)
+                found.append(Score(row, self.rows[row], float(statistic(values, axis=-1)), low, high))
+        return sorted(found, key=lambda score: (-self._share(score.row), -score.value))
+
+    def best(self, metric: str = SCORE, last: float = LAST) -> Score:
+        """The row with the highest interquartile mean. Raises ConfigError if nothing is finished."""
+        ranking = self.ranked(metric, last)
+        if not ranking:
+            raise ConfigError(f"sweep '{self.folder}': no run has a {metric} yet")
+        return ranking[0]
+
+    def iqm(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
+        """The interquartile mean over seeds and its 95 % interval, `[N, 3]`; NaN where nothing is finished."""
+        found = np.full((len(self), 3), np.nan)
+        for score in self.ranked(metric, last):
+            found[score.row] = score.value, score.low, score.high
+        return found
+
+    def table(self, metric: str = SCORE, last: float = LAST) -> pandas.DataFrame:
+        """One line a row: its settings, the IQM over seeds with its interval, mean, and how its runs fared."""
+        import pandas
+
+        scores, (value, low, high) = self.scores(metric, last), self.iqm(metric, last).T
+        known = np.isfinite(scores)
+        mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+        columns = {name: [row[name] for row in self.rows] for name in self.varied}
+        columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
+        columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1)}
+        return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
+
+    def curve(
+        self, metric: str = SCORE, statistic: Statistic = iqm, resamples: int = 500
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """For each row: environment steps, the statistic over seeds, and its 95 % interval, four arrays `[U]`."""
+        for row in range(len(self)):
+            values = self._metric(metric)[row]
+            points = np.isfinite(self.update[row]) & np.isfinite(values).any(0)
+            center, low, high = (np.full(points.sum(), np.nan) for _ in range(3))
+            for i, column in enumerate(values[:, points].T):
+                column = column[np.isfinite(column)]
+                center[i] = statistic(column, axis=-1)
+                low[i], high[i] = bootstrap_ci(statistic, column, resamples=resamples)
+            yield self.step[row][points], center, low, high
+
+    def select(self, **fields: Any) -> SweepResult:
+        """The rows with these settings, e.g. `select(lr=3e-4)`; write dotted names as `select(**{"task.length": 1})`.
+
+        Raises:
+          ConfigError: a field that does not exist, or a value that no row has.
+        """
+        keep = np.ones(len(self), bool)
+        for name, value in fields.items():
+            known = {**self.record["rows"][0]["settings"], **self.record["rows"][0]["varied"]}
+            if name not in known:
+                raise unknown("field", name, known)
+            values = [{**self.settings(i), **self.rows[i]}.get(name) for i in range(len(self))]
+            matches = np.array([_same(x, value) for x in values])
+            if not matches.any():
+                there = ", ".join(dict.fromkeys(str(x) for x in values))
+                raise ConfigError(f"{name}={value}: no row has it; there are {there}")
+            keep &= matches
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, rows: Any) -> SweepResult:
+        """These rows, by their place."""
+        return replace(
+            self,
+            index=self.index[rows],
+            metrics={name: x[rows] for name, x in self.metrics.items()},
+            update=self.update[rows],
+            reached=self.reached[rows],
+            diverged=self.diverged[rows],
+        )
+
+    def policy(self, row: int | None = None, seed: int | None = None, own: Mapping[str, Env] | None = None) -> Policy:
+        """The trained policy of a run, by the row's place and the seed; by default the best row's best seed.
+
+        Args:
+          own: environments that are not registered, by name.
+
+        Raises:
+          ConfigError: that run is not finished, or there is no such row or seed.
+        """
+        row = self.best().row if row is None else row
+        if seed is None:
+            scores = self.scores()[row]
+            seed = self.seeds[int(np.argmax(np.where(np.isfinite(scores), scores, -np.inf)))]
+        if seed not in self.seeds:
+            raise ConfigError(f"seed={seed}: not in this sweep; there are {', '.join(map(str, self.seeds))}")
+        number = self._number(row)
+        prepared = rows.from_record(self.record, own)[number].prepare()
+        state = _state(prepared, store.states(self.folder, [(number, seed)]))
+        per_update = self.record["rows"][number]["steps_per_update"]
+        steps = int(self.reached[row, self.seeds.index(seed)]) * per_update
+        return Policy(prepared.algorithm, prepared.env, state, steps)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the arrays as one npz, axes and settings included, for readers without rljax."""
+        arrays = {
+            "axes": np.array(AXES),
+            "rows": np.array([json.dumps(row) for row in self.rows]),
+            "seeds": np.array(self.seeds),
+            "step": self.step,
+            "update": self.update,
+            "reached": self.reached,
+            "diverged": self.diverged,
+        }
+        store.write_arrays(Path(path), arrays | self.metrics)
+        return Path(path)
+
+    def _share(self, row: int) -> float:
+        """How much of its run a row has done."""
+        return float(self.reached[row].max() / np.nanmax(self.update[row]))
+
+    def _number(self, row: int) -> int:
+        if not -len(self) <= row < len(self):
+            raise ConfigError(f"row={row}: there are {len(self)} rows, from 0")
+        return int(self.index[row])
+
+    def _metric(self, name: str) -> np.ndarray:
+        if name not in self.metrics:
+            raise unknown("metric", name, self.metrics)
+        return self.metrics[name]
+
+
+def load(folder: str | Path) -> SweepResult:
+    """The results in a sweep's folder, as far as they have got.
+
+    Raises:
+      ConfigError: there is no sweep.
+    """
+    folder = Path(folder)
+    record = store.read(folder)
+    place = {seed: j for j, seed in enumerate(record["seeds"])}
+    count, seeds = len(record["rows"]), len(place)
+    points = [row["points"] for row in record["rows"]]  # updates done at each point
+    length = max(map(len, points), default=0)
+    update = np.full((count, length), np.nan)
+    for i, done in enumerate(points):
+        update[i, : len(done)] = done
+    reached, diverged = np.zeros((count, seeds), int), np.zeros((count, seeds), bool)
+    metrics: dict[str, np.ndarray] = {}
+    for path in store.chunks(folder):
+        with np.load(path) as chunk:
+            i, j = chunk["row"], np.array([place[int(seed)] for seed in chunk["seed"]], int)
+            diverged[i, j] |= chunk["diverged"]
+            reached[i, j] = np.maximum(reached[i, j], chunk["update"][-1])
+            for name in (n for n in chunk.files if n.startswith(store.METRIC)):
+                values = metrics.setdefault(name.removeprefix(store.METRIC), np.full((count, seeds, length), np.nan))
+                for member, (a, b) in enumerate(zip(i, j)):
+                    first = int(np.searchsorted(update[a, : len(points[a])], chunk["update"][0]))
+                    values[a, b, first : first + len(chunk["update"])] = chunk[name][member]
+    return SweepResult(record, np.arange(count), metrics, update, reached, diverged, folder)
+
+
+def _state(prepared: Prepared, stored: dict[str, np.ndarray]) -> Any:
+    """A state with the stored leaves; the policy reads no other, so that those may be anything."""
+    shapes = abstract_state(prepared.algorithm, prepared.env)
+
+    def leaf(name: str, like: Any) -> Any:
+        if name not in stored:
+            return jnp.zeros(())
+        data = jnp.asarray(stored[name][0])
+        return jax.random.wrap_key_data(data) if jnp.issubdtype(like.dtype, jax.dtypes.prng_key) else data
+
+    leaves = [leaf(name, like) for name, like in named_leaves(shapes).items()]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _same(there: Any, wanted: Any) -> bool:
+    if isinstance(there, int | float) and isinstance(wanted, int | float):
+        return math.isclose(there, wanted, rel_tol=1e-6)
+    if isinstance(there, list | tuple) and isinstance(wanted, list | tuple):
+        return list(there) == list(wanted)
+    return there == wanted

@@ -1,0 +1,149 @@
+"""The rows of a sweep: what each of them runs, as asked for, as built, and as recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rljax import algos, api, envs, objectives
+from rljax.algos.presets import preset
+from rljax.errors import ConfigError, require, unknown
+from rljax.types import Env
+
+TASK = "task."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting: an algorithm on an environment, with these numbers, for so long."""
+
+    algo: str
+    env: str | Env
+    settings: dict[str, Any]  # of the algorithm, objective and environment (`task.NAME`), varied or not
+    env_args: dict[str, Any]
+    steps: int
+    varied: dict[str, Any]  # the swept fields, `algo` and `env` possibly among them
+
+    def prepare(self) -> api.Prepared:
+        """Builds it. Raises ConfigError for a name or value that cannot be, and says in which row."""
+        task = {n.removeprefix(TASK): v for n, v in self.settings.items() if n.startswith(TASK)}
+        settings = {n: v for n, v in self.settings.items() if not n.startswith(TASK)}
+        try:
+            return api.prepare(
+                self.algo,
+                self.env,
+                steps=self.steps,
+                use_preset=False,
+                task=task,
+                env_args=self.env_args,
+                **settings,
+            )
+        except ConfigError as error:
+            if not self.varied:
+                raise
+            raise ConfigError(f"{error} (in the row {describe(self.varied)})") from None
+
+    def record(self, prepared: api.Prepared) -> dict[str, Any]:
+        """What is kept of it: every setting, given or default, so that a record outlives a change of defaults."""
+        task = {name: value for name, value in self.settings.items() if name.startswith(TASK)}
+        return {
+            "algo": self.algo,
+            "env": prepared.env.name,
+            "env_args": self.env_args,
+            "steps": self.steps,
+            "steps_per_update": prepared.algorithm.steps_per_update,
+            "updates": prepared.updates,
+            "varied": {name: plain(value) for name, value in self.varied.items()},
+            "settings": {**prepared.config, **api.describe(prepared.algorithm.hypers), **task},
+        }
+
+
+def build(
+    algo: str | Sequence[str],
+    env: str | Env | Sequence[str | Env],
+    steps: int | None,
+    fields: Sequence[Mapping[str, Any]],
+    fixed: Mapping[str, Any],
+    env_args: Mapping[str, Any],
+    use_preset: bool,
+) -> list[Row]:
+    """Every row: algorithms x environments x points of the space.
+
+    Args:
+      algo, env: one or several; several are swept.
+      steps: environment steps of each run, by default those of its preset.
+      fields: the swept fields of each point; `algo` and `env` may be among them.
+      fixed: settings of all rows.
+      use_preset: start from the known-good settings of each algorithm and environment.
+
+    Raises:
+      ConfigError: a field twice, one that no algorithm here has, or a run of unknown length.
+    """
+    algorithms, environments = _several(algo), _several(env)
+    swept = {n for point in fields[:1] for n in point}
+    for name in swept & set(fixed):
+        raise ConfigError(f"{name}: is swept and fixed at {fixed[name]}; choose one")
+    for name, given in (("algo", algorithms), ("env", environments)):
+        require(name not in swept or not given, name, "...", "is swept and given by name; choose one")
+        require(name in swept or bool(given), name, None, f"say which {name}")
+    rows = []
+    for a in algorithms or [None]:
+        for e in environments or [None]:
+            for point in fields:
+                both = {"algo": a, "env": e} | dict(point)
+                named = {"algo": a} if len(algorithms) > 1 else {}
+                named |= {"env": e} if len(environments) > 1 else {}
+                rows.append(_row(both, steps, named | dict(point), fixed, env_args, use_preset))
+    return rows
+
+
+def _row(
+    point: dict[str, Any],
+    steps: int | None,
+    varied: dict[str, Any],
+    fixed: Mapping[str, Any],
+    env_args: Mapping[str, Any],
+    use_preset: bool,
+) -> Row:
+    algo, env = point.pop("algo"), point.pop("env")
+    known = algos.settings(algo)
+    for name in point:
+        if name not in known and not name.startswith((TASK, "objective.")):
+            raise unknown(f"field of {algo}", name, [*known, "algo", "env"], f"rljax train {algo} --help")
+    if isinstance(env, str):
+        envs.check(env)
+    start = preset(algo, env) if use_preset and isinstance(env, str) else None
+    if steps is None:
+        require(start is not None, "steps", None, f"there is no preset for {algo} on {env}; say how many")
+    length: Any = start.steps if steps is None and start else steps
+    settings = {**(start.settings if start else {}), **fixed, **point}
+    return Row(algo, env, settings, dict(env_args), length, varied)
+
+
+def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> list[Row]:
+    """The rows of a recorded sweep; `own` holds environments that are not registered, by name."""
+    own = own or {}
+    return [
+        Row(r["algo"], own.get(r["env"], r["env"]), r["settings"], r["env_args"], r["steps"], r["varied"])
+        for r in record["rows"]
+    ]
+
+
+def describe(varied: Mapping[str, Any]) -> str:
+    """Settings in a line: `lr=0.001 num_envs=16`."""
+    return " ".join(f"{name}={x:.4g}" if isinstance(x, float) else f"{name}={plain(x)}" for name, x in varied.items())
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: environments and objectives by name."""
+    if isinstance(value, Env):
+        return value.name
+    if callable(value):  # as an objective is
+        return objectives.name_of(value)
+    value = value.item() if hasattr(value, "item") else value
+    return "inf" if value == float("inf") else list(value) if isinstance(value, tuple) else value
+
+
+def _several(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]

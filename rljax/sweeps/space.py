@@ -1,0 +1,149 @@
+"""What to try: grids and samples of any field, as rows of settings. Needs no jax.
+
+A field is a setting of the algorithm (`lr`, `num_envs`, `objective`, `objective.clip`), a parameter of the environment
+(`task.length`), the environment (`env`) or the algorithm (`algo`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rljax.errors import ConfigError, require
+
+GRIDS = "A,B,C or log:LOW:HIGH:COUNT or linear:LOW:HIGH:COUNT"
+DISTRIBUTIONS = "uniform:LOW:HIGH, log-uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C"
+
+Values = Sequence[Any] | str
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Where a sampled field comes from: `uniform`, `log-uniform`, `int` (both ends included) or `choice`."""
+
+    kind: str
+    low: float = 0.0
+    high: float = 0.0
+    options: tuple[Any, ...] = ()
+
+    def draw(self, generator: np.random.Generator) -> Any:
+        """One value."""
+        if self.kind == "choice":
+            return self.options[generator.integers(len(self.options))]
+        if self.kind == "int":
+            return int(generator.integers(int(self.low), int(self.high) + 1))
+        if self.kind == "log-uniform":
+            return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
+        return float(generator.uniform(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class Space:
+    """A grid, and distributions to draw `trials` points from; every point is tried in every cell of the grid."""
+
+    grid: Mapping[str, list[Any]]
+    sample: Mapping[str, Distribution]
+    trials: int = 1
+    seed: int = 0  # of the draws
+
+    @property
+    def fields(self) -> list[str]:
+        return [*self.grid, *self.sample]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The settings of every row: cells of the grid, the last field fastest, and within each the sampled points."""
+        generator = np.random.default_rng(self.seed)
+        points = [{name: d.draw(generator) for name, d in self.sample.items()} for _ in range(self.trials)]
+        cells = [dict(zip(self.grid, cell)) for cell in itertools.product(*self.grid.values())]
+        return [{**cell, **point} for cell in cells for point in points]
+
+
+def space(
+    grid: Mapping[str, Values], sample: Mapping[str, str | Distribution], trials: int | None = None, seed: int = 0
+) -> Space:
+    """A checked space.
+
+    Args:
+      grid: field -> values, or text as on the command line.
+      sample: field -> distribution, as text or not.
+      trials: points to draw from the distributions; needed if there are any.
+      seed: of the draws.
+
+    Raises:
+      ConfigError: an empty grid, a value twice, a field in both, text that cannot be read.
+    """
+    for name in grid:
+        require(name not in sample, name, "...", "is given in the grid and in the sample; choose one")
+    if sample:
+        require(trials is not None, "trials", None, "say how many points to draw from the sample")
+    else:
+        require(trials is None, "trials", trials, "nothing is sampled; say what, e.g. lr=log-uniform:1e-5:1e-2")
+    require(trials is None or trials >= 1, "trials", trials, "must be at least 1")
+    distributions = {name: d if isinstance(d, Distribution) else distribution(name, d) for name, d in sample.items()}
+    return Space({name: _values(name, v) for name, v in grid.items()}, distributions, trials or 1, seed)
+
+
+def assignment(text: str, form: str) -> tuple[str, str]:
+    """`NAME=SOMETHING` in two. Raises ConfigError where it is none."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ConfigError(f"'{text}': write it as NAME=VALUES, where VALUES is {form}")
+    return name.replace("-", "_"), value
+
+
+def distribution(name: str, text: str) -> Distribution:
+    """A distribution from text. Raises ConfigError where it is none."""
+    kind, _, rest = text.partition(":")
+    if kind == "choice":
+        return Distribution(kind, options=tuple(_listed(name, rest)))
+    low, high = _numbers(name, text, rest, 2, DISTRIBUTIONS)
+    require(kind in ("uniform", "log-uniform", "int"), name, text, f"a distribution is {DISTRIBUTIONS}")
+    require(low < high, name, text, "the lower end must lie below the higher one")
+    require(kind != "log-uniform" or low > 0, name, text, "both ends must be above 0")
+    return Distribution(kind, low, high)
+
+
+def _values(name: str, given: Values) -> list[Any]:
+    values = _listed(name, given) if isinstance(given, str) else list(given)
+    require(len(values) > 0, name, given, "an empty grid; give at least one value")
+    for i, value in enumerate(values):
+        require(not any(value is x or value == x for x in values[:i]), name, value, "is in the grid twice")
+    return values
+
+
+def _listed(name: str, text: str) -> list[Any]:
+    kind, colon, rest = text.partition(":")
+    if colon and kind in ("log", "linear"):
+        low, high, count = _numbers(name, text, rest, 3, GRIDS)
+        require(count == int(count) and count >= 2, name, text, "the count must be a whole number, at least 2")
+        require(kind == "linear" or min(low, high) > 0, name, text, "both ends must be above 0")
+        between = np.geomspace if kind == "log" else np.linspace
+        return [float(f"{x:.6g}") for x in between(low, high, int(count))]
+    return [literal(item) for item in text.split(",") if item]
+
+
+def _numbers(name: str, text: str, rest: str, count: int, form: str) -> list[float]:
+    try:
+        numbers = [float(x) for x in rest.split(":")]
+    except ValueError:
+        numbers = []
+    require(len(numbers) == count, name, text, f"write it as {form}")
+    return numbers
+
+
+def literal(text: str) -> Any:
+    """A value as written on the command line: `3`, `1e-4`, `true`, `64x64` (a tuple), or a name."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    parts = text.split("x")
+    return tuple(map(int, parts)) if len(parts) > 1 and all(p.isdigit() for p in parts) else text
