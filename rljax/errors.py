@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SIGNALLED = 128  # plus the signal's number: the exit code of what a signal ended, as shells have it
+
 
 class RljaxError(Exception):
     """The base of what rljax raises on purpose; the command line prints it as one line."""
@@ -20,6 +22,14 @@ class CheckpointError(RljaxError, RuntimeError):
 
 class DivergedError(RljaxError, ArithmeticError):
     """Training produced a NaN or an infinity."""
+
+
+class StorageError(RljaxError, OSError):
+    """A result that cannot be stored; what was stored before is intact."""
+
+
+class WorkerError(RljaxError, RuntimeError):
+    """A process died."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> ConfigError:

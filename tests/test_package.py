@@ -20,7 +20,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
     ["rljax.checkpoint", "rljax.log", "rljax.results"],
     ["rljax.run"],
     ["rljax.policy", "rljax.api"],
-    ["rljax.sweep", "rljax.meta"],
+    ["rljax.sweeps", "rljax.meta"],
     ["rljax.cli", "rljax.__main__"],
 ]
 

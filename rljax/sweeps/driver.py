@@ -17,7 +17,7 @@ import jax
 from rljax import algos, envs, runtime
 from rljax.errors import ConfigError, require
 from rljax.run import stop_signals
-from rljax.sweeps import execute, plan, pool, result, rows, space, store
+from rljax.sweeps import cluster, execute, plan, pool, result, rows, space, store
 from rljax.sweeps import memory as machine_memory
 from rljax.sweeps.execute import Job
 from rljax.sweeps.plan import Group, Machine, Programs
@@ -116,7 +116,7 @@ class Plan:
         takes = plan.seconds(self.groups, len(self.sweep.seeds), self.machine)
         where = _where(self.machine)
         lines = [
-            f"{len(self.sweep.rows)} rows x {len(self.sweep.seeds)} seeds = {runs} runs, {self.steps:,} environment steps",
+            f"{len(self.sweep.rows)} rows x {len(self.sweep.seeds)} seeds = {runs} runs, {self.steps:,} steps in all",
             f"{len(self.groups)} training program{'s' * (len(self.groups) > 1)}, {where}, about {_duration(takes)}",
         ]
         for i, group in enumerate(self.groups):
@@ -155,9 +155,11 @@ def make_plan(
     runs = len(sweep.rows) * len(sweep.seeds)
     machine = Machine(1 if several else min(workers or machine_memory.cores(), runs), jax.device_count(), free)
     programs = Programs([row.prepare() for row in sweep.rows])
+    groups = plan.group(programs, sweep.log_every)
+    need = max(programs.of(group).bytes for group in groups)  # of one member alone
+    machine = machine._replace(workers=min(machine.workers, max(1, machine.memory // need)))
     groups = [
-        plan.choose(programs, group, len(sweep.seeds), machine, sweep.rows[group.rows[0]], width)
-        for group in plan.group(programs, sweep.log_every)
+        plan.choose(programs, group, len(sweep.seeds), machine, sweep.rows[group.rows[0]], width) for group in groups
     ]
     if workers is None and plan.seconds(groups, len(sweep.seeds), machine._replace(workers=1)) < plan.BRIEF:
         machine = machine._replace(workers=1)  # more processes would take longer to start than they save
@@ -208,6 +210,7 @@ def sweep(
     """
     asked = specify(algo, env, steps, seeds, grid=grid, sample=sample, trials=trials, **what)
     how = {"workers": workers, "width": width, "memory_limit": memory}
+    require(out is not None or jax.process_count() == 1, "out", None, "several processes need a folder they share")
     if out is not None:
         return run(asked, Path(out), progress, **how)
     folder = tempfile.TemporaryDirectory(prefix="rljax-sweep-", ignore_cleanup_errors=True)
@@ -232,42 +235,48 @@ def resume(
 
 def run(asked: Sweep, folder: Path, progress: bool = True, **how: Any) -> result.SweepResult:
     """Runs what is left of a sweep in its folder."""
-    with store.locked(folder):
-        planned, record = _planned(asked, folder, **how)
+    first = jax.process_index() == 0
+    with store.locked(folder) if first else contextlib.nullcontext():
+        if not first:
+            cluster.wait("planned")
+        planned = _planned(asked, folder, **how)
+        if first:
+            cluster.wait("planned")
         job = Job(folder, planned.programs, planned.groups, asked.seeds)
         pending = job.pending()
-        if pending:
-            with _progress(planned, job, pending, progress) as say, stop_signals() as received:
-                stopping: Callable[[], bool] = lambda: bool(received)  # noqa: E731
-                if planned.machine.workers > 1:
-                    logs = folder / store.PROGRESS
-                    pool.run(_portable(asked, folder, planned), pending, planned.machine.workers, logs, say, stopping)
-                else:
-                    _here(job, pending, say, stopping)
-            if received:
-                return dataclasses.replace(result.load(folder), stopped_by=received[0])
-            shutil.rmtree(folder / store.PROGRESS, ignore_errors=True)
+        cluster.wait("listed")
+        with _progress(planned, job, pending, progress and first) as say, stop_signals() as received:
+            if planned.machine.workers > 1:
+                work, logs = _portable(asked, folder, planned), folder / store.PROGRESS
+                pool.run(work, pending, planned.machine.workers, logs, say, lambda: bool(received))
+            else:
+                _here(job, pending, say, lambda: bool(received))
+        if received:
+            return dataclasses.replace(result.load(folder), stopped_by=received[0])
+        cluster.wait("finished")
         found = result.load(folder)
-        found.save(folder / store.RESULT)
+        if first:
+            shutil.rmtree(folder / store.PROGRESS, ignore_errors=True)
+            found.save(folder / store.RESULT)
+        cluster.wait("saved")
         return found
 
 
-def _planned(asked: Sweep, folder: Path, **how: Any) -> tuple[Plan, dict[str, Any]]:
+def _planned(asked: Sweep, folder: Path, **how: Any) -> Plan:
     """A new plan, recorded; or the recorded one, if the folder is of this sweep."""
     if not (folder / store.RECORD).exists():
         strangers = [path.name for path in folder.iterdir() if path.name != store.LOCK]
         require(not strangers, "out", folder, "exists, and is not of a sweep; choose another folder")
         planned = make_plan(asked, **how)
-        record = _record(planned)
-        store.write_record(folder, record)
-        return planned, record
+        store.write_record(folder, _record(planned))
+        return planned
     there = store.read(folder)
     programs = Programs([row.prepare() for row in asked.rows])
     _refuse_another(folder, there, [r.record(p) for r, p in zip(asked.rows, programs.prepared)], asked)
     groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in there["plan"]]
     several = jax.device_count() > 1 or jax.default_backend() != "cpu"
     workers = 1 if several else how.get("workers") or there["workers"]
-    return Plan(asked, groups, Machine(workers, jax.device_count(), 0), programs), there
+    return Plan(asked, groups, Machine(workers, jax.device_count(), 0), programs)
 
 
 def _record(planned: Plan) -> dict[str, Any]:
@@ -345,13 +354,14 @@ def _progress(planned: Plan, job: Job, pending: list[execute.Lot], show: bool) -
     if not show:
         yield lambda news: None
         return
+    share = jax.process_count()  # each process hears of its own lots alone
     left = {lot.name for lot in pending}
     done = [lot for lot in job.lots() if lot.name not in left]
     per_run = {i: planned.steps_of(g) // (len(g.rows) * len(job.seeds)) for i, g in enumerate(planned.groups)}
     stored = sum(len(lot.members) for lot in done)
     start = sum(len(lot.members) * per_run[lot.group] for lot in done)
     rows_, seeds = len(planned.sweep.rows), len(job.seeds)
-    bar = Progress("sweep", planned.steps, start, rows_ * seeds, stored, seeds)
+    bar = Progress("sweep", planned.steps // share, start // share, rows_ * seeds // share, stored // share, seeds)
     try:
         yield bar.news
     finally:

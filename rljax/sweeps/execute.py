@@ -87,6 +87,8 @@ def run(job: Job, lots: Sequence[Lot], say: Callable[[News], None], stopping: Ca
       StorageError: a result cannot be stored.
     """
     work = _Work(job, lots)
+    if not work.own:
+        return True
     with work.checkpoints() as saver:
         while work.done < work.group.updates and not work.diverged.all():
             say(work.advance())
@@ -104,11 +106,12 @@ class _Work:
     def __init__(self, job: Job, lots: Sequence[Lot]):
         self.job, self.group = job, job.groups[lots[0].group]
         self.program = program = job.programs.of(self.group)
-        everywhere = [*lots, *lots[-1:] * (program.population // program.width - len(lots))]
-        self.lots = [everywhere[i // program.width] for i in program.local[:: program.width]]  # of this process
+        everywhere = [*lots, *[lots[-1]] * (program.population // program.width - len(lots))]
+        mine = [i // program.width for i in program.local[:: program.width]]
+        self.lots = [everywhere[i] for i in mine]  # of this process
         padded = [[*lot.members, *lot.members[-1:] * (program.width - len(lot.members))] for lot in self.lots]
         self.members = [member for lot in padded for member in lot]
-        self.own = {lot.name: i for i, lot in reversed(list(enumerate(self.lots)))}  # a lot that runs twice counts once
+        self.own = [k for k, i in enumerate(mine) if i < len(lots)]  # of those, what is not run elsewhere too
         self.points = self.group.points()
         self.metrics = {n: np.full((len(self.members), len(self.points)), np.nan, np.float32) for n in program.metrics}
         self.diverged = np.zeros(len(self.members), bool)
@@ -137,17 +140,17 @@ class _Work:
             prepared = self.job.programs.prepared[self.group.rows[0]]
             leaves = {name: leaves[name] for name in read_by_act(prepared.algorithm, prepared.env, self.program.state)}
         states = {name: x for name, x in named_leaves(self.program.fetch(self.state)).items() if name in leaves}
-        for name, i in self.own.items():
+        for i in self.own:
             lot = self.lots[i]
             where = slice(i * self.program.width, i * self.program.width + len(lot.members))
             arrays = {"row": np.array([row for row, _ in lot.members]), "seed": np.array([s for _, s in lot.members])}
             arrays |= {"update": np.array(self.points), "diverged": self.diverged[where]}
             arrays |= {store.METRIC + n: x[where] for n, x in self.metrics.items()}
             arrays |= {store.STATE + n: x[where] for n, x in states.items()}
-            store.write_arrays(self.job.folder / store.CHUNKS / f"{name}.npz", arrays)
+            store.write_arrays(self.job.folder / store.CHUNKS / f"{lot.name}.npz", arrays)
         shutil.rmtree(self._progress, ignore_errors=True)
         last = self.metrics.get(RETURN, np.full((len(self.members), 1), np.nan))[:, -1].reshape(len(self.lots), -1)
-        finished = [pair for i in self.own.values() for pair in zip(self.lots[i].members, last[i].tolist())]
+        finished = [pair for i in self.own for pair in zip(self.lots[i].members, last[i].tolist())]
         return News(skipped * self._steps, finished, math.nan)
 
     @contextlib.contextmanager
@@ -183,7 +186,7 @@ class _Work:
     def _steps(self) -> int:
         """Environment steps of one update of all members here, those that run for nothing left out."""
         per_update = self.job.programs.prepared[self.group.rows[0]].algorithm.steps_per_update
-        return per_update * sum(len(self.lots[i].members) for i in self.own.values())
+        return per_update * sum(len(self.lots[i].members) for i in self.own)
 
     def _begin(self) -> Any:
         if self.group.start == 0:

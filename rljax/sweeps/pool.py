@@ -1,4 +1,4 @@
-"""Runs the lots of a plan in one process a core, each with one XLA thread: on CPUs the fastest way, and one that cannot hang.
+"""Runs the lots of a plan in one process a core, each with one XLA thread: the fastest way on CPUs, and it cannot hang.
 
 Run as a module it is such a process. The two ends exchange pickled objects: first the job, then a lot at a time in one
 direction and its news in the other. A worker whose other end is gone stops at the next news.
@@ -18,13 +18,9 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rljax.errors import RljaxError
+from rljax.errors import WorkerError
 
 PATIENCE = 0.2  # seconds between looks at the signals
-
-
-class WorkerError(RljaxError, RuntimeError):
-    """A worker process died."""
 
 
 class Failure(NamedTuple):

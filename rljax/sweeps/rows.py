@@ -60,8 +60,8 @@ class Row:
 
 
 def build(
-    algo: str | Sequence[str],
-    env: str | Env | Sequence[str | Env],
+    algo: str | Sequence[str] | None,
+    env: str | Env | Sequence[str | Env] | None,
     steps: int | None,
     fields: Sequence[Mapping[str, Any]],
     fixed: Mapping[str, Any],
@@ -88,8 +88,8 @@ def build(
         require(name not in swept or not given, name, "...", "is swept and given by name; choose one")
         require(name in swept or bool(given), name, None, f"say which {name}")
     rows = []
-    for a in algorithms or [None]:
-        for e in environments or [None]:
+    for a in algorithms or [""]:
+        for e in environments or [""]:
             for point in fields:
                 both = {"algo": a, "env": e} | dict(point)
                 named = {"algo": a} if len(algorithms) > 1 else {}
@@ -99,14 +99,15 @@ def build(
 
 
 def _row(
-    point: dict[str, Any],
+    point: dict[str, Any],  # algo and env among them
     steps: int | None,
     varied: dict[str, Any],
     fixed: Mapping[str, Any],
     env_args: Mapping[str, Any],
     use_preset: bool,
 ) -> Row:
-    algo, env = point.pop("algo"), point.pop("env")
+    algo: str = point.pop("algo")
+    env: str | Env = point.pop("env")
     known = algos.settings(algo)
     for name in point:
         if name not in known and not name.startswith((TASK, "objective.")):
@@ -140,7 +141,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Env):
         return value.name
     if callable(value):  # as an objective is
-        return objectives.name_of(value)
+        return objectives.name_of(value)  # pyright: ignore[reportArgumentType]
     value = value.item() if hasattr(value, "item") else value
     return "inf" if value == float("inf") else list(value) if isinstance(value, tuple) else value
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rljax.errors import ConfigError, require
+from rljax.errors import require
 
 GRIDS = "A,B,C or log:LOW:HIGH:COUNT or linear:LOW:HIGH:COUNT"
 DISTRIBUTIONS = "uniform:LOW:HIGH, log-uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C"
@@ -86,14 +86,6 @@ def space(
     require(trials is None or trials >= 1, "trials", trials, "must be at least 1")
     distributions = {name: d if isinstance(d, Distribution) else distribution(name, d) for name, d in sample.items()}
     return Space({name: _values(name, v) for name, v in grid.items()}, distributions, trials or 1, seed)
-
-
-def assignment(text: str, form: str) -> tuple[str, str]:
-    """`NAME=SOMETHING` in two. Raises ConfigError where it is none."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise ConfigError(f"'{text}': write it as NAME=VALUES, where VALUES is {form}")
-    return name.replace("-", "_"), value
 
 
 def distribution(name: str, text: str) -> Distribution:

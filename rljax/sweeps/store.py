@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from rljax.errors import ConfigError, RljaxError
+from rljax.errors import ConfigError, StorageError
 from rljax.results.store import write
 
 RECORD = "sweep.json"
@@ -29,10 +29,6 @@ PROGRESS = "progress"
 RESULT = "result.npz"
 METRIC, STATE = "metric/", "state/"  # what the names of arrays in a chunk begin with
 LOCK = ".lock"
-
-
-class StorageError(RljaxError, OSError):
-    """A result that cannot be stored; what was stored before is intact."""
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""What commands share: options made from an algorithm's fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from tyro.conf import arg
+
+from rljax.errors import ConfigError
+from rljax.settings import Setting
+
+
+class Option(NamedTuple):
+    """One option of a command."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+
+def command_type(name: str, doc: str, options: Iterable[Option]) -> type:
+    """The dataclass whose fields are the options of a command."""
+    fields = [
+        (
+            identifier(option.name),
+            Annotated[option.type, arg(name=option.name.replace("_", "-"), help=option.help)],
+            dataclasses.field(default=option.default),
+        )
+        for option in options
+    ]
+    made = dataclasses.make_dataclass(name, fields, frozen=True)
+    made.__doc__ = doc
+    return made
+
+
+def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> list[Option]:
+    """An option for every field of an algorithm."""
+    return [Option(name, setting.type, defaults[name], setting.doc) for name, setting in known.items()]
+
+
+def given(arguments: Sequence[str], known: Iterable[str], parsed: Any) -> dict[str, Any]:
+    """The fields that were written out, whatever their defaults."""
+    written = {
+        a.split("=")[0].replace("-", "_").strip("_").removeprefix("no_") for a in arguments if a.startswith("--")
+    }
+    return {name: getattr(parsed, identifier(name)) for name in known if name in written}
+
+
+def identifier(setting: str) -> str:
+    return setting.replace(".", "__")
+
+
+def split_names(command: str, arguments: Sequence[str]) -> list[str]:
+    """The algorithm and the environment before the options, and whether help is asked for.
+
+    Raises:
+      ConfigError: one is missing, and help is not asked for.
+    """
+    names = []
+    for argument in arguments[:2]:
+        if argument.startswith("-"):
+            break
+        names.append(argument)
+    asked_for_help = any(a in ("-h", "--help") for a in arguments)
+    if len(names) < 2 and not asked_for_help:
+        raise ConfigError(f"{command} needs an algorithm and an environment, e.g. rljax {command} ppo CartPole-v1")
+    return names

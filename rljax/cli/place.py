@@ -1,0 +1,66 @@
+"""Where a command runs: here, as one of several processes, or submitted to a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from rljax.cli.options import Option
+from rljax.errors import require
+from rljax.settings import assignment
+from rljax.sweeps.space import literal
+
+FROM_ENVIRONMENT = "env"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Options that say where; read before the command's own."""
+
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    submit: Literal["slurm", "local"] | None = None
+    submit_with: tuple[str, ...] = ()
+
+    def carry_out(self, command: Callable[[], int], arguments: Sequence[str]) -> int:
+        """Runs `command`, which is `rljax *arguments`, there."""
+        from rljax.sweeps import cluster
+
+        if self.submit:
+            require(self.num_processes is not None, "num_processes", None, "say how many to start")
+            logs = Path("jobs")
+            pairs = (assignment(text, "VALUE", "submit_with") for text in self.submit_with)
+            parameters = {name: literal(text) for name, text in pairs}
+            return cluster.submit(arguments, self.submit, self.num_processes or 1, logs, parameters)
+        if not self.coordinator:
+            return command()
+        if not cluster.inside():
+            return cluster.supervise([*arguments, *self._written()])
+        if self.coordinator == FROM_ENVIRONMENT:
+            cluster.join()
+        else:
+            cluster.join(self.coordinator, self.num_processes, self.process_id)
+        return command()
+
+    def _written(self) -> list[str]:
+        values = {"coordinator": self.coordinator, "num-processes": self.num_processes, "process-id": self.process_id}
+        return [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
+
+
+def split(arguments: Sequence[str]) -> tuple[Place, list[str]]:
+    """Where, and the other arguments."""
+    return tyro.cli(Place, args=arguments, return_unknown_args=True, add_help=False)
+
+
+OPTIONS = [  # for the help of commands that take them
+    Option("coordinator", str | None, None, "be one of several: HOST:PORT of the first; env: ask Slurm's variables"),
+    Option("num_processes", int | None, None, "how many there are"),
+    Option("process_id", int | None, None, "which of them this is, from 0"),
+    Option("submit", Literal["slurm", "local"] | None, None, "start --num-processes of them by way of submitit"),
+    Option("submit_with", tuple[str, ...], (), "submitit's parameters: timeout_min=60 slurm_partition=gpu ..."),
+]

@@ -1,0 +1,157 @@
+"""`rljax sweep` and `rljax report`: many agents, and what came of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+from tyro.conf import Positional, UseAppendAction
+
+from rljax import algos, envs
+from rljax.algos.presets import preset
+from rljax.cli import place
+from rljax.cli.options import Option, command_type, given, of_settings, split_names
+from rljax.errors import SIGNALLED
+from rljax.settings import assignment, assignments
+from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
+
+SHOWN = 10  # rows of the table at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write a sweep as one self-contained page.
+
+    Args:
+      sweep: the sweep's folder.
+      out: the page; by default report.html in the folder.
+    """
+
+    sweep: Positional[Path]
+    out: Path | None = None
+
+    def __call__(self) -> int:
+        from rljax.sweeps import report, result
+
+        print(report.write_report(result.load(self.sweep), self.out))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a sweep that was stopped or killed, to the same arrays as one that never was.
+
+    Args:
+      resume: the sweep's folder.
+      workers: processes.
+    """
+
+    resume: Path
+    workers: int | None = None
+
+    def __call__(self) -> int:
+        from rljax.sweeps import driver
+
+        return _finish(driver.resume(self.resume, workers=self.workers))
+
+
+def parse(arguments: Sequence[str]) -> Callable[[], int]:
+    """`rljax sweep`, ready to be called."""
+    where, rest = place.split(arguments)
+    command = _parse(rest)
+    return lambda: where.carry_out(command, ["sweep", *rest])
+
+
+def _parse(arguments: Sequence[str]) -> Callable[[], int]:
+    if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
+        return tyro.cli(Resume, prog="rljax sweep", args=arguments)
+    names = split_names("sweep", arguments)
+    algorithms = (names[0] if names else "ppo").split(",")
+    environments = names[1].split(",") if len(names) > 1 else []
+    known = {name: setting for algo in reversed(algorithms) for name, setting in algos.settings(algo).items()}
+    for env in environments:
+        envs.check(env)
+    start = preset(algorithms[0], environments[0]) if len(algorithms) == len(environments) == 1 else None
+    defaults = {name: setting.default for name, setting in known.items()} | (start.settings if start else {})
+    doc = "Train every row of settings with every seed; several algorithms or environments, with commas, are swept too."
+    kind = command_type("Sweep", doc, [*_options(start.steps if start else None), *of_settings(known, defaults)])
+    parsed = tyro.cli(kind, prog=f"rljax sweep {' '.join(names or ['ALGO', 'ENV'])}", args=arguments[len(names) :])
+    return lambda: _sweep(algorithms, environments, parsed, given(arguments, known, parsed))
+
+
+def _options(steps: int | None) -> list[Option]:
+    several = UseAppendAction[tuple[str, ...]]
+    return [
+        Option("steps", int if steps else int | None, steps, "environment steps of each run"),
+        Option("seeds", int, 8, "how many, for every row"),
+        Option("grid", several, (), f"values of a field, FIELD=VALUES, VALUES being {GRIDS}; may be repeated"),
+        Option("sample", several, (), f"a distribution, FIELD=DISTRIBUTION, being {DISTRIBUTIONS}; may be repeated"),
+        Option("trials", int | None, None, "points to draw from the distributions"),
+        Option("sample_seed", int, 0, "of the draws"),
+        Option("out", Path | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
+        Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
+        Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
+        Option("width", int | None, None, "members side by side in a program; by default what measures fastest"),
+        Option("memory", str | None, None, "to stay within, e.g. 16GB; by default most of what is free"),
+        Option("log_every", int | None, None, "updates per logged point; by default a 100th of the run"),
+        Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
+        *place.OPTIONS,
+    ]
+
+
+def _sweep(algorithms: list[str], environments: list[str], options: Any, settings: dict[str, Any]) -> int:
+    from rljax.results.store import free_folder
+    from rljax.sweeps import driver
+
+    asked = driver.specify(
+        algorithms,
+        environments,
+        options.steps,
+        options.seeds,
+        grid=dict(assignment(text, GRIDS, "grid") for text in options.grid),
+        sample=dict(assignment(text, DISTRIBUTIONS, "sample") for text in options.sample),
+        trials=options.trials,
+        sample_seed=options.sample_seed,
+        log_every=options.log_every,
+        task=assignments(options.task),
+        **settings,
+    )
+    how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
+    if options.dry_run:
+        print(driver.make_plan(asked, **how))
+        return 0
+    name = "-".join([*algorithms, *environments]).replace("/", "-")
+    return _finish(driver.run(asked, options.out or free_folder(Path("sweeps"), name), **how))
+
+
+def _finish(found: Any) -> int:
+    """Says what a sweep came to: how to go on with it, or its best rows and its report."""
+    if found.stopped_by:
+        stored, runs = int(found.finished.sum()), found.finished.size
+        print(
+            f"stopped by {found.stopped_by.name} with {stored} of {runs} runs stored; "
+            f"to go on: rljax sweep --resume {found.folder}"
+        )
+        return SIGNALLED + found.stopped_by
+    if not _speaks():
+        return 0
+    table = found.table().sort_values("iqm", ascending=False)
+    print(table.head(SHOWN).to_string(float_format=lambda x: f"{x:.4g}"))
+    if len(table) > SHOWN:
+        print(f"... and {len(table) - SHOWN} more rows")
+    print("(score: episode return over the last tenth of training; interquartile mean over seeds, 95 % interval)")
+    from rljax.sweeps.report import write_report
+
+    print(f"report: {write_report(found)}")
+    print(f"sweep folder: {found.folder}")
+    return 0
+
+
+def _speaks() -> bool:
+    """Of several processes, the first speaks."""
+    import jax
+
+    return jax.process_index() == 0

@@ -1,0 +1,104 @@
+"""`rljax train`: one agent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from rljax import algos, envs
+from rljax.algos.presets import preset
+from rljax.cli.options import Option, command_type, given, of_settings, split_names
+from rljax.cli.runs import evaluate, sentence
+from rljax.errors import SIGNALLED, require
+from rljax.settings import assignments
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was stopped or killed, to the same bits as one that never was.
+
+    Args:
+      resume: the run folder.
+    """
+
+    resume: Path
+
+    def __call__(self) -> int:
+        from rljax import api
+
+        return finish(api.resume(self.resume))
+
+
+def parse(arguments: Sequence[str]) -> Callable[[], int]:
+    """`rljax train`, ready to be called."""
+    if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
+        return tyro.cli(Resume, prog="rljax train", args=arguments)
+    names = split_names("train", arguments)
+    algo = names[0] if names else "ppo"
+    known = algos.settings(algo)  # refuses an unknown algorithm
+    if len(names) > 1:
+        envs.check(names[1])
+    start = preset(algo, names[1]) if len(names) > 1 else None
+    defaults = {name: setting.default for name, setting in known.items()} | (start.settings if start else {})
+    doc = f"Train one {algo} agent: a live progress bar, a run folder, its score and its learning curve."
+    options = [*_options(start.steps if start else None), *of_settings(known, defaults)]
+    kind = command_type("Train", doc, options)
+    parsed = tyro.cli(kind, prog=f"rljax train {' '.join(names) or 'ALGO ENV'}", args=arguments[len(names) :])
+    return lambda: _train(algo, names[1], parsed, given(arguments, known, parsed))
+
+
+def _options(steps: int | None) -> list[Option]:
+    return [
+        Option("steps", int if steps else int | None, steps, "environment steps, rounded up to whole updates"),
+        Option("seed", int, 0, "of the run"),
+        Option("out", Path | None, None, "a new run folder; by default runs/ALGO-ENV-sSEED, numbered"),
+        Option("episodes", int, 128, "of the evaluation at the end; 0: none"),
+        Option("task", tuple[str, ...], (), "environment parameters to change: NAME=NUMBER ..."),
+        Option("log_every", int | None, None, "updates per logged row; by default a 100th of the run"),
+        Option("save_every", int | None, None, "updates per checkpoint; by default every ten seconds"),
+        Option("tensorboard", bool, True, "log for TensorBoard too"),
+        Option("wandb", str | None, None, "log to this Weights & Biases project too"),
+    ]
+
+
+def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
+    from rljax import api
+    from rljax.results import store
+
+    require(options.episodes >= 0, "episodes", options.episodes, "must be at least 0")
+    out = options.out or store.free_folder(Path("runs"), f"{algo}-{env.replace('/', '-')}-s{options.seed}")
+    run = api.train(
+        algo,
+        env,
+        steps=options.steps,
+        seed=options.seed,
+        out=out,
+        task=assignments(options.task),
+        tensorboard=options.tensorboard,
+        wandb=options.wandb,
+        log_every=options.log_every,
+        save_every=options.save_every,
+        **settings,
+    )
+    return finish(run, options.episodes)
+
+
+def finish(run: Any, episodes: int = 128) -> int:
+    """Says what a run came to: how to go on with it, or its score and picture."""
+    asked = run.record["steps"]
+    if run.stopped_by:
+        print(f"stopped by {run.stopped_by.name} at step {run.step:,}; to go on: rljax train --resume {run.folder}")
+        return SIGNALLED + run.stopped_by
+    if run.step != asked:
+        print(f"{run.step:,} steps done for {asked:,} asked: whole updates of {run.record['steps_per_update']:,}")
+    if episodes:
+        print(sentence(evaluate(run.policy, run.folder, episodes, greedy=True, seed=0)))
+    from rljax.results import plots
+
+    print(f"learning curve: {plots.plot_runs([run.folder], run.folder / 'curve.png')}")
+    print(f"run folder: {run.folder}")
+    return 0

@@ -1,0 +1,83 @@
+r"""Policy objectives as pytrees: how the probability ratio and the advantage become a loss.
+
+An objective is called as `objective(log_ratio, advantage, progress)` and returns a loss per sample, of the same shape.
+`log_ratio` is $\log r = \log \pi(a|s) - \log \pi_{old}(a|s)$, `progress` the fraction of the run that is over. Its
+leaves are traced numbers, so every field of it can be swept, perturbed or differentiated; its type selects the code.
+
+All those here are members of mirror learning (Kuba et al. 2022, arXiv:2201.02373): the loss is $D - r A$ with a drift
+$D(r, A) \ge 0$ that is 0 and has slope 0 in r at r = 1, so the first step from the old policy is the policy gradient.
+
+One of your own takes a few lines, and is used as `rljax.train(..., objective=Leash())`:
+
+    import jax.numpy as jnp
+    from flax import struct
+
+    class Leash(struct.PyTreeNode):
+        weight: float = 3.0  # what it costs to leave the old policy
+
+        def __call__(self, log_ratio, advantage, progress):
+            drift = self.weight * (1 - progress) * jnp.square(log_ratio)
+            return drift - jnp.exp(log_ratio) * advantage
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from rljax.errors import ConfigError, unknown
+from rljax.objectives import files
+from rljax.objectives.base import Objective
+from rljax.objectives.clip import PPOClip
+from rljax.objectives.discovered import DPO
+from rljax.objectives.kl import KLPenalty
+from rljax.objectives.learned import LPO, TALPO
+
+__all__ = ["DPO", "LPO", "OBJECTIVES", "TALPO", "KLPenalty", "Objective", "PPOClip", "load", "name_of", "named"]
+
+OBJECTIVES: dict[str, type] = {
+    "ppo-clip": PPOClip,
+    "kl-penalty": KLPenalty,
+    "dpo": DPO,
+    "lpo": LPO,
+    "ta-lpo": TALPO,
+}
+"""The objectives that have a name on the command line."""
+
+
+def named(name: str) -> type:
+    """The class of an objective: a registered name, that class's own name, or a user's own as `module:Class`.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = {cls.__name__: cls for cls in OBJECTIVES.values()} | OBJECTIVES
+        if name not in known:
+            raise unknown("objective", name, OBJECTIVES, "rljax list objectives")
+        return known[name]
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise ConfigError(f"objective '{name}' cannot be imported; put the class into an importable module") from None
+
+
+def name_of(objective: Objective) -> str:
+    """The inverse of `named`."""
+    kind = type(objective)
+    registered = {cls: name for name, cls in OBJECTIVES.items()}
+    return registered.get(kind, f"{kind.__module__}:{kind.__qualname__}")
+
+
+def load(path: str | Path) -> Objective:
+    """The learned objective in a file, LPO or TALPO; `files.read(path).provenance` is its history.
+
+    Raises:
+      ConfigError: the file cannot be read, or holds no objective.
+    """
+    kind = files.read(path).kind
+    kinds = {cls.__name__: cls for cls in (LPO, TALPO)}  # and nothing that a file could name and have imported
+    if kind not in kinds:
+        raise ConfigError(f"{path}: holds {kind}, which is none of {', '.join(kinds)}; use the load of its class")
+    return kinds[kind].load(path)

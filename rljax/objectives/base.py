@@ -1,0 +1,29 @@
+"""What objectives share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import jax.numpy as jnp
+
+from rljax.types import Array, Scalar
+
+LARGEST = 15.0
+
+
+class Objective(Protocol):
+    """What a policy objective must be able to do."""
+
+    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
+        """The loss per sample, to be minimised; the shape of `log_ratio`."""
+        ...
+
+
+def bounded(log_ratio: Array) -> Array:
+    """min(log r, 15), of the same shape: what is computed from it, and its derivatives, stay finite in float32.
+
+    exp overflows at 89, the squares in second derivatives much sooner, and an infinity turns into NaN gradients. Where
+    an action has become three million times likelier the sample says nothing any more, and its gradient is zero. Below,
+    nothing overflows, and a drift may want to pull back.
+    """
+    return jnp.minimum(log_ratio, LARGEST)

@@ -1,0 +1,74 @@
+"""A learned objective as one small file: an npz of its arrays, and of `record`, a text in JSON that says what it is.
+
+file = numpy.load("mine.npz")
+json.loads(str(file["record"]))  # {"format": ..., "kind": "LPO", "provenance": {"method": ...}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rljax import runtime
+from rljax.errors import ConfigError, require
+
+FORMAT = "rljax objective 1"
+REQUIRED = {"method": "how it was trained", "tasks": "on what", "scores": "what it scored"}
+
+
+class Stored(NamedTuple):
+    """What such a file holds."""
+
+    kind: str  # the class
+    arrays: dict[str, Any]  # its fields, of numpy
+    provenance: dict[str, Any]
+
+
+def write(path: str | Path, stored: Stored) -> None:
+    """Writes the file, all of it or nothing.
+
+    Raises:
+      ConfigError: the provenance lacks something or is not JSON, or the file cannot be written.
+    """
+    path = Path(path)
+    for name, meaning in REQUIRED.items():
+        require(name in stored.provenance, f"provenance['{name}']", None, f"say {meaning}")
+    provenance = {**stored.provenance, "machine": runtime.report()}  # versions of the code among it
+    try:
+        record = json.dumps({"format": FORMAT, "kind": stored.kind, "provenance": provenance})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"provenance: {error}; give numbers, texts, lists and dicts") from None
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, record=np.array(record), **stored.arrays)  # pyright: ignore[reportArgumentType]
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: str | Path) -> Stored:
+    """Reads what `write` wrote, to the bit.
+
+    Raises:
+      ConfigError: the file cannot be read, or is something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        record = json.loads(str(arrays.pop("record")))
+        if record["format"] != FORMAT or not all(np.issubdtype(x.dtype, np.floating) for x in arrays.values()):
+            raise ValueError(record["format"])
+        return Stored(record["kind"], arrays, record["provenance"])
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); give a learned objective") from None
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise ConfigError(f"{path}: holds no learned objective; give a file that LPO.save wrote") from None

@@ -1,0 +1,141 @@
+"""Several processes on one or more hosts as one job, on JAX's own multi-controller runtime.
+
+Every process is started with the same command and sees all devices; it runs the lots of its own devices and stores them
+in a folder that all of them share. They wait for each other at the start and at the end alone. When one dies, JAX ends
+the others; what is stored stays, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rljax.errors import SIGNALLED, ConfigError, WorkerError, require
+
+INSIDE = "RLJAX_INSIDE_JOB"
+ARRIVAL, HEARTBEAT = 120, 30  # seconds to wait for all to arrive, and until a silent process counts as dead
+
+
+def supervise(arguments: Sequence[str]) -> int:
+    """Runs the command line in a process of its own and says in words how it ended: JAX aborts, it does not raise.
+
+    Raises:
+      WorkerError: it was aborted or killed.
+    """
+    command = [sys.executable, "-m", "rljax", *arguments]
+    process = subprocess.Popen(command, env=os.environ | {INSIDE: "1"})
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:  # it got the signal too, and stops by itself
+            continue
+    if code < 0:
+        raise WorkerError(
+            f"process ended by signal {-code}: another process of this job died, or the coordinator cannot be reached; "
+            "what is finished is kept: start all processes again with the same command to go on"
+        )
+    return code
+
+
+def inside() -> bool:
+    """Whether this is the supervised process."""
+    return INSIDE in os.environ
+
+
+def join(coordinator: str | None = None, processes: int | None = None, number: int | None = None) -> None:
+    """Makes this process one of a job, before the first computation; returns when all have arrived.
+
+    Args:
+      coordinator: HOST:PORT of process 0; without it everything is read from the environment (Slurm, Open MPI, TPU).
+      processes: how many there are.
+      number: which of them this is, from 0.
+
+    Raises:
+      ConfigError: arguments that do not fit together, or an environment that says nothing.
+    """
+    import jax
+
+    if coordinator is not None:
+        require(processes is not None and processes >= 1, "num_processes", processes, "say how many there are")
+        require(number is not None and 0 <= number < (processes or 0), "process_id", number, "must be 0 to one less")
+        require(":" in coordinator, "coordinator", coordinator, "write it as HOST:PORT")
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, number, initialization_timeout=ARRIVAL, heartbeat_timeout_seconds=HEARTBEAT
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"coordinator={coordinator}: cannot join the job: {str(error).splitlines()[0]}") from None
+
+
+def wait(place: str) -> None:
+    """Waits for all processes to come to this place."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(place)
+
+
+def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path, parameters: Mapping[str, Any]) -> int:
+    """Hands the command line to Slurm, or to processes on this machine, by way of submitit; waits for the latter.
+
+    Args:
+      arguments: of `rljax`.
+      cluster: "slurm" or "local".
+      processes: how many are to run it together.
+      folder: for scripts and logs.
+      parameters: of submitit's executor, e.g. `timeout_min=60`, `nodes=2`, `slurm_partition="gpu"`.
+
+    Raises:
+      ConfigError: submitit is not installed, or refuses the parameters.
+      WorkerError: the job failed.
+    """
+    try:
+        import submitit  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ConfigError("submitting needs submitit: pip install 'rljax[slurm]'") from None
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    nodes = int(parameters.get("nodes", 1))
+    require(processes % nodes == 0, "num_processes", processes, f"must be a multiple of the {nodes} nodes")
+    try:
+        executor.update_parameters(**{"name": "rljax", **parameters, "tasks_per_node": processes // nodes})
+    except (NameError, TypeError, ValueError) as error:
+        raise ConfigError(f"submit_with: {str(error).splitlines()[0]}") from None
+    job = executor.submit(_task, list(arguments))
+    print(f"submitted job {job.job_id}; logs in {folder}", flush=True)
+    if cluster != "local":
+        return 0
+    try:
+        return max(job.results())
+    except submitit.core.utils.UncompletedJobError as error:
+        raise WorkerError(f"job {job.job_id} failed; logs in {folder}: {str(error).splitlines()[0]}") from None
+
+
+def _task(arguments: list[str]) -> int:
+    """What each process of a submitted job does."""
+    import submitit  # pyright: ignore[reportMissingImports]
+
+    from rljax import cli
+
+    job = submitit.JobEnvironment()
+    number = int("".join(filter(str.isdigit, job.job_id))[-6:])
+    port = 49152 + number % 16000  # the same in all processes, another for each job
+    host = "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0]
+    place = [
+        "--coordinator",
+        f"{host}:{port}",
+        "--num-processes",
+        str(job.num_tasks),
+        "--process-id",
+        str(job.global_rank),
+    ]
+    code = cli.main([*arguments, *place])
+    if code >= SIGNALLED:
+        raise SystemExit(code)
+    return code
