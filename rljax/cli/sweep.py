@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
@@ -91,6 +91,11 @@ def _options(steps: int | None) -> list[Option]:
         Option("sample", several, (), f"a distribution, FIELD=DISTRIBUTION, being {DISTRIBUTIONS}; may be repeated"),
         Option("trials", int | None, None, "points to draw from the distributions"),
         Option("sample_seed", int, 0, "of the draws"),
+        Option("sampler", Literal["random", "optuna"], "random", "optuna: draw points by what came of earlier ones"),
+        Option("batch", int, 16, "points that optuna gives at a time, run as one program"),
+        Option("halving", int | None, None, "successive halving: after each rung one row in so many goes on"),
+        Option("rungs", int, 3, "of successive halving"),
+        Option("metric", str, "episode_return", "what optuna and halving raise"),
         Option("out", Path | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
         Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
@@ -104,9 +109,9 @@ def _options(steps: int | None) -> list[Option]:
 
 def _sweep(algorithms: list[str], environments: list[str], options: Any, settings: dict[str, Any]) -> int:
     from rljax.results.store import free_folder
-    from rljax.sweeps import driver
+    from rljax.sweeps import driver, planning, spec
 
-    asked = driver.specify(
+    asked = spec.specify(
         algorithms,
         environments,
         options.steps,
@@ -115,13 +120,18 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         sample=dict(assignment(text, DISTRIBUTIONS, "sample") for text in options.sample),
         trials=options.trials,
         sample_seed=options.sample_seed,
+        sampler=options.sampler,
+        batch=options.batch,
+        halving=options.halving,
+        rungs=options.rungs,
+        metric=options.metric,
         log_every=options.log_every,
         task=assignments(options.task),
         **settings,
     )
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
     if options.dry_run:
-        print(driver.make_plan(asked, **how))
+        print(planning.make_plan(asked, **how))
         return 0
     name = "-".join([*algorithms, *environments]).replace("/", "-")
     return _finish(driver.run(asked, options.out or free_folder(Path("sweeps"), name), **how))
@@ -138,7 +148,7 @@ def _finish(found: Any) -> int:
         return SIGNALLED + found.stopped_by
     if not _speaks():
         return 0
-    table = found.table().sort_values("iqm", ascending=False)
+    table = found.table().iloc[[score.row for score in found.ranked()]]
     print(table.head(SHOWN).to_string(float_format=lambda x: f"{x:.4g}"))
     if len(table) > SHOWN:
         print(f"... and {len(table) - SHOWN} more rows")

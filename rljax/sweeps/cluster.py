@@ -113,7 +113,7 @@ def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path,
         return 0
     try:
         return max(job.results())
-    except submitit.core.utils.UncompletedJobError as error:
+    except submitit.core.utils.UncompletedJobError as error:  # pyright: ignore[reportAttributeAccessIssue]
         raise WorkerError(f"job {job.job_id} failed; logs in {folder}: {str(error).splitlines()[0]}") from None
 
 

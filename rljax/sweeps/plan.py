@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from rljax.api import Prepared
-from rljax.errors import ConfigError
-from rljax.log import compact
 from rljax.ops.tree import as_arrays
 from rljax.run import point_size
-from rljax.sweeps import memory
-from rljax.sweeps.population import Program, differing, stack
-from rljax.sweeps.rows import Row
+from rljax.sweeps.population import Program, differing
 
 BRIEF = 20.0  # seconds: a group that takes less in turn is not worth a comparison
 GAIN = 1.1  # a wider program must be so many times as fast
@@ -36,7 +30,8 @@ class Group:
     Attributes:
       rows: their numbers.
       varying: the leaves of (hypers, task) that differ between them, counted in order.
-      start, updates: the updates that each run has done when it enters, and when it leaves.
+      updates: that each run has done when it leaves; start: when it enters; last: when it ends for good.
+      rung: how often its rows have been chosen to go on.
       log_every: updates a logged point.
       width: members side by side on a device, or in a process.
       why: how the width was chosen.
@@ -48,7 +43,9 @@ class Group:
     varying: list[int]
     updates: int
     log_every: int
+    last: int
     start: int = 0
+    rung: int = 0
     width: int = 1
     why: str = ""
     bytes: int = 0
@@ -92,7 +89,7 @@ class Programs:
     def of(self, group: Group) -> Program:
         """The program of a group, compiled once."""
         first = self.prepared[group.rows[0]]
-        size = min(first.updates, POINTS_A_CALL * group.log_every)
+        size = min(group.last, POINTS_A_CALL * group.log_every)
         key = (*signature(first, self.member(group.rows[0])), tuple(group.varying), group.width, size)
         if key not in self.made:
             self.made[key] = Program(
@@ -108,120 +105,24 @@ def signature(prepared: Prepared, member: tuple[Any, Any]) -> tuple[Any, ...]:
     return prepared.algorithm, jax.tree.structure(member), nodes, shapes
 
 
-def group(programs: Programs, log_every: int | None = None) -> list[Group]:
-    """Rows into as few groups as there must be programs, in the order of their first rows."""
-    alike: dict[Any, list[int]] = {}
-    for row, prepared in enumerate(programs.prepared):
-        alike.setdefault((*signature(prepared, programs.member(row)), prepared.updates), []).append(row)
-    found = []
-    for rows in alike.values():
-        updates = programs.prepared[rows[0]].updates
-        varying = sorted(differing([programs.member(row) for row in rows]))
-        found.append(Group(rows, varying, updates, point_size(updates, log_every)))
-    return found
+def group(programs: Programs, log_every: int | None = None, known: Sequence[Group] = ()) -> list[Group]:
+    """Rows into as few groups as there must be programs, in the order of their first rows.
 
-
-def choose(programs: Programs, planned: Group, seeds: int, machine: Machine, row: Row, width: int | None) -> Group:
-    """The group with its width: given, or the fastest that fits, by measurement.
-
-    Raises:
-      ConfigError: not even one member fits into memory.
+    Args:
+      known: groups planned before; their rows are left out, and new rows that fit one of their programs get it.
     """
-    members = len(planned.rows) * seeds
-    budget = machine.memory // machine.workers
-    alone = dataclasses.replace(planned, width=1)
-    need = programs.of(alone).bytes
-    if need > budget:
-        raise ConfigError(_too_big(programs, alone, row, need, budget))
-    if width is not None:
-        fixed = dataclasses.replace(planned, width=width, why="as given")
-        return dataclasses.replace(fixed, bytes=programs.of(fixed).bytes, seconds=_time(programs, fixed))
-    best = dataclasses.replace(alone, bytes=need, seconds=_time(programs, alone))
-    if members <= machine.slots:
-        return dataclasses.replace(best, why=f"{members} runs, so each has a {_slot(machine)} of its own")
-    takes = best.seconds * (best.updates - best.start) * math.ceil(members / machine.slots)
-    if takes < BRIEF:
-        return dataclasses.replace(best, why=f"in turn: {takes:.1f} s in all, too little to compare")
-    tried = [best]
-    for candidate in _wider(best, members, machine, budget):
-        program = programs.of(candidate)
-        if program.bytes > budget:
-            break
-        candidate = dataclasses.replace(candidate, bytes=program.bytes, seconds=_time(programs, candidate))
-        tried.append(candidate)
-        if candidate.seconds * GAIN > best.seconds:
-            break
-        best = candidate
-    return dataclasses.replace(best, why=_why(best, tried, programs.prepared[best.rows[0]].algorithm.steps_per_update))
-
-
-def seconds(groups: Sequence[Group], seeds: int, machine: Machine) -> float:
-    """How long the training itself will take."""
-    return sum(
-        g.seconds
-        * g.width
-        * (g.updates - g.start)
-        * math.ceil(math.ceil(len(g.rows) * seeds / g.width) / machine.slots)
-        for g in groups
-    )
-
-
-def _wider(alone: Group, members: int, machine: Machine, budget: int) -> Iterator[Group]:
-    """Ever wider programs, as wide as all slots can fill and memory allows."""
-    most = min(math.ceil(members / machine.slots), budget // alone.bytes)
-    width = 1
-    while width < most:
-        width = min(WIDER * width, most)
-        rounds = math.ceil(math.ceil(members / width) / machine.slots)
-        yield dataclasses.replace(
-            alone, width=math.ceil(members / (rounds * machine.slots))
-        )  # no slot idles at the end
-
-
-def _time(programs: Programs, planned: Group) -> float:
-    """Seconds of one update of one member, on one device among all of them at work."""
-    program = programs.of(planned)
-    rows = [planned.rows[i % len(planned.rows)] for i in range(len(program.local))]
-    inputs = program.place(stack([programs.member(row) for row in rows], frozenset(planned.varying)))
-    state = program.start(np.arange(len(rows)), inputs)
-    taken, n = 0.0, 1
-    for updates in (1, 1, None):  # the first call warms up, the second says how many updates make a measurement
-        n = updates or int(np.clip(0.3 / taken, 1, program.size))
-        jax.block_until_ready(state)
-        began = time.perf_counter()
-        state, metrics = program.advance(state, inputs, n)
-        jax.block_until_ready((state, metrics))
-        taken = time.perf_counter() - began
-    return taken / n / planned.width
-
-
-def _why(best: Group, tried: Sequence[Group], steps: int) -> str:
-    def words(g: Group) -> str:
-        return f"{'in turn' if g.width == 1 else f'{g.width} side by side'} {compact(steps / g.seconds)} steps/s"
-
-    others = ", ".join(words(g) for g in tried if g is not best)
-    return f"{words(best)}, the fastest measured" + (f" ({others})" if others else "")
-
-
-def _slot(machine: Machine) -> str:
-    return "device" if machine.devices > 1 else "process" if machine.workers > 1 else "turn"
-
-
-def _too_big(programs: Programs, alone: Group, row: Row, need: int, budget: int) -> str:
-    """The error where one member does not fit: the figure, and the field whose half saves most."""
-    halves = {}
-    for name, value in programs.prepared[alone.rows[0]].config.items():
-        if type(value) is not int or value < 2:
-            continue
-        smaller = dataclasses.replace(row, settings=row.settings | {name: value // 2})
-        try:
-            halved = Programs([smaller.prepare()])
-            halves[name] = halved.of(dataclasses.replace(alone, rows=[0])).bytes
-        except ConfigError:  # it must divide something
-            continue
-    field = min(halves, key=halves.__getitem__) if halves else "hidden"
-    value = programs.prepared[alone.rows[0]].config[field]
-    return (
-        f"{field}={value}: one run needs {memory.write(need)} and {memory.write(budget)} are free; "
-        f"give a smaller {field}, or more with memory="
-    )
+    there = {row for g in known for row in g.rows}
+    keys = [(*signature(p, programs.member(i)), p.updates) for i, p in enumerate(programs.prepared)]
+    models = {keys[g.rows[0]]: g for g in reversed(known)}
+    alike: dict[Any, list[int]] = {}
+    for row, key in enumerate(keys):
+        if row not in there:
+            alike.setdefault(key, []).append(row)
+    found = []
+    for key, rows in alike.items():
+        updates, varying = key[-1], differing([programs.member(row) for row in rows])
+        if key in models and varying <= set(models[key].varying):
+            found.append(dataclasses.replace(models[key], rows=rows))
+        else:
+            found.append(Group(rows, sorted(varying), updates, point_size(updates, log_every), updates))
+    return found

@@ -6,7 +6,6 @@ direction and its news in the other. A worker whose other end is gone stops at t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 from rljax.errors import WorkerError
 
+STOP = "stop"
 PATIENCE = 0.2  # seconds between looks at the signals
 
 
@@ -49,6 +49,16 @@ class Worker:
             )
         theirs.close()
 
+    def hear(self) -> Any:
+        """Its next message. Raises what it raised, or WorkerError if it is gone."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self.death() from None
+        if isinstance(message, Failure):
+            raise message.error
+        return message
+
     def death(self) -> WorkerError:
         """What to say when it is gone."""
         code = self.process.wait()
@@ -59,53 +69,67 @@ class Worker:
         return WorkerError(f"worker {self.number} {why}{said}; what is finished is kept: run the command again")
 
 
-def run(job: bytes, lots: Sequence[Any], workers: int, folder: Path, say: Callable[[Any], None], stopping: Any) -> bool:
-    """Runs lots in so many processes; False if it was told to stop before the end.
+class Pool:
+    """So many processes, which live from one round of lots to the next and keep what they have compiled.
 
     Args:
-      job: a pickled function without arguments that gives the `execute.Job`.
-      lots: what to run.
-      folder: where the processes' output goes.
-      say: takes their news.
-      stopping: asked now and then; then every process keeps what it has reached.
-
-    Raises:
-      WorkerError: a process died.
-      RljaxError: what a process raised.
+      workers: how many.
+      logs: the folder where their output goes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    pending, stopped = list(lots), False
-    crew = {w.connection: w for w in (Worker(i, folder / f"worker-{i}.log") for i in range(min(workers, len(lots))))}
-    try:
-        for connection in crew:
-            connection.send_bytes(job)
-        while crew:
-            for connection in wait(list(crew), PATIENCE):
-                worker = crew[connection]  # pyright: ignore[reportArgumentType]
-                try:
-                    message = worker.connection.recv()
-                except (EOFError, ConnectionResetError):
-                    raise worker.death() from None
-                if isinstance(message, Failure):
-                    raise message.error
+
+    def __init__(self, workers: int, logs: Path):
+        self._workers, self._logs = workers, logs
+        self._crew: dict[Any, Worker] = {}
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._crew.values():
+            worker.process.kill()
+            worker.process.wait()
+
+    def run(self, job: bytes, lots: Sequence[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
+        """Runs lots; returns when all are done, or when every process has kept what it had reached.
+
+        Args:
+          job: a pickled function without arguments that gives the `execute.Job`.
+          lots: what to run.
+          say: takes the processes' news.
+          stopping: asked now and then.
+
+        Raises:
+          WorkerError: a process died.
+          RljaxError: what a process raised.
+        """
+        self._logs.mkdir(parents=True, exist_ok=True)
+        while len(self._crew) < min(self._workers, len(lots)):
+            worker = Worker(len(self._crew), self._logs / f"worker-{len(self._crew)}.log")
+            self._crew[worker.connection] = worker
+        pending, stopped = list(lots), False
+        busy = {}
+        for connection, worker in self._crew.items():
+            connection.send(job)
+            worker.lot = _next(pending, worker.lot)
+            if worker.lot is not None:
+                connection.send(worker.lot)
+                busy[connection] = worker
+        while busy:
+            for connection in wait(list(busy), PATIENCE):
+                worker = busy[connection]
+                message = worker.hear()
                 if message is not None:
                     say(message)
                     continue
-                worker.lot = None if stopped else _next(pending, worker.lot)  # it is idle
-                with contextlib.suppress(BrokenPipeError):
-                    worker.connection.send(worker.lot)
+                worker.lot = None if stopped else _next(pending, worker.lot)
                 if worker.lot is None:
-                    worker.process.wait()
-                    del crew[worker.connection]
+                    del busy[connection]
+                else:
+                    worker.connection.send(worker.lot)
             if not stopped and stopping():
                 stopped = True
-                for worker in crew.values():
-                    worker.connection.send(None)
-    finally:
-        for worker in crew.values():
-            worker.process.kill()
-            worker.process.wait()
-    return not stopped
+                for worker in busy.values():
+                    worker.connection.send(STOP)
 
 
 def _next(pending: list[Any], last: Any) -> Any:
@@ -118,21 +142,24 @@ def _next(pending: list[Any], last: Any) -> Any:
 
 
 def _work(connection: Connection) -> None:
-    """The worker's life."""
+    """A process's life: jobs, and lots of the latest of them; None says that it has finished one."""
     import cloudpickle
 
     from rljax.sweeps import execute
 
-    def stopping():  # the only message that comes while a lot runs is the one to stop, or the end of the other side
-        return connection.poll() and connection.recv() is None
+    def stopping():  # while a lot runs, the only message is the one to stop
+        return connection.poll() and connection.recv() == STOP
 
-    job = cloudpickle.loads(connection.recv_bytes())()
+    job: Any = None
     while True:
-        connection.send(None)
-        lot = connection.recv()
-        if lot is None or not execute.run(job, [lot], connection.send, stopping):
+        message = connection.recv()
+        if isinstance(message, bytes):
+            made = job.programs.made if job else {}
+            job = cloudpickle.loads(message)()
+            job.programs.made.update(made)
+        elif message != STOP:  # one that came too late
+            execute.run(job, [message], connection.send, stopping)
             connection.send(None)
-            return
 
 
 def main() -> None:

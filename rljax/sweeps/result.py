@@ -91,8 +91,7 @@ class SweepResult:
     @property
     def step(self) -> np.ndarray:
         """Environment steps `[N, U]` at each point, NaN past the end of a row."""
-        per_update = np.array([self.record["rows"][i]["steps_per_update"] for i in self.index], float)
-        return self.update * per_update[:, None]
+        return self.update * self._per_update[:, None]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -148,7 +147,7 @@ class SweepResult:
         return found
 
     def table(self, metric: str = SCORE, last: float = LAST) -> pandas.DataFrame:
-        """One line a row: its settings, the IQM over seeds with its interval, mean, and how its runs fared."""
+        """One line a row: its settings, the IQM over seeds with its interval, mean, steps, and how its runs fared."""
         import pandas
 
         scores, (value, low, high) = self.scores(metric, last), self.iqm(metric, last).T
@@ -156,6 +155,7 @@ class SweepResult:
         mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
         columns = {name: [row[name] for row in self.rows] for name in self.varied}
         columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
+        columns |= {"steps": (self.reached.max(1) * self._per_update).astype(int)}
         columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1)}
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
@@ -238,6 +238,10 @@ class SweepResult:
         }
         store.write_arrays(Path(path), arrays | self.metrics)
         return Path(path)
+
+    @property
+    def _per_update(self) -> np.ndarray:
+        return np.array([self.record["rows"][i]["steps_per_update"] for i in self.index], float)
 
     def _share(self, row: int) -> float:
         """How much of its run a row has done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,11 @@ class Row:
             if not self.varied:
                 raise
             raise ConfigError(f"{error} (in the row {describe(self.varied)})") from None
+
+    def at(self, point: Mapping[str, Any]) -> Row:
+        """The same with other values of the swept fields."""
+        settings = {name: value for name, value in self.settings.items() if name not in self.varied}
+        return dataclasses.replace(self, settings=settings | dict(point), varied=dict(point))
 
     def record(self, prepared: api.Prepared) -> dict[str, Any]:
         """What is kept of it: every setting, given or default, so that a record outlives a change of defaults."""
@@ -124,11 +130,23 @@ def _row(
 
 def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> list[Row]:
     """The rows of a recorded sweep; `own` holds environments that are not registered, by name."""
-    own = own or {}
+    known = own or {}
     return [
-        Row(r["algo"], own.get(r["env"], r["env"]), r["settings"], r["env_args"], r["steps"], r["varied"])
+        Row(
+            r["algo"],
+            known[r["env"]] if r["env"] in known else r["env"],
+            r["settings"],
+            r["env_args"],
+            r["steps"],
+            r["varied"],
+        )
         for r in record["rows"]
     ]
+
+
+def own(rows: Sequence[Row]) -> dict[str, Env]:
+    """Environments that were given as such, by name."""
+    return {row.env.name: row.env for row in rows if isinstance(row.env, Env)}
 
 
 def describe(varied: Mapping[str, Any]) -> str:

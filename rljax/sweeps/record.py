@@ -1,0 +1,83 @@
+"""A plan and its record: `sweep.json` says all that is needed to go on, and to repeat it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from rljax import runtime
+from rljax.errors import ConfigError, require
+from rljax.sweeps import rows, store
+from rljax.sweeps.plan import Group, Machine, Programs
+from rljax.sweeps.planning import Plan, make_plan
+from rljax.sweeps.spec import Sweep
+
+
+def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
+    """A new plan, recorded; or the recorded one, if the folder is of this sweep."""
+    if not (folder / store.RECORD).exists():
+        strangers = [path.name for path in folder.iterdir() if path.name != store.LOCK]
+        require(not strangers, "out", folder, "exists, and is not of a sweep; choose another folder")
+        planned = make_plan(asked, **how)
+        store.write_record(folder, to_record(planned))
+        return planned
+    there = store.read(folder)
+    _refuse_another(folder, there, [row.record(row.prepare()) for row in asked.rows], asked)
+    later = rows.from_record(there, rows.own(asked.rows))  # those of later rounds among them
+    asked = dataclasses.replace(asked, rows=later)
+    programs = Programs([row.prepare() for row in asked.rows])
+    groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in there["plan"]]
+    several = jax.device_count() > 1 or jax.default_backend() != "cpu"
+    workers = 1 if several else how.get("workers") or there["workers"]
+    return Plan(asked, groups, Machine(workers, jax.device_count(), 0), programs)
+
+
+def to_record(planned: Plan) -> dict[str, Any]:
+    """What `sweep.json` says."""
+    asked = planned.sweep
+    records = [row.record(prepared) for row, prepared in zip(asked.rows, planned.programs.prepared)]
+    for i, group in enumerate(planned.groups):
+        for row in group.rows if group.start == 0 else ():
+            records[row] |= {"group": i, "points": dataclasses.replace(group, updates=group.last).points()}
+    return {
+        "algo": list(dict.fromkeys(row["algo"] for row in records)),
+        "env": list(dict.fromkeys(row["env"] for row in records)),
+        "seeds": asked.seeds,
+        "varied": list(dict.fromkeys(name for row in records for name in row["varied"])),
+        "log_every": asked.log_every,
+        "asked": asked.asked,
+        "plan": [dataclasses.asdict(group) for group in planned.groups],
+        "workers": planned.machine.workers,
+        "devices": planned.machine.devices,
+        **runtime.provenance(),
+        "rows": records,
+    }
+
+
+def _refuse_another(folder: Path, there: dict[str, Any], records: list[dict[str, Any]], asked: Sweep) -> None:
+    """Raises ConfigError if the folder is of another sweep, with the first difference."""
+    pairs = [("seeds", there["seeds"], asked.seeds), ("search", there["asked"]["search"], asked.search.record())]
+    if not asked.search.record() or len(records) > len(there["rows"]):
+        pairs.append(("rows", len(there["rows"]), len(records)))
+    pairs += [("log_every", there["log_every"], asked.log_every)]
+    for a, b in zip(there["rows"], records):
+        pairs += [(name, a[name], b[name]) for name in ("algo", "env", "env_args", "steps")]
+        pairs += [(n, a["settings"].get(n), b["settings"].get(n)) for n in {**a["settings"], **b["settings"]}]
+    for name, old, new in pairs:
+        if old != new and list(_flat(old)) != list(_flat(new)):
+            raise ConfigError(
+                f"out={folder}: holds another sweep ({name} is {old} there, {new} here); choose another folder"
+            )
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """A value as JSON gives it back."""
+    if isinstance(value, list | tuple):
+        for x in value:
+            yield from _flat(x)
+    else:
+        yield value
