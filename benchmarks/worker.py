@@ -6,6 +6,7 @@ seed, `score` tells the final return and the peak memory.
 
 from __future__ import annotations
 
+import atexit
 import importlib.metadata
 import json
 import math
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from workload import MATMUL_SIZE, MATMULS, Workload
@@ -127,6 +129,43 @@ def rljax_folder(workload: Workload, agents: int) -> Program:
     return Program(build, lambda rows: final_return(rows["episodes"], rows["episode_return"]))
 
 
+def rljax_sweep(workload: Workload, agents: int) -> Program:
+    """`rljax.sweep` of so many seeds, planned and with its processes warm: trained and stored."""
+    import dataclasses
+
+    from rljax.sweeps import driver, planning, pool, result, spec
+    from rljax.sweeps.execute import Job
+
+    settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
+    asked = spec.specify("ppo", workload.env, workload.steps, agents, **settings, use_preset=False)
+
+    def build():
+        planned = planning.make_plan(asked)
+        crew = pool.Pool(planned.machine.workers, Path(tempfile.mkdtemp()))
+        atexit.register(crew.__exit__)
+
+        def go(seed, shorter=None):
+            folder = Path(tempfile.mkdtemp())
+            seeds = [seed * agents + i for i in range(agents)]
+            groups = [dataclasses.replace(g, updates=shorter or g.updates) for g in planned.groups]
+            job = Job(folder, planned.programs, groups, seeds)
+            planned_now = dataclasses.replace(planned, groups=groups, sweep=dataclasses.replace(asked, seeds=seeds))
+            crew.run(driver.portable(planned_now, job), job.pending(), lambda news: None, lambda: False)
+            return folder, planned_now
+
+        go(0, shorter=1)
+        return go
+
+    def score(out):
+        from rljax.sweeps import record, store
+
+        folder, planned = out
+        store.write_record(folder, record.to_record(planned))
+        return float(result.load(folder).scores().mean())
+
+    return Program(build, score)
+
+
 def bare(workload: Workload, agents: int, one_sort: bool = False) -> Program:
     """The hand-written scan."""
     import jax
@@ -161,6 +200,7 @@ CONTESTANTS: dict[str, Callable[[Workload, int], Program]] = {
     "rljax run": rljax_run,
     "rljax train": rljax_train,
     "rljax folder": rljax_folder,
+    "rljax sweep": rljax_sweep,
     "bare": bare,
     "bare, one sort": lambda workload, agents: bare(workload, agents, one_sort=True),
     "rejax": rejax,

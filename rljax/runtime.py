@@ -71,7 +71,7 @@ def _client_started() -> bool:
 def provenance() -> dict[str, Any]:
     """How a result came about, for its record: the command, the time, and what it ran on."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "rljax"), *sys.argv[1:]]),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": report(),
     }

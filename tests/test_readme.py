@@ -11,7 +11,7 @@ import numpy as np
 from rljax import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-FEWER = {"500_000": "2_000", "500000": "2000", "task, 100)": "task, 2)"}
+FEWER = {"500_000": "2_000", "500000": "2000", "task, 100)": "task, 2)", "--seeds 16": "--seeds 1"}
 
 
 def blocks(language: str) -> list[str]:

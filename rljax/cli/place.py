@@ -29,6 +29,7 @@ class Place:
 
     def carry_out(self, command: Callable[[], int], arguments: Sequence[str]) -> int:
         """Runs `command`, which is `rljax *arguments`, there."""
+        from rljax.cli import job
         from rljax.sweeps import cluster
 
         if self.submit:
@@ -36,11 +37,11 @@ class Place:
             logs = Path("jobs")
             pairs = (assignment(text, "VALUE", "submit_with") for text in self.submit_with)
             parameters = {name: literal(text) for name, text in pairs}
-            return cluster.submit(arguments, self.submit, self.num_processes or 1, logs, parameters)
+            return job.submit(arguments, self.submit, self.num_processes or 1, logs, parameters)
         if not self.coordinator:
             return command()
-        if not cluster.inside():
-            return cluster.supervise([*arguments, *self._written()])
+        if not job.inside():
+            return job.supervise([*arguments, *self._written()])
         if self.coordinator == FROM_ENVIRONMENT:
             cluster.join()
         else:

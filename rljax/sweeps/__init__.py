@@ -1,13 +1,16 @@
-"""Sweeps: rows of settings x seeds, as few compiled programs as possible, on the whole machine, to a plain folder.
+"""Sweeps: rows of settings x seeds, as few compiled programs, on the whole machine, to a plain folder.
 
-space.py       what to try: grids and samples -> rows
-plan.py        rows -> groups that share a program -> chunks that fit
+space.py       what to try: grids and distributions
+rows.py        each setting: as asked for, as built, as recorded
+spec.py        what is asked for, all together
+plan.py        rows that share a program, in lots that run side by side
+measure.py     how wide a program should be; memory.py: what the machine has
+planning.py    from what is asked for to a plan, round after round
 population.py  the programs: `init` and `step` over an axis of members, placed on every device
-memory.py      what a program needs, what the machine has
-execute.py     runs chunks in this process; pool.py: in one process a core; cluster.py: on several hosts
-search.py      what to try next: a sampler that learns, and successive halving
-store.py       the folder of a sweep
+execute.py     runs lots in this process; pool.py: in one process a core; cluster.py: as one of several processes
+search.py      what to try next: successive halving, and a sampler that learns
+driver.py      `rljax.sweep` itself; progress.py: how far it is
+store.py       the folder of a sweep; record.py: what `sweep.json` says
 result.py      what came of it: arrays, tables, curves, policies
-report.py      the same as one page
-driver.py      `sweep` itself
+report.py      the same as one page; figures.py: its drawings
 """

@@ -107,7 +107,7 @@ def run(asked: spec.Sweep, folder: Path, progress: bool = True, **how: Any) -> r
             cluster.wait("listed")
             with _progress(planned, job, pending, progress and first) as say, stop_signals() as received:
                 if planned.machine.workers > 1 and pending:
-                    crew.run(_portable(planned, job), pending, say, lambda: bool(received))
+                    crew.run(portable(planned, job), pending, say, lambda: bool(received))
                 else:
                     _here(job, pending, say, lambda: bool(received))
             if received:
@@ -138,17 +138,17 @@ def _here(
                 return
 
 
-def _portable(planned: Plan, job: Job) -> bytes:
+def portable(planned: Plan, job: Job) -> bytes:
     """The job as a pickled function, so that another process can build it, the user's own things included."""
     import cloudpickle
 
     asked, registered, modules = planned.sweep.rows, dict(envs._registered), dict(algos._modules)
-    rest = {"groups": job.groups, "seeds": job.seeds, "keep_states": job.keep_states}
+    rest = {n: getattr(job, n) for n in ("folder", "groups", "seeds", "keep_states")}  # not the compiled programs
 
     def build() -> Job:
         envs._registered.update(registered)
         algos._modules.update(modules)
-        return Job(folder=job.folder, programs=Programs([row.prepare() for row in asked]), **rest)
+        return Job(programs=Programs([row.prepare() for row in asked]), **rest)
 
     return cloudpickle.dumps(build)
 

@@ -18,7 +18,7 @@ from rljax.api import Prepared, abstract_state
 from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, unknown
 from rljax.policy import Policy
-from rljax.results.stats import Statistic, bootstrap_ci, iqm
+from rljax.results import stats
 from rljax.sweeps import rows, store
 from rljax.types import Env
 
@@ -103,8 +103,8 @@ class SweepResult:
     def scores(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
         """One number a run, `[N, S]`: the mean of `metric` over the last part of the run.
 
-        Episode figures are weighted by the episodes that ended. NaN where the run is not finished, diverged to no
-        number, or ended no episode.
+        Episode figures are weighted by the episodes that ended. NaN where the run is not stored, diverged, or ended no
+        episode.
         """
         values, weights = self._metric(metric), np.ones_like(self._metric(metric))
         if metric.startswith("episode_"):
@@ -113,22 +113,29 @@ class SweepResult:
         weights = np.where(late & np.isfinite(values), weights, 0.0)
         total = weights.sum(-1)
         sums = np.where(weights > 0, values * weights, 0.0).sum(-1)
-        return np.where(total > 0, sums / np.where(total > 0, total, 1.0), np.nan)
+        return np.where((total > 0) & ~self.diverged, sums / np.where(total > 0, total, 1.0), np.nan)
 
-    def ranked(self, metric: str = SCORE, last: float = LAST, statistic: Statistic = iqm) -> list[Score]:
+    def comparable(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
+        """Scores `[N, S]` in which a diverged run counts as the worst one on its environment: leaving it out would
+        flatter its settings."""
+        scores = self.scores(metric, last)
+        names = np.array([str(self.record["rows"][i].get("env")) for i in self.index])
+        for name in set(names):
+            here = scores[names == name]
+            worst = np.min(here, where=np.isfinite(here), initial=np.inf)
+            scores[names == name] = np.where(self.diverged[names == name], worst, here)
+        return np.where(np.isfinite(scores), scores, np.nan)
+
+    def ranked(self, metric: str = SCORE, last: float = LAST, statistic: stats.Statistic = stats.iqm) -> list[Score]:
         """The rows by their score over seeds, best first; rows with nothing finished are left out.
 
-        A run that diverged counts as the worst one of the sweep: leaving it out would flatter its settings. Rows that
-        were trained for longer stand before those that were stopped.
+        A diverged run counts as the worst one. Rows that were trained for longer stand before those that were stopped.
         """
-        scores = self.scores(metric, last)
-        worst = np.nanmin(scores) if np.isfinite(scores).any() else math.nan
-        scores = np.where(self.diverged & ~np.isfinite(scores), worst, scores)
         found = []
-        for row, values in enumerate(scores):
+        for row, values in enumerate(self.comparable(metric, last)):
             values = values[np.isfinite(values)]
             if values.size:
-                low, high = bootstrap_ci(statistic, values)
+                low, high = stats.bootstrap_ci(statistic, values)
                 found.append(Score(row, self.rows[row], float(statistic(values, axis=-1)), low, high))
         return sorted(found, key=lambda score: (-self._share(score.row), -score.value))
 
@@ -160,7 +167,7 @@ class SweepResult:
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
     def curve(
-        self, metric: str = SCORE, statistic: Statistic = iqm, resamples: int = 500
+        self, metric: str = SCORE, statistic: stats.Statistic = stats.iqm, resamples: int = 500
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """For each row: environment steps, the statistic over seeds, and its 95 % interval, four arrays `[U]`."""
         for row in range(len(self)):
@@ -170,7 +177,7 @@ class SweepResult:
             for i, column in enumerate(values[:, points].T):
                 column = column[np.isfinite(column)]
                 center[i] = statistic(column, axis=-1)
-                low[i], high[i] = bootstrap_ci(statistic, column, resamples=resamples)
+                low[i], high[i] = stats.bootstrap_ci(statistic, column, resamples=resamples)
             yield self.step[row][points], center, low, high
 
     def select(self, **fields: Any) -> SweepResult:
@@ -253,6 +260,8 @@ class SweepResult:
         return int(self.index[row])
 
     def _metric(self, name: str) -> np.ndarray:
+        if not self.metrics:
+            raise ConfigError(f"sweep '{self.folder}': nothing is stored yet")
         if name not in self.metrics:
             raise unknown("metric", name, self.metrics)
         return self.metrics[name]

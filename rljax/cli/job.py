@@ -1,0 +1,100 @@
+"""Commands as jobs of several processes: one of them looked after, or all of them submitted to a cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rljax.errors import SIGNALLED, ConfigError, WorkerError, require
+
+INSIDE = "RLJAX_INSIDE_JOB"
+
+
+def supervise(arguments: Sequence[str]) -> int:
+    """Runs the command line in a process of its own and says in words how it ended: JAX aborts, it does not raise.
+
+    Raises:
+      WorkerError: it was aborted or killed.
+    """
+    command = [sys.executable, "-m", "rljax", *arguments]
+    process = subprocess.Popen(command, env=os.environ | {INSIDE: "1"})
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:  # it got the signal too, and stops by itself
+            continue
+    if code < 0:
+        raise WorkerError(
+            f"process ended by signal {-code}: another process of this job died, or the coordinator cannot be reached; "
+            "what is finished is kept: start all processes again with the same command to go on"
+        )
+    return code
+
+
+def inside() -> bool:
+    """Whether this is the supervised process."""
+    return INSIDE in os.environ
+
+
+def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path, parameters: Mapping[str, Any]) -> int:
+    """Hands the command line to Slurm, or to processes on this machine, by way of submitit; waits for the latter.
+
+    Args:
+      arguments: of `rljax`.
+      cluster: "slurm" or "local".
+      processes: how many are to run it together.
+      folder: for scripts and logs.
+      parameters: of submitit's executor, e.g. `timeout_min=60`, `nodes=2`, `slurm_partition="gpu"`.
+
+    Raises:
+      ConfigError: submitit is not installed, or refuses the parameters.
+      WorkerError: the job failed.
+    """
+    try:
+        import submitit  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ConfigError("submitting needs submitit: pip install 'rljax[slurm]'") from None
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    nodes = int(parameters.get("nodes", 1))
+    require(processes % nodes == 0, "num_processes", processes, f"must be a multiple of the {nodes} nodes")
+    try:
+        executor.update_parameters(**{"name": "rljax", **parameters, "tasks_per_node": processes // nodes})
+    except (NameError, TypeError, ValueError) as error:
+        raise ConfigError(f"submit_with: {str(error).splitlines()[0]}") from None
+    job = executor.submit(_task, list(arguments))
+    print(f"submitted job {job.job_id}; logs in {folder}", flush=True)
+    if cluster != "local":
+        return 0
+    try:
+        return max(job.results())
+    except submitit.core.utils.UncompletedJobError as error:  # pyright: ignore[reportAttributeAccessIssue]
+        raise WorkerError(f"job {job.job_id} failed; logs in {folder}: {str(error).splitlines()[0]}") from None
+
+
+def _task(arguments: list[str]) -> int:
+    """What each process of a submitted job does."""
+    import submitit  # pyright: ignore[reportMissingImports]
+
+    from rljax import cli
+
+    job = submitit.JobEnvironment()
+    number = int("".join(filter(str.isdigit, job.job_id))[-6:])
+    port = 49152 + number % 16000  # the same in all processes, another for each job
+    host = "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0]
+    place = [
+        "--coordinator",
+        f"{host}:{port}",
+        "--num-processes",
+        str(job.num_tasks),
+        "--process-id",
+        str(job.global_rank),
+    ]
+    code = cli.main([*arguments, *place])
+    if code >= SIGNALLED:
+        raise SystemExit(code)
+    return code
