@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from tyro.conf import arg
 
 from rljax.errors import ConfigError
-from rljax.settings import Setting
+from rljax.settings import Setting, with_objective
 
 
 class Option(NamedTuple):
@@ -38,7 +39,29 @@ def command_type(name: str, doc: str, options: Iterable[Option]) -> type:
 
 def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> list[Option]:
     """An option for every field of an algorithm."""
-    return [Option(name, setting.type, defaults[name], setting.doc) for name, setting in known.items()]
+    return [
+        Option(name, setting.type, defaults.get(name, setting.default), setting.doc)
+        for name, setting in known.items()
+        if setting.type is not list  # weights: from a file, not from the command line
+    ]
+
+
+def with_chosen_objective(arguments: Sequence[str], known: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The fields of an algorithm, with those of the objective that the arguments choose.
+
+    Raises:
+      ConfigError: there is no such objective.
+    """
+    name = None
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+        option, equals, value = argument.partition("=")
+        if option == "--objective":
+            name = value if equals else following
+    if "objective" not in known or not name:
+        return dict(known)
+    if ":" in name:  # the user's own: its fields are not known
+        return {n: s for n, s in known.items() if not n.startswith("objective.")}
+    return with_objective(known, name)
 
 
 def given(arguments: Sequence[str], known: Iterable[str], parsed: Any) -> dict[str, Any]:
@@ -46,7 +69,7 @@ def given(arguments: Sequence[str], known: Iterable[str], parsed: Any) -> dict[s
     written = {
         a.split("=")[0].replace("-", "_").strip("_").removeprefix("no_") for a in arguments if a.startswith("--")
     }
-    return {name: getattr(parsed, identifier(name)) for name in known if name in written}
+    return {name: getattr(parsed, identifier(name)) for name in written.intersection(known)}
 
 
 def identifier(setting: str) -> str:

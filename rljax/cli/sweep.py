@@ -13,7 +13,7 @@ from tyro.conf import Positional, UseAppendAction
 from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.cli import place
-from rljax.cli.options import Option, command_type, given, of_settings, split_names
+from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
 from rljax.errors import SIGNALLED
 from rljax.settings import assignment, assignments
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
@@ -71,7 +71,8 @@ def _parse(arguments: Sequence[str]) -> Callable[[], int]:
     names = split_names("sweep", arguments)
     algorithms = (names[0] if names else "ppo").split(",")
     environments = names[1].split(",") if len(names) > 1 else []
-    known = {name: setting for algo in reversed(algorithms) for name, setting in algos.settings(algo).items()}
+    every = {name: setting for algo in reversed(algorithms) for name, setting in algos.settings(algo).items()}
+    known = with_chosen_objective(arguments, every)
     for env in environments:
         envs.check(env)
     start = preset(algorithms[0], environments[0]) if len(algorithms) == len(environments) == 1 else None

@@ -11,7 +11,7 @@ import tyro
 
 from rljax import algos, envs
 from rljax.algos.presets import preset
-from rljax.cli.options import Option, command_type, given, of_settings, split_names
+from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
 from rljax.cli.runs import evaluate, sentence
 from rljax.errors import SIGNALLED, require
 from rljax.settings import assignments
@@ -39,7 +39,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
         return tyro.cli(Resume, prog="rljax train", args=arguments)
     names = split_names("train", arguments)
     algo = names[0] if names else "ppo"
-    known = algos.settings(algo)  # refuses an unknown algorithm
+    known = with_chosen_objective(arguments, algos.settings(algo))  # refuses an unknown algorithm
     if len(names) > 1:
         envs.check(names[1])
     start = preset(algo, names[1]) if len(names) > 1 else None

@@ -42,7 +42,7 @@ def to_record(planned: Plan) -> dict[str, Any]:
     records = [row.record(prepared) for row, prepared in zip(asked.rows, planned.programs.prepared)]
     for i, group in enumerate(planned.groups):
         for row in group.rows if group.start == 0 else ():
-            records[row] |= {"group": i, "points": dataclasses.replace(group, updates=group.last).points()}
+            records[row] |= {"group": i}
     return {
         "algo": list(dict.fromkeys(row["algo"] for row in records)),
         "env": list(dict.fromkeys(row["env"] for row in records)),
@@ -50,7 +50,10 @@ def to_record(planned: Plan) -> dict[str, Any]:
         "varied": list(dict.fromkeys(name for row in records for name in row["varied"])),
         "log_every": asked.log_every,
         "asked": asked.asked,
-        "plan": [dataclasses.asdict(group) for group in planned.groups],
+        "plan": [
+            {**dataclasses.asdict(group), "points": dataclasses.replace(group, updates=group.last).points()}
+            for group in planned.groups
+        ],
         "workers": planned.machine.workers,
         "devices": planned.machine.devices,
         **runtime.provenance(),

@@ -277,7 +277,7 @@ def load(folder: str | Path) -> SweepResult:
     record = store.read(folder)
     place = {seed: j for j, seed in enumerate(record["seeds"])}
     count, seeds = len(record["rows"]), len(place)
-    points = [row["points"] for row in record["rows"]]  # updates done at each point
+    points = [record["plan"][row["group"]]["points"] for row in record["rows"]]  # updates done at each point
     length = max(map(len, points), default=0)
     update = np.full((count, length), np.nan)
     for i, done in enumerate(points):
