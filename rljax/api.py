@@ -334,8 +334,25 @@ def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
         if name not in names:
             raise unknown(f"task parameter of {env.name}", name, names)
     task: Any = env.task
-    bound = changes.get("max_steps_in_episode", env.max_episode_steps)
-    return dataclasses.replace(env, task=dataclasses.replace(task, **changes), max_episode_steps=bound)
+    numbers = {name: _like(getattr(task, name), f"task.{name}", value) for name, value in changes.items()}
+    bound = numbers.get("max_steps_in_episode", env.max_episode_steps)
+    return dataclasses.replace(env, task=dataclasses.replace(task, **numbers), max_episode_steps=bound)
+
+
+def _like(default: Any, name: str, value: Any) -> Any:
+    """A number of the type of `default`, so that all numbers share a program; arrays as they are."""
+    if np.ndim(default) or np.ndim(value):
+        require(np.shape(default) == np.shape(value), name, value, f"must have the shape {np.shape(default)}")
+        return value
+    flag = np.issubdtype(np.result_type(default), np.bool_)
+    if flag or isinstance(value, bool | np.bool_):
+        require(flag and value in (0, 1), name, value, f"must be like {default}")
+        return bool(value)
+    require(isinstance(value, int | float | np.number) and value == value, name, value, "must be a number")
+    if np.issubdtype(np.result_type(default), np.integer):
+        require(float(value).is_integer(), name, value, "must be a whole number")
+        return int(value)
+    return float(value)
 
 
 def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:

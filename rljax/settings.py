@@ -156,6 +156,7 @@ def _coerce(setting: Setting, value: Any) -> Any:
         require(value in options, setting.name, value, f"must be one of {', '.join(map(str, options))}")
         return value
     if get_origin(kind) is tuple:
+        value = (value,) if type(value) is int else value
         fits = isinstance(value, list | tuple) and all(type(x) is int and x > 0 for x in value)
         require(fits, setting.name, value, "must be a list of positive integers")
         return tuple(value)

@@ -22,8 +22,8 @@ GAIN = 1.1  # a wider program must be so many times as fast
 WIDER = 8  # how many times as wide the next program to try is
 
 
-def choose(programs: Programs, planned: Group, seeds: int, machine: Machine, row: Row, width: int | None) -> Group:
-    """The group with its width: given, or the fastest that fits, by measurement; as it is if it has one.
+def choose(programs: Programs, planned: Group, seeds: int, machine: Machine, row: Row, given: bool = False) -> Group:
+    """The group with the fastest width that fits, by measurement; with the width it has, if that was given or chosen.
 
     Raises:
       ConfigError: not even one member fits into memory.
@@ -32,14 +32,12 @@ def choose(programs: Programs, planned: Group, seeds: int, machine: Machine, row
         return planned
     members = len(planned.rows) * seeds
     budget = machine.memory // machine.workers
-    alone = dataclasses.replace(planned, width=1)
-    need = programs.of(alone).bytes
+    need = programs.of(planned).bytes
     if need > budget:
-        raise ConfigError(_too_big(programs, alone, row, need, budget))
-    if width is not None:
-        fixed = dataclasses.replace(planned, width=width, why="as given")
-        return dataclasses.replace(fixed, bytes=programs.of(fixed).bytes, seconds=_time(programs, fixed))
-    best = dataclasses.replace(alone, bytes=need, seconds=_time(programs, alone))
+        raise ConfigError(_too_big(programs, planned, row, need, budget))
+    best = dataclasses.replace(planned, bytes=need, seconds=_time(programs, planned))
+    if given:
+        return dataclasses.replace(best, why="as given")
     if members <= machine.slots:
         return dataclasses.replace(best, why=f"{members} runs, so each has a {_slot(machine)} of its own")
     takes = best.seconds * (best.updates - best.start) * math.ceil(members / machine.slots)
@@ -111,7 +109,11 @@ def _slot(machine: Machine) -> str:
 
 
 def _too_big(programs: Programs, alone: Group, row: Row, need: int, budget: int) -> str:
-    """The error where one member does not fit: the figure, and the field whose half saves most."""
+    """The error where a lot does not fit: the figure, and the field to shrink, which is that whose half saves most."""
+    if alone.width > 1:
+        return (
+            f"width={alone.width}: needs {memory.write(need)} and {memory.write(budget)} are free; give a smaller one"
+        )
     halves = {}
     for name, value in programs.prepared[alone.rows[0]].config.items():
         if type(value) is not int or value < 2:

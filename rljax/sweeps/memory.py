@@ -30,7 +30,7 @@ def free() -> int:
 
 def read(text: str | int) -> int:
     """`16GB`, `800MB` or a number of bytes. Raises ConfigError where it is none."""
-    found = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)b?", str(text).strip().lower())
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([kmgt]?)b?", str(text).strip().lower())
     if not found or not float(found[1]):
         raise ConfigError(f"memory={text}: write it as 16GB, 800MB or a number of bytes")
     return int(float(found[1]) * UNITS[found[2]])

@@ -84,11 +84,12 @@ def make_plan(
     runs = len(sweep.rows) * len(sweep.seeds)
     machine = Machine(1 if several else min(workers or memory.cores(), runs), jax.device_count(), free)
     programs = Programs([row.prepare() for row in sweep.rows])
-    groups = group_rows(programs, sweep.log_every)
-    need = max(programs.of(group).bytes for group in groups)  # of one member alone
+    groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
+    need = max(programs.of(group).bytes for group in groups)
     machine = machine._replace(workers=min(machine.workers, max(1, machine.memory // need)))
     groups = [
-        measure.choose(programs, group, len(sweep.seeds), machine, sweep.rows[group.rows[0]], width) for group in groups
+        measure.choose(programs, group, len(sweep.seeds), machine, sweep.rows[group.rows[0]], width is not None)
+        for group in groups
     ]
     if workers is None and measure.seconds(groups, len(sweep.seeds), machine._replace(workers=1)) < measure.BRIEF:
         machine = machine._replace(workers=1)  # more processes would take longer to start than they save
@@ -101,9 +102,10 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
     points = asked.search.points(found)
     if points:
         asked = dataclasses.replace(asked, rows=[*asked.rows, *(asked.rows[0].at(point) for point in points)])
+        several = jax.process_count() > 1  # each would measure something else
         new = Programs([row.prepare() for row in asked.rows], planned.programs.made)
         groups = [
-            measure.choose(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], None)
+            measure.choose(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], several)
             for group in group_rows(new, asked.log_every, planned.groups)
         ]
         return dataclasses.replace(planned, sweep=asked, groups=[*planned.groups, *groups], programs=new)

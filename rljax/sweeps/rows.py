@@ -93,6 +93,9 @@ def build(
     for name, given in (("algo", algorithms), ("env", environments)):
         require(name not in swept or not given, name, "...", "is swept and given by name; choose one")
         require(name in swept or bool(given), name, None, f"say which {name}")
+    names = [e.name for e in environments if isinstance(e, Env)]
+    for name in names:
+        require(names.count(name) == 1, "env", name, "is the name of two environments; give each a name of its own")
     rows = []
     for a in algorithms or [""]:
         for e in environments or [""]:

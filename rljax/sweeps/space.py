@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from rljax.errors import require
+
+if TYPE_CHECKING:
+    import numpy as np  # when it is needed: it would delay the help of the command
 
 GRIDS = "A,B,C or log:LOW:HIGH:COUNT or linear:LOW:HIGH:COUNT"
 DISTRIBUTIONS = "uniform:LOW:HIGH, log-uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C"
@@ -57,6 +58,8 @@ class Space:
 
     def rows(self) -> list[dict[str, Any]]:
         """The settings of every row: cells of the grid, the last field fastest, and within each the sampled points."""
+        import numpy as np
+
         generator = np.random.default_rng(self.seed)
         points = [{name: d.draw(generator) for name, d in self.sample.items()} for _ in range(self.trials)]
         cells = [dict(zip(self.grid, cell)) for cell in itertools.product(*self.grid.values())]
@@ -101,7 +104,8 @@ def distribution(name: str, text: str) -> Distribution:
 
 
 def _values(name: str, given: Values) -> list[Any]:
-    values = _listed(name, given) if isinstance(given, str) else list(given)
+    require(isinstance(given, Iterable), name, given, "a grid needs a list of values")
+    values = _listed(name, given) if isinstance(given, str) else [plain_number(x) for x in given]
     require(len(values) > 0, name, given, "an empty grid; give at least one value")
     for i, value in enumerate(values):
         require(not any(value is x or value == x for x in values[:i]), name, value, "is in the grid twice")
@@ -112,8 +116,10 @@ def _listed(name: str, text: str) -> list[Any]:
     kind, colon, rest = text.partition(":")
     if colon and kind in ("log", "linear"):
         low, high, count = _numbers(name, text, rest, 3, GRIDS)
-        require(count == int(count) and count >= 2, name, text, "the count must be a whole number, at least 2")
+        require(count >= 2 and count % 1 == 0, name, text, "the count must be a whole number, at least 2")
         require(kind == "linear" or min(low, high) > 0, name, text, "both ends must be above 0")
+        import numpy as np
+
         between = np.geomspace if kind == "log" else np.linspace
         return [float(f"{x:.6g}") for x in between(low, high, int(count))]
     return [literal(item) for item in text.split(",") if item]
@@ -124,8 +130,14 @@ def _numbers(name: str, text: str, rest: str, count: int, form: str) -> list[flo
         numbers = [float(x) for x in rest.split(":")]
     except ValueError:
         numbers = []
-    require(len(numbers) == count, name, text, f"write it as {form}")
+    fits = len(numbers) == count and all(map(math.isfinite, numbers))
+    require(fits, name, text, f"write it as {form}")
     return numbers
+
+
+def plain_number(value: Any) -> Any:
+    """A number of numpy's as one of Python's; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def literal(text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -54,15 +54,16 @@ def specify(
     **settings: Any,
 ) -> Sweep:
     """What is to be run; arguments and errors as for `sweep`."""
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    require(isinstance(seeds, int | Iterable), "seeds", seeds, "must be a whole number, or a list of them")
+    numbers = list(range(seeds)) if isinstance(seeds, int) else [space.plain_number(seed) for seed in seeds]
     require(len(numbers) > 0, "seeds", seeds, "must be at least 1")
     for seed in numbers:
         require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", seed, "must be a whole number in [0, 2^32)")
     require(len(set(numbers)) == len(numbers), "seeds", seeds, "must differ from each other")
-    require(log_every is None or log_every >= 1, "log_every", log_every, "must be at least 1")
-    require(
-        steps is None or (isinstance(steps, int) and steps >= 1), "steps", steps, "must be a whole number, at least 1"
-    )
+    for name, value in (("log_every", log_every), ("steps", steps)):
+        fits = value is None or (isinstance(value, int) and value >= 1)
+        require(fits, name, value, "must be a whole number, at least 1")
+    require(sampler in ("random", "optuna"), "sampler", sampler, "must be random or optuna")
     asked = space.space(grid or {}, sample or {}, trials, sample_seed)
     search = Halving(halving, rungs, metric) if halving is not None else Search()
     points = asked.rows()
