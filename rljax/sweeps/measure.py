@@ -109,11 +109,9 @@ def _slot(machine: Machine) -> str:
 
 
 def _too_big(programs: Programs, alone: Group, row: Row, need: int, budget: int) -> str:
-    """The error where a lot does not fit: the figure, and the field to shrink, which is that whose half saves most."""
+    """The error where a lot does not fit: the figure, and the field to shrink: that whose half saves most."""
     if alone.width > 1:
-        return (
-            f"width={alone.width}: needs {memory.write(need)} and {memory.write(budget)} are free; give a smaller one"
-        )
+        return f"width={alone.width}: needs {memory.write(need)}, {memory.write(budget)} are free; give a smaller one"
     halves = {}
     for name, value in programs.prepared[alone.rows[0]].config.items():
         if type(value) is not int or value < 2:
