@@ -1,4 +1,4 @@
-"""Small things that tests share: tiny settings for every algorithm, and an environment that can be checked by hand."""
+"""Small things that tests share: tiny settings, an environment that can be checked by hand, a sweep of a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+import rljax
 from rljax import algos
+from rljax.sweeps import spec, store
 from rljax.types import Box, Discrete, Env, StepResult
 
 TINY = {
@@ -49,3 +51,59 @@ def counter(start_high: int = 1) -> Env:
 
     bounds = np.full(2, np.inf, np.float32)
     return Env("toy/counter", reset, step, CounterTask(), Box(-bounds, bounds), Discrete(2))
+
+
+PROBE = "probe/action-observation"  # quick to compile, and its returns depend on seed and settings
+SWEEP = {
+    "algo": "ppo",
+    "env": PROBE,
+    "steps": 640,  # 20 updates
+    "seeds": 2,
+    "grid": {"lr": [1e-3, 1e-2]},
+    "log_every": 2,
+    "use_preset": False,
+}
+HERE = {"workers": 1, "width": 1, "progress": False}
+
+
+def _what(changes):
+    """SWEEP with changes, and TINY but for what is swept."""
+    what = SWEEP | changes
+    swept = {**what["grid"], **what.get("sample", {})}
+    return {name: value for name, value in TINY.items() if name not in swept} | what
+
+
+def sweep(**changes):
+    """A sweep of two rows and two seeds, in this process and in turn: a second, once its program is compiled."""
+    return rljax.sweep(**(HERE | _what(changes)))
+
+
+def asked(**changes):
+    """The same, not run."""
+    return spec.specify(**_what(changes))
+
+
+def assert_same_results(one, other):
+    """Two sweeps have come to the same bits."""
+    assert one.metrics.keys() == other.metrics.keys()
+    for name in ("index", "update", "reached", "diverged"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    for name, values in one.metrics.items():
+        np.testing.assert_array_equal(values, other.metrics[name], err_msg=name)
+
+
+def stored(folder):
+    """Every array of every finished chunk of a sweep, states included, by file and name."""
+    found = {}
+    for path in store.chunks(folder):
+        with np.load(path, allow_pickle=False) as chunk:
+            found |= {f"{path.name}/{name}": chunk[name] for name in chunk.files}
+    return found
+
+
+def assert_same_chunks(one, other):
+    """The folders of two sweeps hold the same bits."""
+    one, other = stored(one), stored(other)
+    assert one and one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name], err_msg=name)

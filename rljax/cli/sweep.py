@@ -101,7 +101,7 @@ def _options(steps: int | None) -> list[Option]:
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
         Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
         Option("width", int | None, None, "members side by side in a program; by default what measures fastest"),
-        Option("memory", str | None, None, "to stay within, e.g. 16GB; by default most of what is free"),
+        Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
         Option("log_every", int | None, None, "updates per logged point; by default a 100th of the run"),
         Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
         *place.OPTIONS,

@@ -54,7 +54,7 @@ def sweep(
       out: a folder, new or of this same sweep; None keeps the results in a temporary one.
       workers: processes; by default one for each core of a CPU, and one where there are other devices.
       width: members side by side in a program; by default what measures fastest and fits.
-      memory: to stay within, e.g. `16GB`; by default most of what is free.
+      memory: for all arrays, on each device or of all processes, e.g. `16GB`; by default most of what is free.
       progress: show a progress bar.
       **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, and settings of all rows.
 

@@ -71,7 +71,7 @@ def make_plan(
     Args:
       workers: processes; by default one for each core of a CPU, and one where there are other devices.
       width: members side by side on a device; by default what measures fastest and fits.
-      memory_limit: bytes to stay within, e.g. `16GB`; by default most of what is free.
+      memory_limit: bytes for the arrays of all workers, or of each device, e.g. `16GB`; by default most of what is free.
 
     Raises:
       ConfigError: a row that cannot be built, or that does not fit into memory.
@@ -80,9 +80,10 @@ def make_plan(
     require(width is None or width >= 1, "width", width, "must be at least 1")
     several = jax.device_count() > 1 or jax.default_backend() != "cpu"
     require(not (several and (workers or 1) > 1), "workers", workers, "there is one process for all devices here")
-    free = memory.free() if memory_limit is None else min(memory.read(memory_limit), memory.free())
-    runs = len(sweep.rows) * len(sweep.seeds)
-    machine = Machine(1 if several else min(workers or memory.cores(), runs), jax.device_count(), free)
+    most = 1 if several else min(workers or memory.cores(), len(sweep.rows) * len(sweep.seeds))
+    free = memory.free() - (most * memory.resident() if most > 1 else 0)  # what processes need before any array
+    free = free if memory_limit is None else min(memory.read(memory_limit), free)
+    machine = Machine(most, jax.device_count(), free)
     programs = Programs([row.prepare() for row in sweep.rows])
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
     need = max(programs.of(group).bytes for group in groups)
