@@ -126,10 +126,10 @@ class ProgressSink:
         self._description, self._total, self._interval = description, total, interval
         self._console = console or Console(stderr=True)
         self._return = math.nan
-        self._mark = (time.perf_counter(), start)  # where speed is measured from
+        self._mark: tuple[float, int] | None = None  # when speed is measured from, and the step then
         self._pending: Row | None = None  # the latest row, while no line shows it
         self._printed = -math.inf
-        self._speed, self._rows = math.nan, 0
+        self._speed = math.nan
         self._bar = self._task = None
         if self._console.is_terminal:
             self._bar = _bar(self._console)
@@ -156,15 +156,19 @@ class ProgressSink:
 
     def _measure(self, step: int) -> None:
         """Speed since the first row: what came before it is mostly compilation."""
-        now, (then, start) = time.perf_counter(), self._mark
+        now = time.perf_counter()
+        if self._mark is None:
+            self._mark = now, step
+            return
+        then, start = self._mark
         self._speed = (step - start) / max(now - then, 1e-9)
-        if self._rows == 0:
-            self._mark = (now, step)
-        self._rows += 1
 
     def _note(self) -> str:
         shown = "" if math.isnan(self._return) else f"return {self._return:.4g}"
-        return f"{compact(self._speed)} steps/s  {shown}"
+        return f"{self._pace()}{shown}"
+
+    def _pace(self) -> str:
+        return "" if math.isnan(self._speed) else f"{compact(self._speed)} steps/s  "
 
     def _print(self) -> None:
         assert self._pending is not None

@@ -24,7 +24,7 @@ _registered: dict[str, Callable[..., Env]] = {}
 
 def names() -> list[str]:
     """The names that `make` takes, the user's own last; imports nothing."""
-    return [*catalogue.GYMNAX, *catalogue.BRAX, *catalogue.PROBES, *_registered]
+    return [*catalogue.GYMNAX, *catalogue.BRAX, *catalogue.GRIDWORLDS, *catalogue.PROBES, *_registered]
 
 
 def register(name: str, factory: Callable[..., Env]) -> None:
@@ -84,6 +84,10 @@ def _factory(name: str) -> Callable[..., Env]:
         from rljax.envs import gymnax
 
         return functools.partial(gymnax.make, name)
+    if name in catalogue.GRIDWORLDS:
+        from rljax.envs import gridworld
+
+        return functools.partial(_checked, name, functools.partial(gridworld.make, name.removeprefix("gridworld/")))
     if name in catalogue.PROBES:
         from rljax.envs import probes
 

@@ -59,6 +59,24 @@ BRAX_EXCLUDED = {
 
 BRAX_BACKENDS = ("generalized", "spring", "positional", "mjx")
 
+GRIDWORLDS = (
+    "gridworld/dense",
+    "gridworld/sparse",
+    "gridworld/long",
+    "gridworld/longer",
+    "gridworld/long-dense",
+    "gridworld/small",
+    "gridworld/medium",
+    "gridworld/large",
+    "gridworld/all",
+    "gridworld/rand-dense",
+    "gridworld/rand-long",
+    "gridworld/rand-small",
+    "gridworld/rand-sparse",
+    "gridworld/rand-very-dense",
+    "gridworld/rand-all",
+)
+
 PROBES = (
     "probe/constant",
     "probe/discounted",

@@ -71,7 +71,7 @@ def make_plan(
     Args:
       workers: processes; by default one for each core of a CPU, and one where there are other devices.
       width: members side by side on a device; by default what measures fastest and fits.
-      memory_limit: bytes for the arrays of all workers, or of each device, e.g. `16GB`; by default most of what is free.
+      memory_limit: bytes for the arrays of all workers or of each device, e.g. `16GB`; by default most of what is free.
 
     Raises:
       ConfigError: a row that cannot be built, or that does not fit into memory.

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from rljax.log import ProgressSink, compact
+from rljax.log import ProgressSink
 from rljax.sweeps.execute import News
 
 
@@ -34,7 +34,7 @@ class Progress(ProgressSink):
         self.write({"step": self._step, "episode_return": news.best})
 
     def _note(self) -> str:
-        done = f"{compact(self._speed)} steps/s  {self._stored // self._seeds}/{self._runs // self._seeds} rows"
+        done = f"{self._pace()}{self._stored // self._seeds}/{self._runs // self._seeds} rows"
         means = {row: sum(x) / len(x) for row, x in self._scores.items() if math.isfinite(sum(x))}
         if means:
             best = max(means, key=means.__getitem__)
