@@ -81,13 +81,12 @@ def make_plan(
     several = jax.device_count() > 1 or jax.default_backend() != "cpu"
     require(not (several and (workers or 1) > 1), "workers", workers, "there is one process for all devices here")
     most = 1 if several else min(workers or memory.cores(), len(sweep.rows) * len(sweep.seeds))
-    free = memory.free() - (most * memory.resident() if most > 1 else 0)  # what processes need before any array
-    free = free if memory_limit is None else min(memory.read(memory_limit), free)
-    machine = Machine(most, jax.device_count(), free)
+    limit = None if memory_limit is None else memory.read(memory_limit)
     programs = Programs([row.prepare() for row in sweep.rows])
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
     need = max(programs.of(group).bytes for group in groups)
-    machine = machine._replace(workers=min(machine.workers, max(1, machine.memory // need)))
+    machines = (Machine(n, jax.device_count(), _room(n, limit)) for n in range(most, 0, -1))
+    machine = next(m for m in machines if m.workers == 1 or need * m.workers <= m.memory)
     groups = [
         measure.choose(programs, group, len(sweep.seeds), machine, sweep.rows[group.rows[0]], width is not None)
         for group in groups
@@ -112,6 +111,12 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
         return dataclasses.replace(planned, sweep=asked, groups=[*planned.groups, *groups], programs=new)
     further = asked.search.further(planned.groups, found)
     return dataclasses.replace(planned, groups=[*planned.groups, *further]) if further else None
+
+
+def _room(workers: int, limit: int | None) -> int:
+    """Bytes for arrays: what is free, less what processes need before they hold any."""
+    free = memory.free() - (workers * memory.resident() if workers > 1 else 0)
+    return free if limit is None else min(limit, free)
 
 
 def _where(machine: Machine) -> str:

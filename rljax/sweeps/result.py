@@ -312,6 +312,7 @@ def _state(prepared: Prepared, stored: dict[str, np.ndarray]) -> Any:
 
 
 def _same(there: Any, wanted: Any) -> bool:
+    there, wanted = (math.inf if isinstance(x, str) and x == "inf" else x for x in (there, wanted))  # as JSON has it
     if isinstance(there, int | float) and isinstance(wanted, int | float):
         return math.isclose(there, wanted, rel_tol=1e-6)
     if isinstance(there, list | tuple) and isinstance(wanted, list | tuple):

@@ -93,9 +93,6 @@ def build(
     for name, given in (("algo", algorithms), ("env", environments)):
         require(name not in swept or not given, name, "...", "is swept and given by name; choose one")
         require(name in swept or bool(given), name, None, f"say which {name}")
-    names = [e.name for e in environments if isinstance(e, Env)]
-    for name in names:
-        require(names.count(name) == 1, "env", name, "is the name of two environments; give each a name of its own")
     rows = []
     for a in algorithms or [""]:
         for e in environments or [""]:
@@ -104,6 +101,10 @@ def build(
                 named = {"algo": a} if len(algorithms) > 1 else {}
                 named |= {"env": e} if len(environments) > 1 else {}
                 rows.append(_row(both, steps, named | dict(point), fixed, env_args, use_preset))
+    given = own(rows)  # by name: one of two would be lost
+    for row in rows:
+        lost = isinstance(row.env, Env) and given[row.env.name] != row.env
+        require(not lost, "env", plain(row.env), "is the name of two environments; give each a name of its own")
     return rows
 
 

@@ -93,11 +93,15 @@ def space(
 
 def distribution(name: str, text: str) -> Distribution:
     """A distribution from text. Raises ConfigError where it is none."""
+    require(isinstance(text, str), name, text, f"a distribution is {DISTRIBUTIONS}")
     kind, _, rest = text.partition(":")
     if kind == "choice":
-        return Distribution(kind, options=tuple(_listed(name, rest)))
+        options = tuple(_listed(name, rest))
+        require(len(options) > 0, name, text, "nothing to choose from")
+        return Distribution(kind, options=options)
     low, high = _numbers(name, text, rest, 2, DISTRIBUTIONS)
     require(kind in ("uniform", "log-uniform", "int"), name, text, f"a distribution is {DISTRIBUTIONS}")
+    require(kind != "int" or (low % 1 == 0 and high % 1 == 0), name, text, "both ends must be whole numbers")
     require(low < high, name, text, "the lower end must lie below the higher one")
     require(kind != "log-uniform" or low > 0, name, text, "both ends must be above 0")
     return Distribution(kind, low, high)
