@@ -138,7 +138,7 @@ def train(
     algorithm, environment = plan.algorithm, plan.env
     record = {
         "algo": algo,
-        "env": environment.name,
+        "env": env if isinstance(env, str) else env.name,  # as it is registered
         "seed": seed,
         "steps": plan.steps,
         "updates": plan.updates,

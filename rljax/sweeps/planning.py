@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import jax
 
-from rljax.errors import require
+from rljax.errors import require, unknown
 from rljax.sweeps import measure, memory, rows
 from rljax.sweeps.plan import Group, Machine, Programs
 from rljax.sweeps.plan import group as group_rows
@@ -85,7 +85,11 @@ def make_plan(
     programs = Programs([row.prepare() for row in sweep.rows])
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
     need = max(programs.of(group).bytes for group in groups)
-    machines = (Machine(n, jax.device_count(), _room(n, limit)) for n in range(most, 0, -1))
+    if sweep.search.goes_by is not None:
+        known = set.intersection(*(set(programs.of(group).metrics) for group in groups))
+        if sweep.search.goes_by not in known:
+            raise unknown("metric", sweep.search.goes_by, known)
+    machines = (Machine(n, jax.device_count(), room(n, limit)) for n in range(most, 0, -1))
     machine = next(m for m in machines if m.workers == 1 or need * m.workers <= m.memory)
     groups = [
         measure.choose(programs, group, len(sweep.seeds), machine, sweep.rows[group.rows[0]], width is not None)
@@ -113,7 +117,7 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
     return dataclasses.replace(planned, groups=[*planned.groups, *further]) if further else None
 
 
-def _room(workers: int, limit: int | None) -> int:
+def room(workers: int, limit: int | None = None) -> int:
     """Bytes for arrays: what is free, less what processes need before they hold any."""
     free = memory.free() - (workers * memory.resident() if workers > 1 else 0)
     return free if limit is None else min(limit, free)

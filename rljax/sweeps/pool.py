@@ -49,6 +49,13 @@ class Worker:
             )
         theirs.close()
 
+    def tell(self, message: Any) -> None:
+        """Sends it a message. Raises WorkerError if it is gone."""
+        try:
+            self.connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self.death() from None
+
     def hear(self) -> Any:
         """Its next message. Raises what it raised, or WorkerError if it is gone."""
         try:
@@ -109,10 +116,10 @@ class Pool:
         pending, stopped = list(lots), False
         busy = {}
         for connection, worker in self._crew.items():
-            connection.send(job)
+            worker.tell(job)
             worker.lot = _next(pending, worker.lot)
             if worker.lot is not None:
-                connection.send(worker.lot)
+                worker.tell(worker.lot)
                 busy[connection] = worker
         while busy:
             for connection in wait(list(busy), PATIENCE):
@@ -125,11 +132,11 @@ class Pool:
                 if worker.lot is None:
                     del busy[connection]
                 else:
-                    worker.connection.send(worker.lot)
+                    worker.tell(worker.lot)
             if not stopped and stopping():
                 stopped = True
                 for worker in busy.values():
-                    worker.connection.send(STOP)
+                    worker.tell(STOP)
 
 
 def _next(pending: list[Any], last: Any) -> Any:
@@ -175,4 +182,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from rljax.sweeps import pool  # so that what it sends is of that module, not of __main__
+
+    pool.main()

@@ -11,9 +11,9 @@ import jax
 
 from rljax import runtime
 from rljax.errors import ConfigError, require
-from rljax.sweeps import rows, store
+from rljax.sweeps import store
 from rljax.sweeps.plan import Group, Machine, Programs
-from rljax.sweeps.planning import Plan, make_plan
+from rljax.sweeps.planning import Plan, make_plan, room
 from rljax.sweeps.spec import Sweep
 
 
@@ -27,13 +27,13 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
         return planned
     there = store.read(folder)
     _refuse_another(folder, there, [row.record(row.prepare()) for row in asked.rows], asked)
-    later = rows.from_record(there, rows.own(asked.rows))  # those of later rounds among them
-    asked = dataclasses.replace(asked, rows=later)
+    later = [asked.rows[0].at(row["varied"]) for row in there["rows"][len(asked.rows) :]]  # of later rounds
+    asked = dataclasses.replace(asked, rows=[*asked.rows, *later])
     programs = Programs([row.prepare() for row in asked.rows])
     groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in there["plan"]]
     several = jax.device_count() > 1 or jax.default_backend() != "cpu"
     workers = 1 if several else how.get("workers") or there["workers"]
-    return Plan(asked, groups, Machine(workers, jax.device_count(), 0), programs)
+    return Plan(asked, groups, Machine(workers, jax.device_count(), room(workers)), programs)
 
 
 def to_record(planned: Plan) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Row:
         task = {name: value for name, value in self.settings.items() if name.startswith(TASK)}
         return {
             "algo": self.algo,
-            "env": prepared.env.name,
+            "env": plain(self.env),
             "env_args": self.env_args,
             "steps": self.steps,
             "steps_per_update": prepared.algorithm.steps_per_update,

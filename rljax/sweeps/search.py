@@ -28,6 +28,11 @@ class Search:
 
     keep_states = False  # whether rows may go on from where they are
 
+    @property
+    def goes_by(self) -> str | None:
+        """The metric that it raises."""
+        return getattr(self, "metric", None)
+
     def begin(self, groups: Sequence[Group]) -> list[Group]:
         """The groups of the first round, from those that would train every row to its end."""
         return list(groups)
@@ -69,9 +74,11 @@ class Halving(Search):
         rung = max(g.rung for g in groups) + 1
         if rung == self.rungs:
             return []
-        keep = math.ceil(len(result) / self.eta**rung)
-        best = {score.row for score in result.ranked(self.metric)[:keep]}
-        going = [(g, [row for row in g.rows if row in best]) for g in groups if g.rung == rung - 1]
+        last = [g for g in groups if g.rung == rung - 1]
+        sound = {row for g in last for row in g.rows if not result.diverged[row].all()}
+        ranking = sorted((s for s in result.ranked(self.metric) if s.row in sound), key=lambda s: -s.value)
+        best = {score.row for score in ranking[: math.ceil(len(result) / self.eta**rung)]}
+        going = [(g, [row for row in g.rows if row in best]) for g in last]
         return [
             dataclasses.replace(g, rows=rows, rung=rung, start=g.updates, updates=self._end(g, rung + 1))
             for g, rows in going
@@ -113,14 +120,13 @@ class Optuna(Search):
 
     def points(self, result: SweepResult | None) -> list[Point]:
         optuna = _optuna()
-        done = 0 if result is None else len(result)
-        if done >= self.trials:
-            return []
-        sampler = optuna.samplers.TPESampler(seed=self.seed + done, multivariate=True, constant_liar=True)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
         known = {name: _to_optuna(d) for name, d in self.distributions.items()}
-        for row, score in [] if result is None else zip(result.rows, result.iqm(self.metric)[:, 0]):
-            study.add_trial(self._trial(row, score, known))
+        trials = [] if result is None else self._trials(result, known)
+        if len(trials) >= self.trials:
+            return []
+        sampler = optuna.samplers.TPESampler(seed=self.seed + len(trials), multivariate=True, constant_liar=True)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(trials)
         asked = [study.ask(known) for _ in range(self.batch)]
         return [{name: self._value(name, trial.params[name]) for name in known} for trial in asked]
 
@@ -133,12 +139,17 @@ class Optuna(Search):
             "seed": self.seed,
         }
 
-    def _trial(self, row: Mapping[str, Any], score: float, known: Mapping[str, Any]) -> Any:
+    def _trials(self, result: SweepResult, known: Mapping[str, Any]) -> list[Any]:
+        """What has been tried, as optuna knows it."""
         optuna = _optuna()
-        params = {name: self._label(name, row[name]) for name in known}
-        if not np.isfinite(score):
-            return optuna.trial.create_trial(params=params, distributions=known, state=optuna.trial.TrialState.FAIL)
-        return optuna.trial.create_trial(params=params, distributions=known, value=float(score))
+        found = []
+        for row, score, diverged in zip(result.rows, result.iqm(self.metric)[:, 0], result.diverged):
+            params = {name: self._label(name, row[name]) for name in known}
+            outcome: dict[str, Any] = {"value": float(score)}
+            if diverged.all() or not np.isfinite(score):
+                outcome = {"state": optuna.trial.TrialState.FAIL}
+            found.append(optuna.trial.create_trial(params=params, distributions=known, **outcome))
+        return found
 
     def _value(self, name: str, given: Any) -> Any:
         d = self.distributions[name]

@@ -1,0 +1,283 @@
+r"""Meta-gradients: what agents learn by, theta, follows the derivative of what comes of K updates under it.
+
+$$\theta \leftarrow \theta - \alpha\, \nabla_\theta \frac{1}{N} \sum_{n=1}^{N} L(s_n'), \qquad
+s_n' = \mathrm{step}_\theta(\cdots \mathrm{step}_\theta(s_n))$$
+
+The N agents persist: each goes on from where it is, K updates at a time, until the end of its lifetime, and is then
+replaced by a fresh one with another lifetime and task. So theta meets agents of every age, while a gradient passes
+through K updates only (and cannot see what an early update does to the end of a life; evolution strategies over whole
+lives can).
+
+It works for any `Algorithm` whose `step` can be differentiated. The derivative is that of the numbers computed, with
+keys and discrete actions as drawn: how theta changes which actions are likely to be drawn within the K updates is not
+in it, but for the last ones, by way of an outer loss like `actor_critic_loss`.
+
+Everything is pure: jit `meta_step`, scan it, store its state.
+
+Source: Xu et al. 2018, arXiv:1805.09801; populations of lifetimes: Oh et al. 2020, arXiv:2007.08794, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from rljax.errors import require
+from rljax.meta.strategies import as_parameters
+from rljax.ops.optim import apply, global_norm
+from rljax.ops.returns import gae
+from rljax.ops.rollout import rollout
+from rljax.types import Algorithm, Array, Box, Env, Metrics, Scalar
+
+
+class Agent(NamedTuple):
+    """One agent after its K updates: what an outer loss judges. All of it may depend on theta."""
+
+    state: Any
+    hypers: Any  # with theta and the horizon in place
+    task: Any
+    metrics: Metrics  # [K] each, as `step` gave them
+    alive: Array  # [K] bool: the update took place; where not, its metrics mean nothing
+
+    def mean(self, name: str) -> Array:
+        """The mean of a metric over the updates that took place, `[]`; for regularisers."""
+        return _mean(self.metrics[name], self.alive)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays as it is in a meta-run.
+
+    Attributes:
+      algo: what the agents run; differentiable in its hypers.
+      put: `(hypers, theta) -> hypers`, e.g. `lambda hypers, theta: hypers.replace(objective=theta)`. The horizon is
+        already that of the agent.
+      loss: `(agent: Agent, key) -> (loss [], metrics)`; the outer loss, to be minimised, and a flat dict of scalars.
+      new_lifetime: `key -> [] int`, in updates; what is below 1 counts as 1.
+      new_task: `key -> task`, of one structure and shape.
+      optimiser: of theta.
+      num_updates: K.
+      remat: whether the insides of an update are computed again on the way back instead of being kept: memory of K
+        states and one update instead of K updates, for the time of about one more forward pass.
+
+    Raises:
+      ConfigError: K is below 1.
+    """
+
+    algo: Algorithm
+    put: Callable[[Any, Any], Any]
+    loss: Callable[[Agent, Array], tuple[Array, Metrics]]
+    new_lifetime: Callable[[Array], Array]
+    new_task: Callable[[Array], Any]
+    optimiser: optax.GradientTransformation
+    num_updates: int = 5
+    remat: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.num_updates >= 1, "num_updates", self.num_updates, "must be at least 1: updates to look through")
+
+
+class Lives(struct.PyTreeNode):
+    """The agents, `[N, ...]` each."""
+
+    state: Any
+    age: Array  # [N] int32: updates done; always below the lifetime between meta-steps
+    lifetime: Array  # [N] int32: updates until it is replaced
+    task: Any
+    key: Array  # [N] where each agent's further keys come from; its state has one of its own
+
+
+class MetaState(struct.PyTreeNode):
+    """All that evolves in a meta-run; arrays only."""
+
+    theta: Any
+    opt: Any
+    lives: Lives
+
+
+def start(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> MetaState:
+    """The state of a meta-run of `num_agents` agents that begins at `theta`, a pytree of floating-point numbers.
+
+    Raises:
+      ConfigError: theta holds something else.
+    """
+    theta = as_parameters(theta)
+    return MetaState(theta, setup.optimiser.init(theta), begin(setup, key, theta, hypers, num_agents))
+
+
+def begin(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> Lives:
+    """Fresh agents, N = `num_agents`; `hypers` are those of all, before theta is put in."""
+    return jax.vmap(partial(_born, setup, theta, hypers))(jax.random.split(key, num_agents))
+
+
+def meta_step(setup: Setup, state: MetaState, hypers: Any) -> tuple[MetaState, Metrics]:
+    """K updates of every agent, one of theta; agents at the end of their lives, and diverged ones, are replaced.
+
+    A gradient that is not finite is thrown away: theta and the meta-optimiser stay as they are in that step.
+
+    Returns:
+      (state, metrics): scalars; those of the updates and of the outer loss, means over the agents, and `meta_loss`,
+      `meta_grad_norm`, `meta_skipped` (1 where the gradient was thrown away), `lives_ended`, `lives_diverged`.
+    """
+    grads, (lives, losses), metrics = meta_gradient(setup, state.theta, state.lives, hypers)
+    norm = global_norm(grads)
+    usable = jnp.isfinite(norm)
+    theta, opt = apply(setup.optimiser, grads, state.opt, state.theta)
+    theta, opt = _choose(usable, (theta, opt), (state.theta, state.opt))
+    ended, diverged = lives.age >= lives.lifetime, ~jnp.isfinite(losses)
+    lives = _renew(setup, theta, hypers, lives, ended | diverged)
+    metrics |= {
+        "meta_loss": losses.mean(),
+        "meta_grad_norm": norm,
+        "meta_skipped": 1.0 - usable,
+        "lives_ended": ended.sum(),
+        "lives_diverged": diverged.sum(),
+    }
+    return MetaState(theta, opt, lives), metrics
+
+
+def meta_gradient(
+    setup: Setup, theta: Any, lives: Lives, hypers: Any
+) -> tuple[Any, tuple[Lives, Array], dict[str, Array]]:
+    """The derivative in theta of the agents' mean outer loss after K updates; nobody is replaced.
+
+    Updates beyond the end of a life change nothing, and no gradient passes through them.
+
+    Returns:
+      (gradient like theta, (lives K updates later, outer losses [N]), metrics as `meta_step` means them).
+    """
+    keys = jax.vmap(jax.random.split)(lives.key)
+
+    def outer(theta):
+        live = partial(_live, setup, theta, hypers)
+        losses, aux = jax.vmap(live)(lives.state, lives.age, lives.lifetime, lives.task, keys[:, 1])
+        return losses.mean(), (losses, *aux)
+
+    grads, (losses, agents, age, judged) = jax.grad(outer, has_aux=True)(theta)
+    lives = lives.replace(state=agents.state, age=age, key=keys[:, 0])
+    metrics = _summary(agents.metrics, agents.alive) | jax.tree.map(jnp.mean, judged)
+    return grads, (lives, losses), metrics
+
+
+def actor_critic_loss(
+    env: Env,
+    policy: Callable[[Any, Array], tuple[Any, Array]],
+    num_steps: int = 20,
+    discount: Scalar = 0.99,
+    gae_lambda: Scalar = 0.95,
+    entropy_coef: Scalar = 0.05,
+) -> Callable[[Agent, Array], tuple[Array, Metrics]]:
+    r"""The outer loss for on-policy agents: the policy-gradient loss on a fresh rollout of the updated agent,
+
+    $$L = -\frac{1}{T E} \sum_{t, e} \left( \hat A \log \pi(a | s) + \beta H(\pi(\cdot | s)) \right)_{t, e},$$
+
+    $\hat A$ being advantages by GAE, standardised over the rollout and taken as given, like all of the rollout. It
+    goes on from the episodes that the agent is in, and the agent itself does not: it learns nothing from it.
+
+    An `Algorithm` shows no log-probabilities, so `policy` has to be given. The critic is the agent's own; one whose
+    rule needs none keeps one in its state for this purpose. Regularisers (of what the updates did) can be added by a
+    loss that calls this one, see `Agent.mean`.
+
+    Args:
+      env: where the agents live; of each the own task.
+      policy: `(state, obs [..., *shape]) -> (distribution over actions, value [...])`, feed-forward. It must treat
+        observations as the agent does, and be differentiable in the parameters within the state.
+      num_steps: T. E is as in the state, which must have `episodes` as `ops.rollout` makes them.
+      discount, gae_lambda: of the advantages, apart from those that an agent learns by.
+      entropy_coef: beta.
+
+    Returns:
+      A `loss` for `Setup`, whose metrics are `outer_reward`, a mean per step, and `outer_entropy`.
+
+    Source: Oh et al. 2020, arXiv:2007.08794, eq. 5 and 6; defaults: Jackson et al. 2023, arXiv:2310.02782, table 2.
+    """
+
+    def loss(agent, key):
+        k_rollout, k_entropy = jax.random.split(key)
+        now = jax.lax.stop_gradient(agent.state)
+
+        def behave(carry, obs, reset, key):
+            action = policy(now, obs)[0].sample(key)
+            inside = env.action_space.clip(action) if isinstance(env.action_space, Box) else action
+            return carry, inside, action
+
+        _, _, steps, action, _ = rollout(env, agent.task, behave, (), now.episodes, k_rollout, num_steps)
+        value, next_value = (policy(now, obs)[1] for obs in (steps.obs, steps.next_obs))
+        advantage = gae(steps.reward, value, next_value, steps.terminated, steps.truncated, discount, gae_lambda)
+        advantage = (advantage - advantage.mean()) * jax.lax.rsqrt(advantage.var() + 1e-8)
+        distribution, _ = policy(agent.state, steps.obs)
+        entropy = distribution.entropy(k_entropy).mean()
+        gain = (jax.lax.stop_gradient(advantage) * distribution.log_prob(jax.lax.stop_gradient(action))).mean()
+        return -gain - entropy_coef * entropy, {"outer_reward": steps.reward.mean(), "outer_entropy": entropy}
+
+    return loss
+
+
+def _live(
+    setup: Setup, theta: Any, hypers: Any, state: Any, age: Array, lifetime: Array, task: Any, key: Array
+) -> tuple[Array, tuple[Agent, Array, Metrics]]:
+    """K updates of one agent -> (outer loss, (agent, age, metrics of the loss))."""
+    hypers = _equip(setup, theta, hypers, lifetime)
+
+    def update(life, _):
+        state, age = life
+        alive = age < lifetime
+        new, metrics = setup.algo.step(state, hypers, task)
+        return (_choose(alive, new, state), age + alive), (metrics, alive)
+
+    if setup.remat:
+        update = jax.checkpoint(update, prevent_cse=False)  # the scan prevents it by itself
+    (state, age), (metrics, alive) = jax.lax.scan(update, (state, age), None, setup.num_updates)
+    agent = Agent(state, hypers, task, metrics, alive)
+    loss, judged = setup.loss(agent, key)
+    return loss, (agent._replace(hypers=None, task=None), age, judged)
+
+
+def _born(setup: Setup, theta: Any, hypers: Any, key: Array) -> Lives:
+    """One fresh agent, without the axis N."""
+    k_lifetime, k_task, k_init, key = jax.random.split(key, 4)
+    lifetime = jnp.maximum(setup.new_lifetime(k_lifetime), 1).astype(jnp.int32)
+    task = setup.new_task(k_task)
+    state = setup.algo.init(k_init, _equip(setup, theta, hypers, lifetime), task)
+    return Lives(state=state, age=jnp.int32(0), lifetime=lifetime, task=task, key=key)
+
+
+def _renew(setup: Setup, theta: Any, hypers: Any, lives: Lives, over: Array) -> Lives:
+    """Lives with fresh agents where `over` [N]."""
+    keys = jax.vmap(jax.random.split)(lives.key)
+    fresh = jax.vmap(partial(_born, setup, theta, hypers))(keys[:, 1])
+    return jax.vmap(_choose)(over, fresh, lives.replace(key=keys[:, 0]))
+
+
+def _equip(setup: Setup, theta: Any, hypers: Any, lifetime: Array) -> Any:
+    """An agent's hypers: progress is age / lifetime, for algorithms that know of it, and theta is in its place."""
+    if hasattr(hypers, "horizon"):
+        hypers = hypers.replace(horizon=lifetime.astype(jnp.result_type(float)))
+    return setup.put(hypers, theta)
+
+
+def _choose(condition: Array, x: Any, y: Any) -> Any:
+    """`x` where the `condition` `[]` holds, else `y`, leaf by leaf."""
+    return jax.tree.map(partial(jnp.where, condition), x, y)
+
+
+def _mean(x: Array, weight: Array) -> Array:
+    """The mean of `x` weighted by `weight`, of one shape; NaN where there is no weight."""
+    return jnp.where(weight > 0, x * weight, 0.0).sum() / weight.sum()
+
+
+def _summary(metrics: Metrics, alive: Array) -> Metrics:
+    """Scalars from metrics `[N, K]`: means over updates that took place, those of episodes over episodes; their sum."""
+    found = {name: _mean(x, alive) for name, x in metrics.items()}
+    if "episodes" in metrics:
+        episodes = jnp.where(alive, metrics["episodes"], 0)
+        found |= {name: _mean(x, episodes) for name, x in metrics.items() if name.startswith("episode_")}
+        found["episodes"] = episodes.sum()
+    return found
