@@ -63,6 +63,10 @@ SWEEP = {
     "log_every": 2,
     "use_preset": False,
 }
+COMMAND = [  # the same, from a shell
+    *("sweep", "ppo", PROBE, "--steps=640", "--seeds=2", "--grid", "lr=1e-3,1e-2", "--log-every=2", "--width=1"),
+    *("--num-envs=4", "--num-steps=8", "--num-epochs=2", "--num-minibatches=2", "--hidden=8"),
+]
 HERE = {"workers": 1, "width": 1, "progress": False}
 
 

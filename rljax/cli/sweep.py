@@ -14,7 +14,7 @@ from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.cli import place
 from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
-from rljax.errors import SIGNALLED
+from rljax.errors import SIGNALLED, require
 from rljax.settings import assignment, assignments
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
 
@@ -117,8 +117,8 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         environments,
         options.steps,
         options.seeds,
-        grid=dict(assignment(text, GRIDS, "grid") for text in options.grid),
-        sample=dict(assignment(text, DISTRIBUTIONS, "sample") for text in options.sample),
+        grid=_fields(options.grid, GRIDS, "grid"),
+        sample=_fields(options.sample, DISTRIBUTIONS, "sample"),
         trials=options.trials,
         sample_seed=options.sample_seed,
         sampler=options.sampler,
@@ -136,6 +136,15 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         return 0
     name = "-".join([*algorithms, *environments]).replace("/", "-")
     return _finish(driver.run(asked, options.out or free_folder(Path("sweeps"), name), **how))
+
+
+def _fields(texts: Sequence[str], form: str, what: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, value = assignment(text, form, what)
+        require(name not in found, name, value, f"is given twice in the {what}; write all its values once")
+        found[name] = value
+    return found
 
 
 def _finish(found: Any) -> int:

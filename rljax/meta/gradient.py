@@ -265,7 +265,15 @@ def _equip(setup: Setup, theta: Any, hypers: Any, lifetime: Array) -> Any:
 
 def _choose(condition: Array, x: Any, y: Any) -> Any:
     """`x` where the `condition` `[]` holds, else `y`, leaf by leaf."""
-    return jax.tree.map(partial(jnp.where, condition), x, y)
+
+    def pick(a, b):
+        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return jnp.where(condition, a, b)
+        # Keys by their data: to go on with one of two uses neither, but would count as a second use of both.
+        data = jnp.where(condition, jax.random.key_data(a), jax.random.key_data(b))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(a))
+
+    return jax.tree.map(pick, x, y)
 
 
 def _mean(x: Array, weight: Array) -> Array:
