@@ -1,0 +1,148 @@
+"""Several processes as one job: the same bits, however they are started, and a clear end when one of them dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_cli import rljax
+from toys import COMMAND, assert_same_chunks, assert_same_results, sweep
+
+from rljax.errors import ConfigError
+from rljax.sweeps import cluster, driver, store
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def by_hand(number, port):
+    place = [f"--coordinator=127.0.0.1:{port}", "--num-processes=2", f"--process-id={number}"]
+    return place, {}
+
+
+def by_slurm(number, port):
+    job = 1 + port % 4095  # jax makes a port of it
+    variables = {
+        "SLURM_JOB_ID": job,
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_NTASKS": 2,
+        "SLURM_PROCID": number,
+        "SLURM_LOCALID": number,
+        "SLURM_STEP_NUM_NODES": 1,
+    }
+    return ["--coordinator=env"], {name: str(value) for name, value in variables.items()}
+
+
+def job(command, folder, place=by_hand):
+    """Both processes of a job."""
+    port, processes = free_port(), []
+    for number in range(2):
+        arguments, variables = place(number, port)
+        processes.append(rljax(*command, *arguments, folder=folder, env=os.environ | variables))
+    return processes
+
+
+@pytest.mark.parametrize("place", [by_hand, pytest.param(by_slurm, marks=pytest.mark.slow)])
+def test_two_processes_give_the_same_bits_as_one(place, finished, tmp_path):
+    processes = job([*COMMAND, "--out", tmp_path / "a"], tmp_path, place)
+    (out, err), (other_out, other_err) = (process.communicate(timeout=200) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], err + other_err
+    assert f"sweep folder: {tmp_path / 'a'}" in out and "report:" in out and "sweep folder" not in other_out
+    assert_same_chunks(tmp_path / "a", finished.folder)
+    assert (tmp_path / "a" / store.RESULT).read_bytes() == (finished.folder / store.RESULT).read_bytes()
+    record = store.read(tmp_path / "a")
+    assert record["devices"] == 2 and record["workers"] == 1
+
+
+JOIN = """
+import rljax, jax
+from rljax.sweeps import cluster
+cluster.join()
+print(jax.process_index(), jax.device_count())
+"""
+
+
+def test_slurm_says_who_is_who(tmp_path):
+    port, processes = free_port(), []
+    for number in range(2):
+        environment = os.environ | by_slurm(number, port)[1]
+        processes.append(subprocess.Popen([sys.executable, "-c", JOIN], env=environment, stdout=-1, text=True))
+    found = [process.communicate(timeout=100)[0].splitlines()[-1] for process in processes]
+    assert found == ["0 2", "1 2"]
+
+
+@pytest.mark.slow
+def test_a_job_is_submitted(finished, tmp_path):
+    pytest.importorskip("submitit")
+    command = [
+        *COMMAND,
+        "--out",
+        tmp_path / "a",
+        "--submit=local",
+        "--num-processes=2",
+        "--submit-with",
+        "timeout_min=5",
+    ]
+    process = rljax(*command, folder=tmp_path)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert re.search(r"submitted job \d+; logs in jobs", out) and list((tmp_path / "jobs").iterdir())
+    assert_same_chunks(tmp_path / "a", finished.folder)
+    assert store.read(tmp_path / "a")["devices"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_when_one_dies_the_other_says_so_and_the_sweep_goes_on_later(victim, tmp_path):
+    long = [*COMMAND, "--steps=320000", "--log-every=800", "--seeds=8", "--out", tmp_path / "a"]
+    processes = job(long, tmp_path)
+    children = Path(f"/proc/{processes[victim].pid}/task/{processes[victim].pid}/children")
+    deadline = time.monotonic() + 120
+    while not store.chunks(tmp_path / "a"):
+        assert time.monotonic() < deadline and processes[0].poll() is None
+        time.sleep(0.02)
+    [child] = children.read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    for process in processes:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert re.search(r"rljax: process ended by signal \d+: .*start all processes again with the same command", err)
+        assert err.strip().splitlines()[-1].startswith("rljax: ")
+    assert 1 <= len(store.chunks(tmp_path / "a")) < 16
+    kept = {path: path.stat().st_mtime_ns for path in store.chunks(tmp_path / "a")}
+    found = driver.resume(tmp_path / "a", progress=False)
+    assert found.finished.all() and kept == {path: path.stat().st_mtime_ns for path in kept}
+    assert_same_results(found, sweep(steps=320000, log_every=800, seeds=8))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("127.0.0.1:1234",), "num_processes=None: say how many there are"),
+        (("127.0.0.1:1234", 0, 0), "num_processes=0: say how many there are"),
+        (("127.0.0.1:1234", 2), "process_id=None: must be 0 to one less"),
+        (("127.0.0.1:1234", 2, 2), "process_id=2: must be 0 to one less"),
+        (("somewhere", 2, 0), "coordinator=somewhere: write it as HOST:PORT"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(arguments, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        cluster.join(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_environment_that_says_nothing_is_refused(tmp_path):
+    process = rljax(*COMMAND, "--out", tmp_path / "a", "--coordinator=env", folder=tmp_path)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 2 and "cannot join the job" in err and err.count("\n") == 1 and not out
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,55 @@
+"""Bytes in words and back, and what the machine has."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from rljax.errors import ConfigError
+from rljax.sweeps import memory
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("16GB", 16 * 10**9),
+        ("800MB", 800 * 10**6),
+        ("1.5g", 1_500_000_000),
+        ("2 tb", 2 * 10**12),
+        ("64kB", 64_000),
+        ("12345", 12_345),
+        (12_345, 12_345),
+    ],
+)
+def test_memory_is_read(text, count):
+    assert memory.read(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "16XB", "-1GB", "0", "0GB", "nan", "inf", "1e9", "1.2.3GB", "."])
+def test_what_is_no_memory_is_refused(text):
+    with pytest.raises(ConfigError, match=r"memory=.*: write it as 16GB, 800MB or a number of bytes"):
+        memory.read(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (25.7e6, "25.7 MB"), (16e9, "16 GB"), (2e12, "2 TB")],
+)
+def test_memory_is_written(count, text):
+    assert memory.write(count) == text
+    if count:
+        assert memory.read(text.removesuffix(" bytes")) == count
+
+
+def test_what_is_free_is_less_than_there_is():
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < memory.free() < total
+    assert 1 <= memory.cores() <= (os.cpu_count() or 1)
+
+
+def test_a_containers_limit_counts(monkeypatch):
+    monkeypatch.setattr(memory, "_number", lambda path: {"memory.max": 3 * 10**6, "memory.current": 10**6}[path.name])
+    assert memory._host() == 2 * 10**6
+    monkeypatch.setattr(memory, "_number", lambda path: None)
+    assert memory._host() > 2 * 10**6

@@ -1,0 +1,210 @@
+"""One process a core: the same bits, the user's own things, and nothing lost when one dies."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import pytest
+import toys
+from flax import struct
+from test_runtime import python
+from toys import asked, assert_same_chunks, assert_same_results, counter, sweep
+
+from rljax import envs
+from rljax.errors import StorageError, WorkerError
+from rljax.sweeps import driver, execute, pool, store
+from rljax.sweeps.planning import make_plan
+from rljax.sweeps.record import plan_in
+
+
+class Leash(struct.PyTreeNode):
+    """An objective of a user's own."""
+
+    weight: float = 3.0
+
+    def __call__(self, log_ratio, advantage, progress):
+        return self.weight * jnp.square(log_ratio) - jnp.exp(log_ratio) * advantage
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What several processes are compared with: an environment and an objective of one's own, in this process."""
+    start = 3  # closed over
+    if "mine/counter" not in envs.names():
+        envs.register("mine/counter", lambda: counter(start))
+    return sweep(**OWN, out=tmp_path_factory.mktemp("whole") / "a")
+
+
+OWN = {
+    "env": "mine/counter",
+    "objective": Leash(weight=2.0),
+    "task": {"truncate_at": 5},
+    "grid": {"lr": "1e-3,1e-2,0.1"},
+}
+
+
+def test_several_processes_give_the_same_bits_as_one(whole, tmp_path):
+    found = sweep(**OWN, workers=2, out=tmp_path / "a")
+    assert found.record["workers"] == 2 and found.finished.all()
+    assert found.settings(0)["objective"].endswith("test_pool:Leash")
+    assert_same_results(found, whole)
+    assert_same_chunks(tmp_path / "a", whole.folder)
+
+
+@pytest.fixture
+def job(tmp_path):
+    """(a small sweep, as another process gets it; its lots; its folder)"""
+    (tmp_path / "a").mkdir()
+    planned = plan_in(tmp_path / "a", asked(), width=1)
+    job = execute.Job(tmp_path / "a", planned.programs, planned.groups, planned.sweep.seeds)
+    return driver.portable(planned, job), job.lots(), tmp_path / "a"
+
+
+def test_a_process_that_is_killed_ends_the_sweep_in_a_line_and_loses_nothing(job, finished, tmp_path):
+    task, lots, folder = job
+    with pool.Pool(1, tmp_path / "logs") as processes:
+
+        def kill(news):
+            [worker] = processes._crew.values()
+            if [member for member, _ in news.finished] == [(0, 1)]:
+                worker.process.kill()
+
+        with pytest.raises(WorkerError, match=r"worker 0 was killed by SIGKILL .*what is finished is kept") as caught:
+            processes.run(task, lots, kill, lambda: False)
+    assert "\n" not in str(caught.value)
+    stored = {path: path.stat().st_mtime_ns for path in store.chunks(folder)}
+    assert 2 <= len(stored) < 4
+    assert_same_results(sweep(out=folder), finished)
+    assert stored == {path: path.stat().st_mtime_ns for path in stored}
+
+
+def test_an_error_in_a_process_arrives_as_itself(job, tmp_path):
+    task, lots, folder = job
+    (folder / store.CHUNKS).write_text("in the way")
+    with (
+        pool.Pool(1, tmp_path / "logs") as processes,
+        pytest.raises(StorageError, match=r"00-00000.npz cannot be written: File exists; what is finished is kept"),
+    ):
+        processes.run(task, lots, lambda news: None, lambda: False)
+
+
+SCRIPT = """
+import jax.numpy as jnp
+from flax import struct
+from rljax import envs
+from rljax.sweeps import store
+from toys import counter, sweep
+
+class Mine(struct.PyTreeNode):
+    weight: float = 3.0
+
+    def __call__(self, log_ratio, advantage, progress):
+        return self.weight * jnp.square(log_ratio) - jnp.exp(log_ratio) * advantage
+
+envs.register("toy/counter", counter)
+what = dict(env="toy/counter", objective=Mine(), workers=2, out={folder!r})
+found = sweep(**what)
+assert found.finished.all() and len(store.chunks(found.folder)) == 4
+print("first")
+store.chunks(found.folder)[0].unlink()
+assert sweep(**what).finished.all()
+print("again")
+"""
+
+
+def run_script(folder):
+    return python(SCRIPT.format(folder=str(folder)), PYTHONPATH=str(Path(toys.__file__).parent))
+
+
+@pytest.mark.slow
+def test_what_a_script_defines_reaches_the_processes(tmp_path):
+    assert run_script(tmp_path / "a").split() == ["first", "again"]
+
+
+class Gone:
+    """A process that has died: what is sent to it goes nowhere, and nothing comes back."""
+
+    def __init__(self, number, log):
+        self.connection, theirs = pool.Pipe()
+        theirs.close()
+        log.write_bytes(b"Some traceback\nMemoryError: no room\n")
+        self.number, self.log, self.lot = number, log, None
+        self.process = SimpleNamespace(wait=lambda: 1, kill=lambda: None)
+
+    tell, hear, death = pool.Worker.tell, pool.Worker.hear, pool.Worker.death
+
+
+def test_a_process_that_died_between_two_lots_is_reported_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "Worker", Gone)
+    lots = [execute.Lot("a", 0, ((0, 0),))]
+    with (
+        pool.Pool(1, tmp_path) as processes,
+        pytest.raises(WorkerError, match="worker 0 ended with code 1: MemoryError: no room; what is finished is kept"),
+    ):
+        processes.run(b"", lots, lambda news: None, lambda: False)
+
+
+def test_a_lot_of_the_group_that_is_compiled_comes_first():
+    lots = [execute.Lot(name, group, ()) for name, group in (("a", 0), ("b", 1), ("c", 1), ("d", 0), ("e", 1))]
+    left = list(lots)
+    first = pool._next(left, None)
+    assert first.name == "b"  # of the group with most left
+    assert pool._next(left, lots[0]).name == "a" and pool._next(left, first).name == "c"
+    assert [pool._next(left, lots[3]).name for _ in range(2)] == ["d", "e"] and pool._next(left, first) is None
+
+
+def test_a_job_travels_without_its_compiled_programs(whole):
+    import cloudpickle
+
+    planned = make_plan(asked(**OWN), width=1)
+    job = execute.Job(Path("somewhere"), planned.programs, planned.groups, [0, 1], keep_states=True)
+    there = cloudpickle.loads(driver.portable(planned, job))()
+    assert (there.folder, there.groups, there.seeds, there.keep_states) == (job.folder, job.groups, [0, 1], True)
+    assert there.programs.made == {} and len(there.programs.prepared) == 3
+
+
+PARENT = """
+import pickle, sys
+from pathlib import Path
+from rljax.sweeps.pool import Worker
+
+worker = Worker(0, Path(sys.argv[1]) / "log")
+print(worker.process.pid, flush=True)
+for message in pickle.loads((Path(sys.argv[1]) / "job").read_bytes()):
+    worker.connection.send(message)
+while True:
+    print(worker.hear(), flush=True)
+"""
+
+
+def alive(pid):
+    try:
+        return "rljax.sweeps.pool" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_a_process_ends_when_the_one_that_started_it_is_killed(tmp_path):
+    planned = make_plan(asked(steps=32 * 50_000), width=1)
+    job = execute.Job(tmp_path, planned.programs, planned.groups, planned.sweep.seeds)
+    (tmp_path / "job").write_bytes(pickle.dumps([driver.portable(planned, job), job.lots()[0]]))
+    environment = os.environ | {"PYTHONPATH": str(Path(toys.__file__).parent)}
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    child = int(process.stdout.readline())
+    assert process.stdout.readline().startswith("News(steps=") and alive(child)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not store.chunks(tmp_path)

@@ -1,0 +1,81 @@
+"""What is asked for: checked, and the same when it is read back from its record."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from toys import asked, counter
+
+from rljax.errors import ConfigError
+from rljax.sweeps.search import Halving, Search
+from rljax.sweeps.spec import from_record
+
+
+def test_seeds_are_counted_or_listed():
+    assert asked(seeds=3).seeds == [0, 1, 2] and asked(seeds=[7, 3]).seeds == [7, 3]
+    assert asked(seeds=range(2, 4)).seeds == [2, 3]
+
+
+def test_a_plain_sweep_is_not_a_search():
+    assert type(asked().search) is Search and asked(halving=2, rungs=4).search == Halving(2, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "seeds=0: must be at least 1"),
+        ({"seeds": -3}, "seeds=-3: must be at least 1"),
+        ({"seeds": []}, "seeds=.*must be at least 1"),
+        ({"seeds": [1, 1]}, "seeds=.*must differ"),
+        ({"seeds": [-1]}, "seed=-1: must be a whole number"),
+        ({"seeds": [2**32]}, "seed=4294967296: must be a whole number"),
+        ({"seeds": [0.5]}, "seed=0.5: must be a whole number"),
+        ({"seeds": 2.5}, "seeds=2.5: must be a whole number, or a list of them"),
+        ({"steps": 0}, "steps=0: must be a whole number, at least 1"),
+        ({"steps": 10.5}, "steps=10.5: must be a whole number"),
+        ({"log_every": 0}, "log_every=0: must be a whole number, at least 1"),
+        ({"log_every": 1.5}, "log_every=1.5: must be a whole number, at least 1"),
+        ({"grid": {"lr": []}}, "empty grid"),
+        ({"trials": 3}, "trials=3: nothing is sampled"),
+        ({"halving": 1}, "halving=1: must be at least 2"),
+        ({"halving": 2, "rungs": 1}, "rungs=1: must be at least 2"),
+        ({"sampler": "optna"}, "sampler=optna: must be random or optuna"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(changes, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        asked(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_seeds_may_be_an_array():
+    assert asked(seeds=np.arange(2)).seeds == [0, 1]
+
+
+OWN = counter()
+
+
+@pytest.mark.parametrize("changes", [{}, {"halving": 2}, {"env": OWN, "task": {"terminate_at": 5}}])
+def test_a_record_gives_it_back(changes):
+    one = asked(grid={"lr": [1e-3, 1e-2], "hidden": [(8,), (4, 4)]}, seeds=[3, 5], **changes)
+    record = {
+        "rows": [row.record(row.prepare()) for row in one.rows],
+        "seeds": one.seeds,
+        "log_every": one.log_every,
+        "asked": one.asked,
+    }
+    record = json.loads(json.dumps(record), parse_constant=pytest.fail)
+    again = from_record(record, {OWN.name: OWN})
+    assert (again.seeds, again.log_every, again.search.record()) == (one.seeds, one.log_every, one.search.record())
+    assert again.asked == record["asked"] and len(again.rows) == 4
+    for row, there in zip(again.rows, record["rows"]):
+        assert json.loads(json.dumps(row.record(row.prepare()))) == there
+
+
+def test_the_question_is_kept_as_it_was_asked():
+    found = asked(grid={"hidden": "8x8,4x4"}, sample={"lr": "log-uniform:1e-4:1e-2"}, trials=2, sample_seed=3)
+    assert found.asked["grid"] == {"hidden": [[8, 8], [4, 4]]}
+    assert found.asked["sample"]["lr"]["kind"] == "log-uniform"
+    assert (found.asked["trials"], found.asked["sample_seed"], found.asked["fixed"]["num_envs"]) == (2, 3, 4)
