@@ -134,6 +134,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
     if options.dry_run:
         print(planning.make_plan(asked, **how))
         return 0
+    require(options.out is not None or _alone(), "out", None, "several processes need a folder they share")
     name = "-".join([*algorithms, *environments]).replace("/", "-")
     return _finish(driver.run(asked, options.out or free_folder(Path("sweeps"), name), **how))
 
@@ -168,6 +169,12 @@ def _finish(found: Any) -> int:
     print(f"report: {write_report(found)}")
     print(f"sweep folder: {found.folder}")
     return 0
+
+
+def _alone() -> bool:
+    import jax
+
+    return jax.process_count() == 1
 
 
 def _speaks() -> bool:

@@ -46,7 +46,7 @@ Whole = int | tuple[int, int]  # given, or the bounds of a draw
 Number = float | tuple[float, float]
 
 MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)], np.int32)  # up, down, left, right, stay
-MOST_STATES = 2**20  # of `optimal_values`, which takes about 60 bytes for each
+MOST_STATES = 2**20  # of `optimal_values`, which takes about 50 bytes for each
 
 
 class Level(struct.PyTreeNode):
@@ -237,14 +237,14 @@ def optimal_values(level: Level, discount: Scalar = 1.0, steps: int | Array | No
 def optimal_return(level: Level, discount: Scalar = 1.0) -> Array:
     """The expected return of an episode under the best policy, `[]`; exact, and an upper bound for every agent.
 
-    The best policy knows how many steps are left. Arguments and errors as for `optimal_values`.
+    The best policy knows how many steps are left. For many levels, `jax.lax.map` takes less time on a CPU and less
+    memory than `vmap`, which goes on with all until the longest ends. Arguments and errors as for `optimal_values`.
     """
     values = optimal_values(level, discount).max(-1).reshape(-1, level.walls.size)
     first = values[jnp.sum(level.used << jnp.arange(level.used.size))]
-    if level.start is not None:
-        return first[level.start]
-    assert level.position is not None  # or there were no values
-    return first.mean(where=_vacant(level, level.position, level.used))
+    if level.start is None and level.position is not None:  # it is given, or there were no values
+        return first.mean(where=_vacant(level, level.position, level.used))
+    return first[level.start]
 
 
 def _mode(mode: str | Mode) -> Mode:
@@ -321,8 +321,7 @@ def _walls(key: Array, mode: Mode, objects: int) -> Array:
     k_side, k_scatter = jax.random.split(key)
     inside = np.indices((side, side)).max(0) < jax.random.randint(k_side, (), least, side + 1)
     scattered = _draw(k_scatter, jnp.ones(side * side, bool), mode.scattered)
-    walls = jnp.asarray(given).reshape(-1).at[scattered].set(True).reshape(side, side)
-    region = _largest_region(walls | ~inside)
+    region = _largest_region(jnp.asarray(given).reshape(-1).at[scattered].set(True).reshape(side, side) | ~inside)
     return ~jnp.where(region.sum() > objects, region, inside)
 
 

@@ -38,7 +38,7 @@ def evosax(name: str, popsize: int = 32, **settings: Any) -> Evosax:
     numbers = {k: v for k, v in settings.items() if k not in static}
     _, params = _make(name, popsize, options, size=2)  # of any size, to hear at once what is refused
     traced = {field.name for field in dataclasses.fields(params)}
-    for setting in set(numbers) - traced:
+    for setting in sorted(set(numbers) - traced):
         raise unknown(f"setting of {name}", setting, static | traced)
     return Evosax(name, popsize, options, numbers)
 
@@ -98,12 +98,13 @@ class Evosax(struct.PyTreeNode):
 @cache  # evosax tells strategies apart by identity: another object would compile anew
 def _make(name: str, popsize: int, options: tuple[tuple[str, Any], ...], size: int) -> tuple[Any, Any]:
     """(the strategy for vectors of `size` numbers, its default numbers)."""
+    kind = _class(name)
     try:
         with jax.ensure_compile_time_eval():  # they are kept: their arrays must not belong to a trace
-            made = _class(name)(population_size=popsize, solution=jnp.zeros(size), **dict(options))
+            made = kind(population_size=popsize, solution=jnp.zeros(size), **dict(options))
             return made, as_arrays(made.default_params)
     except (AssertionError, TypeError, ValueError) as error:
-        raise ConfigError(f"{name} of evosax refuses popsize={popsize}, {dict(options)}: {error}") from None
+        raise ConfigError(f"{name} of evosax with popsize={popsize}: {error}") from None
 
 
 def _class(name: str) -> Any:

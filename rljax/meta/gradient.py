@@ -14,7 +14,7 @@ in it, but for the last ones, by way of an outer loss like `actor_critic_loss`.
 
 Everything is pure: jit `meta_step`, scan it, store its state.
 
-Source: Xu et al. 2018, arXiv:1805.09801; populations of lifetimes: Oh et al. 2020, arXiv:2007.08794, algorithm 1.
+Source: Xu et al. 2018, arXiv:1805.09801; lives and their replacement: Oh et al. 2020, arXiv:2007.08794.
 """
 
 from __future__ import annotations
@@ -123,8 +123,9 @@ def meta_step(setup: Setup, state: MetaState, hypers: Any) -> tuple[MetaState, M
     A gradient that is not finite is thrown away: theta and the meta-optimiser stay as they are in that step.
 
     Returns:
-      (state, metrics): scalars; those of the updates and of the outer loss, means over the agents, and `meta_loss`,
-      `meta_grad_norm`, `meta_skipped` (1 where the gradient was thrown away), `lives_ended`, `lives_diverged`.
+      (state, metrics): scalars. Those of the updates and of the outer loss, and `meta_loss`, are means over the agents
+      that did not diverge; `meta_grad_norm`; `meta_skipped`, 1 where the gradient was thrown away; and the numbers
+      `lives_ended` and `lives_diverged`.
     """
     grads, (lives, losses), metrics = meta_gradient(setup, state.theta, state.lives, hypers)
     norm = global_norm(grads)
@@ -134,8 +135,7 @@ def meta_step(setup: Setup, state: MetaState, hypers: Any) -> tuple[MetaState, M
     ended, diverged = lives.age >= lives.lifetime, ~jnp.isfinite(losses)
     lives = _renew(setup, theta, hypers, lives, ended | diverged)
     metrics |= {
-        "meta_loss": losses.mean(),
-        "meta_grad_norm": norm,
+        "meta_grad_norm": jnp.where(usable, norm, 0.0),
         "meta_skipped": 1.0 - usable,
         "lives_ended": ended.sum(),
         "lives_diverged": diverged.sum(),
@@ -151,7 +151,7 @@ def meta_gradient(
     Updates beyond the end of a life change nothing, and no gradient passes through them.
 
     Returns:
-      (gradient like theta, (lives K updates later, outer losses [N]), metrics as `meta_step` means them).
+      (gradient like theta, (lives K updates later, outer losses [N]), metrics as those of `meta_step`).
     """
     keys = jax.vmap(jax.random.split)(lives.key)
 
@@ -162,7 +162,9 @@ def meta_gradient(
 
     grads, (losses, agents, age, judged) = jax.grad(outer, has_aux=True)(theta)
     lives = lives.replace(state=agents.state, age=age, key=keys[:, 0])
-    metrics = _summary(agents.metrics, agents.alive) | jax.tree.map(jnp.mean, judged)
+    sound = jnp.isfinite(losses)
+    metrics = _summary(agents.metrics, agents.alive & sound[:, None])
+    metrics |= {name: _mean(x, sound) for name, x in judged.items()} | {"meta_loss": _mean(losses, sound)}
     return grads, (lives, losses), metrics
 
 
@@ -196,7 +198,7 @@ def actor_critic_loss(
     Returns:
       A `loss` for `Setup`, whose metrics are `outer_reward`, a mean per step, and `outer_entropy`.
 
-    Source: Oh et al. 2020, arXiv:2007.08794, eq. 5 and 6; defaults: Jackson et al. 2023, arXiv:2310.02782, table 2.
+    Source: Oh et al. 2020, arXiv:2007.08794; form and defaults: Jackson et al. 2023, arXiv:2310.02782, table 2.
     """
 
     def loss(agent, key):

@@ -75,7 +75,7 @@ def centred_ranks(fitness: Array) -> Array:
     Returns:
       weights `[N]`, of sum 0.
 
-    Source: Salimans et al. 2017, arXiv:1703.03864, section 2.1 (with ties in order of place).
+    Source: Salimans et al. 2017, arXiv:1703.03864.
     """
     fitness = _at_bottom(fitness)
     ordered = jnp.sort(fitness)

@@ -142,7 +142,10 @@ def portable(planned: Plan, job: Job) -> bytes:
     """The job as a pickled function, so that another process can build it, the user's own things included."""
     import cloudpickle
 
-    asked, registered, modules = planned.sweep.rows, dict(envs._registered), dict(algos._modules)
+    asked = planned.sweep.rows
+    names = {row.env for row in asked if isinstance(row.env, str)}
+    registered = {name: factory for name, factory in envs._registered.items() if name in names}
+    modules = {row.algo: algos._modules[row.algo] for row in asked}
     rest = {n: getattr(job, n) for n in ("folder", "groups", "seeds", "keep_states")}  # not the compiled programs
 
     def build() -> Job:

@@ -174,7 +174,11 @@ class _Work:
 
             def save(updates: int, _: Any) -> None:
                 tree = {"state": self.state, "metrics": self.metrics, "diverged": self.diverged}
-                checkpoints.save(updates, tree, {"lots": names})
+                with store.storing(self._progress):
+                    try:
+                        checkpoints.save(updates, tree, {"lots": names})
+                    except CheckpointError as error:
+                        raise error.__cause__ or error from None  # the disk is full, say
 
             yield Saver(save, None)
 

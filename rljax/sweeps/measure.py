@@ -18,6 +18,7 @@ from rljax.sweeps.population import stack
 from rljax.sweeps.rows import Row
 
 BRIEF = 20.0  # seconds: a group that takes less in turn is not worth a comparison
+GIVEN = "as given"
 GAIN = 1.1  # a wider program must be so many times as fast
 WIDER = 8  # how many times as wide the next program to try is
 
@@ -37,7 +38,7 @@ def choose(programs: Programs, planned: Group, seeds: int, machine: Machine, row
         raise ConfigError(_too_big(programs, planned, row, need, budget))
     best = dataclasses.replace(planned, bytes=need, seconds=_time(programs, planned))
     if given:
-        return dataclasses.replace(best, why="as given")
+        return dataclasses.replace(best, why=GIVEN)
     if members <= machine.slots:
         return dataclasses.replace(best, why=f"{members} runs, so each has a {_slot(machine)} of its own")
     takes = best.seconds * (best.updates - best.start) * math.ceil(members / machine.slots)

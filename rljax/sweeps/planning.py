@@ -106,11 +106,15 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
     points = asked.search.points(found)
     if points:
         asked = dataclasses.replace(asked, rows=[*asked.rows, *(asked.rows[0].at(point) for point in points)])
-        several = jax.process_count() > 1  # each would measure something else
+        model = planned.groups[0]
+        given = jax.process_count() > 1 or model.why == measure.GIVEN  # processes would each measure something else
         new = Programs([row.prepare() for row in asked.rows], planned.programs.made)
         groups = [
-            measure.choose(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], several)
-            for group in group_rows(new, asked.log_every, planned.groups)
+            measure.choose(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], given)
+            for group in (
+                group if group.why else dataclasses.replace(group, width=model.width if given else 1)
+                for group in group_rows(new, asked.log_every, planned.groups)
+            )
         ]
         return dataclasses.replace(planned, sweep=asked, groups=[*planned.groups, *groups], programs=new)
     further = asked.search.further(planned.groups, found)

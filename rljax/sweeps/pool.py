@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rljax.errors import WorkerError
+from rljax.sweeps.store import KEPT
 
 STOP = "stop"
 PATIENCE = 0.2  # seconds between looks at the signals
@@ -73,7 +74,7 @@ class Worker:
         why += " (out of memory? give less with --memory, or fewer --workers)" if code == -signal.SIGKILL else ""
         last = self.log.read_text(errors="replace").strip().splitlines()[-1:]
         said = f": {last[0][:200]}" if last else ""
-        return WorkerError(f"worker {self.number} {why}{said}; what is finished is kept: run the command again")
+        return WorkerError(f"worker {self.number} {why}{said}; {KEPT}")
 
 
 class Pool:

@@ -30,6 +30,7 @@ PROGRESS = "progress"
 RESULT = "result.npz"
 METRIC, STATE = "metric/", "state/"  # what the names of arrays in a chunk begin with
 LOCK = ".lock"
+KEPT = "what is finished is kept: rljax sweep --resume, or the same call, goes on with it"
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -103,9 +104,7 @@ def storing(path: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         why = "the disk is full" if full else (error.strerror or str(error))
-        raise StorageError(
-            f"{path} cannot be written: {why}; what is finished is kept, so make room and run the command again"
-        ) from None
+        raise StorageError(f"{path} cannot be written: {why}; {KEPT}") from None
 
 
 @contextlib.contextmanager

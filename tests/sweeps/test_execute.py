@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from toys import asked, assert_same_chunks, assert_same_results, sweep
 
 import rljax.run
 from rljax.checkpoint import Checkpointer, named_leaves
+from rljax.errors import StorageError
 from rljax.sweeps import driver, execute, store
 from rljax.sweeps.plan import Programs
 from rljax.sweeps.planning import make_plan
@@ -109,6 +111,19 @@ def test_a_wide_lot_goes_on_in_the_middle_with_what_diverged(tmp_path):
         sweep(**changes, out=tmp_path / "a")
     assert_same_results(sweep(**changes, out=tmp_path / "a"), whole)
     assert_same_chunks(tmp_path / "a", tmp_path / "whole")
+
+
+def test_a_disk_that_is_full_for_a_checkpoint_is_said_like_any_other(monkeypatch, tmp_path):
+    import orbax.checkpoint as ocp
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    monkeypatch.setattr(rljax.run, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(execute, "CALL_SECONDS", 0.0)
+    with pytest.raises(StorageError, match=r"the disk is full; what is finished is kept"):
+        sweep(out=tmp_path / "a")
 
 
 @pytest.mark.filterwarnings("ignore:checkpoint")

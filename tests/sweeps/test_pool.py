@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,6 +169,13 @@ def test_a_job_travels_without_its_compiled_programs(whole):
     there = cloudpickle.loads(driver.portable(planned, job))()
     assert (there.folder, there.groups, there.seeds, there.keep_states) == (job.folder, job.groups, [0, 1], True)
     assert there.programs.made == {} and len(there.programs.prepared) == 3
+
+
+def test_what_a_sweep_does_not_use_need_not_travel(monkeypatch):
+    lock = threading.Lock()  # cannot be pickled
+    monkeypatch.setitem(envs._registered, "mine/unrelated", lambda: lock)
+    planned = make_plan(asked(), width=1)
+    driver.portable(planned, execute.Job(Path("somewhere"), planned.programs, planned.groups, [0, 1]))
 
 
 PARENT = """

@@ -280,18 +280,29 @@ def test_without_optuna_the_remedy_is_named(monkeypatch):
         asked(**TRIALS)
 
 
-def test_a_search_that_was_killed_may_compile_something_new(monkeypatch, tmp_path):
-    """Shapes are sampled too: the second round may need a program that the first one did not."""
+@pytest.fixture
+def shapes(monkeypatch):
+    """A search of two rounds, the second of which needs a program that the first did not; nothing is compiled."""
     pytest.importorskip("optuna")
-    monkeypatch.setattr(Programs, "of", lambda self, group: SimpleNamespace(bytes=1000, metrics=["episode_return"]))
+    stub = SimpleNamespace(bytes=1000, metrics=["episode_return"])
+    monkeypatch.setattr(Programs, "of", lambda self, group: stub)
     monkeypatch.setattr(measure, "_time", lambda programs, group: 1.0)
     monkeypatch.setattr(Optuna, "points", lambda self, found: [{"hidden": (4, 4) if found else (8, 8)}])
-    what = TRIALS | {"sample": {"hidden": "choice:8x8,4x4"}, "trials": 2, "batch": 1}
-    first = plan_in(tmp_path, asked(**what), workers=1)
+    return asked(**(TRIALS | {"sample": {"hidden": "choice:8x8,4x4"}, "trials": 2, "batch": 1}))
+
+
+FIRST_ROUND = results([1.0], [20], [20], varied=[{"hidden": [8, 8]}])
+
+
+def test_a_search_that_was_killed_may_compile_something_new(shapes, tmp_path):
+    first = plan_in(tmp_path, shapes, workers=1)
     again = plan_in(tmp_path, spec.from_record(store.read(tmp_path)))
-    found = results([1.0], [20], [20], varied=[{"hidden": [8, 8]}])
-    new = next_round(first, found)
-    assert [(g.rows, g.width) for g in new.groups] == [([0], 1), ([1], 1)]
-    assert [(g.rows, g.width, g.why) for g in next_round(again, found).groups] == [
-        (g.rows, g.width, g.why) for g in new.groups
-    ]
+    one, other = (
+        [(g.rows, g.width, g.why) for g in next_round(planned, FIRST_ROUND).groups] for planned in (first, again)
+    )
+    assert one == other and [rows for rows, *_ in one] == [[0], [1]]
+
+
+def test_a_given_width_holds_for_later_rounds(shapes, tmp_path):
+    planned = next_round(plan_in(tmp_path, shapes, workers=1, width=3), FIRST_ROUND)
+    assert [(g.rows, g.width, g.why) for g in planned.groups] == [([0], 3, "as given"), ([1], 3, "as given")]
