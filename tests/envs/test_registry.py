@@ -20,7 +20,7 @@ def run_python(code):
 def test_listing_imports_nothing_heavy():
     out = run_python(
         "import sys, rljax.envs\n"
-        "assert len(rljax.envs.names()) == 43\n"
+        "assert len(rljax.envs.names()) > 40\n"
         "print([m for m in ('jax', 'numpy', 'gymnax', 'brax') if m in sys.modules])"
     )
     assert out.strip() == "[]"
