@@ -9,8 +9,8 @@
 # %% [markdown]
 # # A sweep
 #
-# Train every setting with every seed, look at the scores with intervals, find out which field matters, and take the best
-# policy home. Takes about a minute on two cores.
+# Train every setting with every seed, look at the scores with intervals, find out which field matters, and take the
+# best policy home. Takes about a minute on two cores.
 
 # %%
 import matplotlib.pyplot as plt
