@@ -51,9 +51,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, full):
     path.write_bytes(b"old")
     with pytest.raises(StorageError) as caught:
         store.write_arrays(path, {"x": np.zeros(3)})
-    assert str(caught.value) == (
-        f"{path} cannot be written: the disk is full; what is finished is kept, so make room and run the command again"
-    )
+    assert str(caught.value) == (f"{path} cannot be written: the disk is full; {store.KEPT}")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.npz"]
 
 
