@@ -73,11 +73,12 @@ def given(arguments: Sequence[str], known: Iterable[str], parsed: Any) -> dict[s
 
 
 def identifier(setting: str) -> str:
+    """A setting's name as a field may have it."""
     return setting.replace(".", "__")
 
 
 def split_names(command: str, arguments: Sequence[str]) -> list[str]:
-    """The algorithm and the environment before the options, and whether help is asked for.
+    """The algorithm and the environment before the options.
 
     Raises:
       ConfigError: one is missing, and help is not asked for.

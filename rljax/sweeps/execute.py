@@ -20,7 +20,7 @@ from rljax.errors import CheckpointError
 from rljax.run import Saver, diverged, summarise
 from rljax.sweeps import store
 from rljax.sweeps.plan import Group, Member, Programs
-from rljax.sweeps.population import stack
+from rljax.sweeps.population import as_numpy, stack
 from rljax.types import Algorithm, Env
 
 CALL_SECONDS = 1.0  # how long one call of a program should last: how often there is news, and how soon it can stop
@@ -170,7 +170,7 @@ class _Work:
             if found and found.meta["lots"] == names:
                 self.done, self.metrics = found.step, jax.tree.map(np.array, found.state["metrics"])
                 self.diverged = np.array(found.state["diverged"])
-                self.state = self.program.place_state(jax.tree.map(_as_numpy, found.state["state"]))
+                self.state = self.program.place_state(jax.tree.map(as_numpy, found.state["state"]))
 
             def save(updates: int, _: Any) -> None:
                 tree = {"state": self.state, "metrics": self.metrics, "diverged": self.diverged}
@@ -228,7 +228,3 @@ def read_by_act(algo: Algorithm, env: Env, population: Any) -> list[str]:
     program = jax.make_jaxpr(algo.act)(state, *others).jaxpr
     read = {id(x) for equation in program.eqns for x in equation.invars} | {id(x) for x in program.outvars}
     return [name for name, x in zip(named_leaves(state), program.invars) if id(x) in read]
-
-
-def _as_numpy(x: jax.Array) -> np.ndarray:
-    return np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)

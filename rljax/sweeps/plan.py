@@ -15,9 +15,6 @@ from rljax.ops.tree import as_arrays
 from rljax.run import point_size
 from rljax.sweeps.population import Program, differing
 
-BRIEF = 20.0  # seconds: a group that takes less in turn is not worth a comparison
-GAIN = 1.1  # a wider program must be so many times as fast
-WIDER = 8  # how many times as wide the next program to try is
 POINTS_A_CALL = 8
 
 Member = tuple[int, int]  # a row and a seed

@@ -171,6 +171,7 @@ def _work(connection: Connection) -> None:
 
 
 def main() -> None:
+    """One worker process, from start to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it also reaches the other end, which says what to do
     connection = Connection(int(sys.argv[1]))
     try:

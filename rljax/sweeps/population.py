@@ -132,7 +132,7 @@ class Program:
 
     def fetch(self, tree: Any) -> Any:
         """Arrays `[P, ...]` as numpy ones, of this process's members; random keys as their data."""
-        return jax.tree.map(lambda x: np.concatenate([_data(shard.data) for shard in x.addressable_shards]), tree)
+        return jax.tree.map(lambda x: np.concatenate([as_numpy(shard.data) for shard in x.addressable_shards]), tree)
 
     def _shards(self, tree: Any) -> list[Any]:
         """The tree on each device of this process."""
@@ -196,5 +196,6 @@ def _is_key(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _data(x: Array) -> np.ndarray:
+def as_numpy(x: Array) -> np.ndarray:
+    """An array on the host; random keys as their data."""
     return np.asarray(jax.random.key_data(x) if _is_key(x) else x)
