@@ -141,7 +141,7 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
 
     def build():
         planned = planning.make_plan(asked, workers=memory.cores())
-        crew = pool.Pool(planned.machine.workers, Path(tempfile.mkdtemp()))
+        crew = pool.Pool(planned.machine.workers, Path(tempfile.mkdtemp()), "")
         atexit.register(crew.__exit__)
 
         def go(seed, shorter=None):

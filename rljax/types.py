@@ -84,6 +84,7 @@ class Env:
         of all of them at every step and keeping what is needed. The keys, so the starts, are the same up to rounding.
         Measured on one core: for brax/ant it saves 5 to 10 % of an environment step; for CartPole and MinAtar a reset
         costs about as little as the loop.
+      new_task: `key -> task`, where the environment is a family: draws one of its members, all of one shape.
       render: `(env_state, task) -> [H, W, 3] uint8`, on the host; None where there is no picture.
     """
 
@@ -95,6 +96,7 @@ class Env:
     action_space: Space
     max_episode_steps: int | None = field(default=None, compare=False)
     costly_reset: bool = False
+    new_task: Callable[[Array], Any] | None = field(default=None, compare=False)
     render: Callable[[Any, Any], np.ndarray] | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from rljax.errors import SIGNALLED, DivergedError, RljaxError, StorageError, Wor
 USAGE = 2  # the exit code of a command that cannot be carried out as given
 FAILED = 1
 
+PARSED = {"train": "train", "sweep": "sweep", "meta-train": "meta"}  # by modules of their own
 COMMANDS: dict[str, type] = {"eval": Eval, "plot": Plot, "render": Render, "report": Report, "list": List}
 
 OVERVIEW = """usage: rljax COMMAND [options]
@@ -25,6 +27,8 @@ OVERVIEW = """usage: rljax COMMAND [options]
   sweep ALGO ENV     train many:              rljax sweep ppo CartPole-v1 --grid lr=1e-4,1e-3 --seeds 16
   sweep --resume DIR go on with a stopped sweep
   report DIR         a sweep as one page:     rljax report sweeps/a
+  meta-train WHAT    learn an objective:      rljax meta-train lpo --env CartPole-v1 --steps 65536
+  meta-train --resume DIR
   eval RUN           score it:                rljax eval runs/a --episodes 128
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF
@@ -65,10 +69,8 @@ def _parse(arguments: list[str]) -> Callable[[], int]:
         from importlib.metadata import version
 
         return lambda: print(f"rljax {version('rljax')}") or 0
-    if command in ("train", "sweep"):
-        from rljax.cli import sweep, train
-
-        return {"train": train, "sweep": sweep}[command].parse(rest)
+    if command in PARSED:
+        return importlib.import_module(f"rljax.cli.{PARSED[command]}").parse(rest)
     if command not in COMMANDS:
-        raise unknown("command", command, ["train", "sweep", *COMMANDS], "rljax --help")
+        raise unknown("command", command, [*PARSED, *COMMANDS], "rljax --help")
     return tyro.cli(COMMANDS[command], prog=f"rljax {command}", args=rest)

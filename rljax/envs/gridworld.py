@@ -158,7 +158,17 @@ def make(mode: str | Mode, seed: int = 0, observation: str | None = None) -> Env
         return state, StepResult(observe(state, level), reward, terminated, truncated)
 
     draw = lambda state, level: render.grid(picture(state, level))  # noqa: E731
-    return Env(name, reset, step, level, space, Discrete(len(MOVES)), int(level.max_steps_in_episode), render=draw)
+    return Env(
+        name,
+        reset,
+        step,
+        level,
+        space,
+        Discrete(len(MOVES)),
+        max_episode_steps=int(level.max_steps_in_episode),
+        new_task=lambda key: random_level(key, mode),
+        render=draw,
+    )
 
 
 @partial(jax.jit, static_argnames=("mode",))

@@ -12,13 +12,13 @@ from typing import Any
 
 import jax
 
-from rljax import algos, envs
 from rljax.errors import require
 from rljax.run import stop_signals
-from rljax.sweeps import cluster, execute, pool, result, space, spec, store
-from rljax.sweeps.execute import Job
+from rljax.sweeps import cluster, result, rows, space, spec, store
+from rljax.sweeps.execute import Job, Lot
 from rljax.sweeps.plan import Programs
 from rljax.sweeps.planning import Plan, next_round
+from rljax.sweeps.pool import Pool, here
 from rljax.sweeps.progress import Progress
 from rljax.sweeps.record import plan_in, to_record
 from rljax.types import Env
@@ -100,7 +100,7 @@ def run(asked: spec.Sweep, folder: Path, progress: bool = True, **how: Any) -> r
         planned = plan_in(folder, asked, **how)
         if first:
             cluster.wait("planned")
-        crew = stack.enter_context(pool.Pool(planned.machine.workers, folder / store.PROGRESS))
+        crew = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, store.KEPT))
         while True:
             job = Job(folder, planned.programs, planned.groups, asked.seeds, asked.search.keep_states)
             pending = job.pending()
@@ -109,7 +109,7 @@ def run(asked: spec.Sweep, folder: Path, progress: bool = True, **how: Any) -> r
                 if planned.machine.workers > 1 and pending:
                     crew.run(portable(planned, job), pending, say, lambda: bool(received))
                 else:
-                    _here(job, pending, say, lambda: bool(received))
+                    here(job, pending, say, lambda: bool(received))
             if received:
                 return dataclasses.replace(result.load(folder), stopped_by=received[0])
             cluster.wait("finished")
@@ -127,37 +127,14 @@ def run(asked: spec.Sweep, folder: Path, progress: bool = True, **how: Any) -> r
         return found
 
 
-def _here(
-    job: Job, pending: list[execute.Lot], say: Callable[[execute.News], None], stopping: Callable[[], bool]
-) -> None:
-    """Runs the lots in this process, as many at once as there are devices."""
-    for number in dict.fromkeys(lot.group for lot in pending):
-        lots = [lot for lot in pending if lot.group == number]
-        for i in range(0, len(lots), jax.device_count()):
-            if not execute.run(job, lots[i : i + jax.device_count()], say, stopping):
-                return
-
-
 def portable(planned: Plan, job: Job) -> bytes:
-    """The job as a pickled function, so that another process can build it, the user's own things included."""
-    import cloudpickle
-
-    asked = planned.sweep.rows
-    names = {row.env for row in asked if isinstance(row.env, str)}
-    registered = {name: factory for name, factory in envs._registered.items() if name in names}
-    modules = {row.algo: algos._modules[row.algo] for row in asked}
+    """The job as a pickled function, for other processes."""
     rest = {n: getattr(job, n) for n in ("folder", "groups", "seeds", "keep_states")}  # not the compiled programs
-
-    def build() -> Job:
-        envs._registered.update(registered)
-        algos._modules.update(modules)
-        return Job(programs=Programs([row.prepare() for row in asked]), **rest)
-
-    return cloudpickle.dumps(build)
+    return rows.portable(planned.sweep.rows, lambda prepared: Job(programs=Programs(prepared), **rest))
 
 
 @contextlib.contextmanager
-def _progress(planned: Plan, job: Job, pending: list[execute.Lot], show: bool) -> Iterator[Callable[[Any], None]]:
+def _progress(planned: Plan, job: Job, pending: list[Lot], show: bool) -> Iterator[Callable[[Any], None]]:
     if not show:
         yield lambda news: None
         return

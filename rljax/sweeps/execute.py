@@ -69,6 +69,14 @@ class Job:
             for i, members in enumerate(group.lots(self.seeds))
         ]
 
+    def run(self, lots: Sequence[Lot], say: Callable[[News], None], stopping: Callable[[], bool]) -> bool:
+        """See `run`."""
+        return run(self, lots, say, stopping)
+
+    def inherit(self, job: Job) -> None:
+        """Takes over what another job has compiled."""
+        self.programs.made.update(job.programs.made)
+
     def pending(self) -> list[Lot]:
         """The lots that are not stored yet."""
         there = {path.stem for path in store.chunks(self.folder)}

@@ -13,7 +13,8 @@ import numpy as np
 from rljax.errors import ConfigError
 from rljax.log import compact
 from rljax.sweeps import memory
-from rljax.sweeps.plan import Group, Machine, Programs
+from rljax.sweeps.machine import Machine
+from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.population import stack
 from rljax.sweeps.rows import Row
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -34,6 +34,7 @@ class Group:
       why: how the width was chosen.
       bytes: what the program needs on each device.
       seconds: of one update of one member, measured; NaN if nothing was.
+      own_length: every member may do another number of updates, at most these.
     """
 
     rows: list[int]
@@ -47,6 +48,7 @@ class Group:
     why: str = ""
     bytes: int = 0
     seconds: float = math.nan
+    own_length: bool = False
 
     def lots(self, seeds: Sequence[int]) -> list[list[Member]]:
         """The members in lots of at most `width`: what one device runs at once, and what is stored at once."""
@@ -58,25 +60,13 @@ class Group:
         return sorted({*range(self.start + self.log_every, self.updates + 1, self.log_every), self.updates})
 
 
-class Machine(NamedTuple):
-    """What a plan is made for."""
-
-    workers: int  # processes, each with one device
-    devices: int  # of all processes together, where there is one program for all of them
-    memory: int  # bytes that all workers, or each device, may take
-
-    @property
-    def slots(self) -> int:
-        """Lots that run at once."""
-        return self.workers * self.devices
-
-
 @dataclass
 class Programs:
     """Compiled programs by what they are for, so that planning and running share them."""
 
     prepared: list[Prepared]
     made: dict[Any, Program] = field(default_factory=dict)
+    judge: Callable[[Prepared], Callable[..., Any]] | None = None  # what to make of a trained member
 
     def member(self, row: int) -> tuple[Any, Any]:
         """(hypers, task) of a row, as arrays."""
@@ -87,10 +77,16 @@ class Programs:
         """The program of a group, compiled once."""
         first = self.prepared[group.rows[0]]
         size = min(group.last, POINTS_A_CALL * group.log_every)
-        key = (*signature(first, self.member(group.rows[0])), tuple(group.varying), group.width, size)
+        key = (*signature(first, self.member(group.rows[0])), tuple(group.varying), group.width, size, group.own_length)
         if key not in self.made:
             self.made[key] = Program(
-                first.algorithm, self.member(group.rows[0]), frozenset(group.varying), group.width, size
+                first.algorithm,
+                self.member(group.rows[0]),
+                frozenset(group.varying),
+                group.width,
+                size,
+                group.own_length,
+                self.judge and self.judge(first),
             )
         return self.made[key]
 

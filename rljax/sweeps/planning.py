@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import jax
 
 from rljax.errors import require, unknown
-from rljax.sweeps import measure, memory, rows
-from rljax.sweeps.plan import Group, Machine, Programs
+from rljax.sweeps import machine, measure, memory, rows
+from rljax.sweeps.machine import Machine
+from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.plan import group as group_rows
 from rljax.sweeps.result import SweepResult
 from rljax.sweeps.spec import Sweep
@@ -76,11 +77,7 @@ def make_plan(
     Raises:
       ConfigError: a row that cannot be built, or that does not fit into memory.
     """
-    require(workers is None or workers >= 1, "workers", workers, "must be at least 1")
     require(width is None or width >= 1, "width", width, "must be at least 1")
-    several = jax.device_count() > 1 or jax.default_backend() != "cpu"
-    require(not (several and (workers or 1) > 1), "workers", workers, "there is one process for all devices here")
-    most = 1 if several else min(workers or memory.cores(), len(sweep.rows) * len(sweep.seeds))
     limit = None if memory_limit is None else memory.read(memory_limit)
     programs = Programs([row.prepare() for row in sweep.rows])
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
@@ -89,15 +86,14 @@ def make_plan(
         known = set.intersection(*(set(programs.of(group).metrics) for group in groups))
         if sweep.search.goes_by not in known:
             raise unknown("metric", sweep.search.goes_by, known)
-    machines = (Machine(n, jax.device_count(), room(n, limit)) for n in range(most, 0, -1))
-    machine = next(m for m in machines if m.workers == 1 or need * m.workers <= m.memory)
+    chosen = machine.choose(workers, len(sweep.rows) * len(sweep.seeds), need, limit)
     groups = [
-        measure.choose(programs, group, len(sweep.seeds), machine, sweep.rows[group.rows[0]], width is not None)
+        measure.choose(programs, group, len(sweep.seeds), chosen, sweep.rows[group.rows[0]], width is not None)
         for group in groups
     ]
-    if workers is None and measure.seconds(groups, len(sweep.seeds), machine._replace(workers=1)) < measure.BRIEF:
-        machine = machine._replace(workers=1)  # more processes would take longer to start than they save
-    return Plan(sweep, sweep.search.begin(groups), machine, programs)
+    if workers is None and measure.seconds(groups, len(sweep.seeds), chosen._replace(workers=1)) < measure.BRIEF:
+        chosen = chosen._replace(workers=1)  # more processes would take longer to start than they save
+    return Plan(sweep, sweep.search.begin(groups), chosen, programs)
 
 
 def next_round(planned: Plan, found: SweepResult) -> Plan | None:
@@ -119,12 +115,6 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
         return dataclasses.replace(planned, sweep=asked, groups=[*planned.groups, *groups], programs=new)
     further = asked.search.further(planned.groups, found)
     return dataclasses.replace(planned, groups=[*planned.groups, *further]) if further else None
-
-
-def room(workers: int, limit: int | None = None) -> int:
-    """Bytes for arrays: what is free, less what processes need before they hold any."""
-    free = memory.free() - (workers * memory.resident() if workers > 1 else 0)
-    return free if limit is None else min(limit, free)
 
 
 def _where(machine: Machine) -> str:

@@ -1,7 +1,8 @@
-"""Runs the lots of a plan in one process a core, each with one XLA thread: the fastest way on CPUs, and it cannot hang.
+"""Runs lots in one process a core, each with one XLA thread: the fastest way on CPUs, and it cannot hang.
 
-Run as a module it is such a process. The two ends exchange pickled objects: first the job, then a lot at a time in one
-direction and its news in the other. A worker whose other end is gone stops at the next news.
+A lot is what a job runs at once; lots of one group share a program. Run as a module it is such a process. The two ends
+exchange pickled objects: first the job, then a lot at a time in one direction and its news in the other. A worker whose
+other end is gone stops at the next news.
 """
 
 from __future__ import annotations
@@ -15,13 +16,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import jax
 
 from rljax.errors import WorkerError
-from rljax.sweeps.store import KEPT
 
 STOP = "stop"
 PATIENCE = 0.2  # seconds between looks at the signals
+
+
+class Job(Protocol):
+    """What processes can be given to do."""
+
+    def run(self, lots: Sequence[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> bool:
+        """Runs lots of one group, as many as there are devices at most; returns whether they came to their end."""
+        ...
+
+    def inherit(self, job: Any) -> None:
+        """Takes over what an earlier job has compiled."""
+        ...
 
 
 class Failure(NamedTuple):
@@ -35,7 +49,7 @@ class Worker:
 
     def __init__(self, number: int, log: Path):
         self.number, self.log = number, log
-        self.lot: Any = None
+        self.job, self.lot = b"", None
         self.connection, theirs = Pipe()
         flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
         settled = {"PJRT_NPROC": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
@@ -67,6 +81,13 @@ class Worker:
             raise message.error
         return message
 
+    def take(self, job: bytes, lot: Any) -> None:
+        """Sends it a lot of a job, and before that the job, unless it has it."""
+        if self.job != job:
+            self.tell(job)
+        self.job, self.lot = job, lot
+        self.tell(lot)
+
     def death(self) -> WorkerError:
         """What to say when it is gone."""
         code = self.process.wait()
@@ -74,7 +95,7 @@ class Worker:
         why += " (out of memory? give less with --memory, or fewer --workers)" if code == -signal.SIGKILL else ""
         last = self.log.read_text(errors="replace").strip().splitlines()[-1:]
         said = f": {last[0][:200]}" if last else ""
-        return WorkerError(f"worker {self.number} {why}{said}; {KEPT}")
+        return WorkerError(f"worker {self.number} {why}{said}")
 
 
 class Pool:
@@ -83,10 +104,11 @@ class Pool:
     Args:
       workers: how many.
       logs: the folder where their output goes.
+      kept: what to say of what was done before, when one of them dies.
     """
 
-    def __init__(self, workers: int, logs: Path):
-        self._workers, self._logs = workers, logs
+    def __init__(self, workers: int, logs: Path, kept: str):
+        self._workers, self._logs, self._kept = workers, logs, kept
         self._crew: dict[Any, Worker] = {}
 
     def __enter__(self) -> Pool:
@@ -101,7 +123,7 @@ class Pool:
         """Runs lots; returns when all are done, or when every process has kept what it had reached.
 
         Args:
-          job: a pickled function without arguments that gives the `execute.Job`.
+          job: a pickled function without arguments that gives the `Job`.
           lots: what to run.
           say: takes the processes' news.
           stopping: asked now and then.
@@ -110,17 +132,21 @@ class Pool:
           WorkerError: a process died.
           RljaxError: what a process raised.
         """
+        try:
+            self._run(job, list(lots), say, stopping)
+        except WorkerError as error:
+            raise WorkerError(f"{error}; {self._kept}") from None
+
+    def _run(self, job: bytes, lots: list[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         while len(self._crew) < min(self._workers, len(lots)):
             worker = Worker(len(self._crew), self._logs / f"worker-{len(self._crew)}.log")
             self._crew[worker.connection] = worker
-        pending, stopped = list(lots), False
-        busy = {}
+        pending, stopped, busy = lots, False, {}
         for connection, worker in self._crew.items():
-            worker.tell(job)
-            worker.lot = _next(pending, worker.lot)
-            if worker.lot is not None:
-                worker.tell(worker.lot)
+            lot = _next(pending, worker.lot)
+            if lot is not None:
+                worker.take(job, lot)
                 busy[connection] = worker
         while busy:
             for connection in wait(list(busy), PATIENCE):
@@ -129,15 +155,24 @@ class Pool:
                 if message is not None:
                     say(message)
                     continue
-                worker.lot = None if stopped else _next(pending, worker.lot)
-                if worker.lot is None:
+                lot = None if stopped else _next(pending, worker.lot)
+                if lot is None:
                     del busy[connection]
                 else:
-                    worker.tell(worker.lot)
+                    worker.take(job, lot)
             if not stopped and stopping():
                 stopped = True
                 for worker in busy.values():
                     worker.tell(STOP)
+
+
+def here(job: Job, lots: Sequence[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
+    """Runs the lots in this process, as many at once as there are devices."""
+    for number in dict.fromkeys(lot.group for lot in lots):
+        mine = [lot for lot in lots if lot.group == number]
+        for i in range(0, len(mine), jax.device_count()):
+            if not job.run(mine[i : i + jax.device_count()], say, stopping):
+                return
 
 
 def _next(pending: list[Any], last: Any) -> Any:
@@ -153,8 +188,6 @@ def _work(connection: Connection) -> None:
     """A process's life: jobs, and lots of the latest of them; None says that it has finished one."""
     import cloudpickle
 
-    from rljax.sweeps import execute
-
     def stopping():  # while a lot runs, the only message is the one to stop
         return connection.poll() and connection.recv() == STOP
 
@@ -162,11 +195,11 @@ def _work(connection: Connection) -> None:
     while True:
         message = connection.recv()
         if isinstance(message, bytes):
-            made = job.programs.made if job else {}
-            job = cloudpickle.loads(message)()
-            job.programs.made.update(made)
+            before, job = job, cloudpickle.loads(message)()
+            if before is not None:
+                job.inherit(before)
         elif message != STOP:  # one that came too late
-            execute.run(job, [message], connection.send, stopping)
+            job.run([message], connection.send, stopping)
             connection.send(None)
 
 

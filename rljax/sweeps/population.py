@@ -9,7 +9,7 @@ neither on the number of devices nor of processes, and with a width of 1 it is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -67,6 +67,8 @@ class Program:
       varying: the leaves that differ between members.
       width: members side by side on each device.
       size: the most updates in one call of `advance`.
+      own_length: every member may do another number of updates.
+      judge: what to make of a trained member, `(state, hypers, task, seed) -> tree`.
       mesh: the devices, by default all.
 
     Attributes:
@@ -84,17 +86,23 @@ class Program:
         varying: frozenset[int],
         width: int,
         size: int,
+        own_length: bool = False,
+        judge: Callable[..., Any] | None = None,
         mesh: Mesh | None = None,
     ):
         mesh = mesh or all_devices()
         self.width, self.size, self.population = width, size, width * mesh.size
+        self._own_length = own_length
         self._split, self._copied = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((AXIS,), ()))
         mine = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
         self.local = range(mine[0] * width, (mine[-1] + 1) * width)
         inputs = stack([member] * width, varying)
+        updates = np.zeros(width if own_length else (), np.int32)
         with ThreadPoolExecutor(len(mine)) as pool:  # XLA compiles outside Python's lock
-            compiled = list(pool.map(lambda i: _compile(algo, inputs, width, size, mesh.devices.flat[i]), mine))
-        self._start, self._advance, shapes = zip(*compiled)
+            compiled = list(
+                pool.map(lambda i: _compile(algo, inputs, updates, width, size, judge, mesh.devices.flat[i]), mine)
+            )
+        self._start, self._advance, self._judge, shapes = zip(*compiled)
         state, metrics = shapes[0]
         self.state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.local), *x.shape[1:]), x.dtype), state)
         self.metrics = sorted(metrics)
@@ -125,10 +133,22 @@ class Program:
         seeds = self.place_members(np.asarray(seeds, np.uint32))
         return self._join([go(*shard) for go, shard in zip(self._start, self._shards((seeds, inputs)))])
 
-    def advance(self, state: Any, inputs: Inputs, n: int) -> tuple[Any, Metrics]:
-        """`n <= size` updates of every member -> (state, metrics `[P, size]`, the first n count); donates `state`."""
-        shards = self._shards((state, inputs))
-        return self._join([go(*shard, np.int32(n)) for go, shard in zip(self._advance, shards)])
+    def advance(self, state: Any, inputs: Inputs, n: int | np.ndarray) -> tuple[Any, Metrics]:
+        """`n <= size` updates of every member -> (state, metrics `[P, size]`, the first n count); donates `state`.
+
+        With `own_length`, n may be one for each of this process's members; one that is done waits for the others.
+        """
+        if self._own_length:
+            each = self.place_members(np.broadcast_to(np.asarray(n, np.int32), len(self.local)))
+            shards = self._shards((state, inputs, each))
+        else:
+            shards = [(*shard, np.int32(n)) for shard in self._shards((state, inputs))]
+        return self._join([go(*shard) for go, shard in zip(self._advance, shards)])
+
+    def judge(self, state: Any, inputs: Inputs, seeds: np.ndarray) -> Any:
+        """What `judge` makes of every member, `[P, ...]`."""
+        seeds = self.place_members(np.asarray(seeds, np.uint32))
+        return self._join([go(*shard) for go, shard in zip(self._judge, self._shards((state, inputs, seeds)))])
 
     def fetch(self, tree: Any) -> Any:
         """Arrays `[P, ...]` as numpy ones, of this process's members; random keys as their data."""
@@ -152,8 +172,16 @@ class Program:
         return jax.tree.map(join, *shards)
 
 
-def _compile(algo: Algorithm, inputs: Inputs, width: int, size: int, device: Any) -> tuple[Any, Any, Any]:
-    """(start, advance, the shapes of what advance gives) on one device."""
+def _compile(
+    algo: Algorithm,
+    inputs: Inputs,
+    updates: np.ndarray,
+    width: int,
+    size: int,
+    judge: Callable[..., Any] | None,
+    device: Any,
+) -> tuple[Any, Any, Any, Any]:
+    """(start, advance, judge, the shapes of what advance gives) on one device."""
     here = SingleDeviceSharding(device)
 
     def like(tree):
@@ -166,15 +194,26 @@ def _compile(algo: Algorithm, inputs: Inputs, width: int, size: int, device: Any
         return _side_by_side(member, seeds, inputs.varied)
 
     def go(state, inputs, n):
-        def member(state, varied):
-            return advance(algo, state, *inputs.merge(varied), n, size)
+        def member(state, given):
+            varied, own = given
+            return advance(algo, state, *inputs.merge(varied), n if own is None else own, size)
 
-        return _side_by_side(member, state, inputs.varied)
+        return _side_by_side(member, state, (inputs.varied, n if n.ndim else None))
 
-    given = like((np.zeros(width, np.uint32), inputs))
-    begin = jax.jit(start).lower(*given)
-    update = jax.jit(go, donate_argnums=0).lower(like(begin.out_info), given[1], like(np.int32(0)))
-    return begin.compile(), update.compile(), update.out_info
+    def end(state, inputs, seeds):
+        def member(state, given):
+            varied, seed = given
+            assert judge is not None
+            return judge(state, *inputs.merge(varied), seed)
+
+        return _side_by_side(member, state, (inputs.varied, seeds))
+
+    seeds, inputs = like((np.zeros(width, np.uint32), inputs))
+    begin = jax.jit(start).lower(seeds, inputs)
+    state = like(begin.out_info)
+    update = jax.jit(go, donate_argnums=0).lower(state, inputs, like(updates))
+    final = jax.jit(end).lower(state, inputs, seeds).compile() if judge else None
+    return begin.compile(), update.compile(), final, update.out_info
 
 
 def _side_by_side(member: Any, first: Any, second: Any) -> Any:

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from rljax import runtime
 from rljax.errors import ConfigError, require
-from rljax.sweeps import store
-from rljax.sweeps.plan import Group, Machine, Programs
-from rljax.sweeps.planning import Plan, make_plan, room
+from rljax.sweeps import machine, store
+from rljax.sweeps.plan import Group, Programs
+from rljax.sweeps.planning import Plan, make_plan
 from rljax.sweeps.spec import Sweep
 
 
@@ -31,9 +29,7 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     asked = dataclasses.replace(asked, rows=[*asked.rows, *later])
     programs = Programs([row.prepare() for row in asked.rows])
     groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in there["plan"]]
-    several = jax.device_count() > 1 or jax.default_backend() != "cpu"
-    workers = 1 if several else how.get("workers") or there["workers"]
-    return Plan(asked, groups, Machine(workers, jax.device_count(), room(workers)), programs)
+    return Plan(asked, groups, machine.again(how.get("workers") or there["workers"]), programs)
 
 
 def to_record(planned: Plan) -> dict[str, Any]:

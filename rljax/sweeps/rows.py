@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,22 @@ def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None)
 def own(rows: Sequence[Row]) -> dict[str, Env]:
     """Environments that were given as such, by name."""
     return {row.env.name: row.env for row in rows if isinstance(row.env, Env)}
+
+
+def portable(rows: Sequence[Row], job: Callable[[list[api.Prepared]], Any]) -> bytes:
+    """`job(built rows)` as a pickled function, so that another process can build it, the user's own things included."""
+    import cloudpickle
+
+    names = {row.env for row in rows if isinstance(row.env, str)}
+    registered = {name: factory for name, factory in envs._registered.items() if name in names}
+    modules = {row.algo: algos._modules[row.algo] for row in rows}
+
+    def build() -> Any:
+        envs._registered.update(registered)
+        algos._modules.update(modules)
+        return job([row.prepare() for row in rows])
+
+    return cloudpickle.dumps(build)
 
 
 def describe(varied: Mapping[str, Any]) -> str:

@@ -43,11 +43,11 @@ def read(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"sweep '{folder}': {RECORD} cannot be read ({error})") from None
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
+def write_record(folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
     """Makes the folder if need be, and writes the record atomically. Raises StorageError where it cannot."""
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write(folder / RECORD, record)
+        write(folder / name, record)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

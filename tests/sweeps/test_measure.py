@@ -9,7 +9,8 @@ from toys import asked
 
 from rljax.errors import ConfigError
 from rljax.sweeps import measure
-from rljax.sweeps.plan import Group, Machine, Programs, group
+from rljax.sweeps.machine import Machine
+from rljax.sweeps.plan import Group, Programs, group
 
 GIGA = 10**9
 

@@ -70,14 +70,14 @@ def job(tmp_path):
 
 def test_a_process_that_is_killed_ends_the_sweep_in_a_line_and_loses_nothing(job, finished, tmp_path):
     task, lots, folder = job
-    with pool.Pool(1, tmp_path / "logs") as processes:
+    with pool.Pool(1, tmp_path / "logs", "kept") as processes:
 
         def kill(news):
             [worker] = processes._crew.values()
             if [member for member, _ in news.finished] == [(0, 1)]:
                 worker.process.kill()
 
-        with pytest.raises(WorkerError, match=r"worker 0 was killed by SIGKILL .*what is finished is kept") as caught:
+        with pytest.raises(WorkerError, match=r"worker 0 was killed by SIGKILL .*kept") as caught:
             processes.run(task, lots, kill, lambda: False)
     assert "\n" not in str(caught.value)
     stored = {path: path.stat().st_mtime_ns for path in store.chunks(folder)}
@@ -90,7 +90,7 @@ def test_an_error_in_a_process_arrives_as_itself(job, tmp_path):
     task, lots, folder = job
     (folder / store.CHUNKS).write_text("in the way")
     with (
-        pool.Pool(1, tmp_path / "logs") as processes,
+        pool.Pool(1, tmp_path / "logs", "kept") as processes,
         pytest.raises(StorageError, match=r"00-00000.npz cannot be written: File exists; what is finished is kept"),
     ):
         processes.run(task, lots, lambda news: None, lambda: False)
@@ -136,18 +136,18 @@ class Gone:
         self.connection, theirs = pool.Pipe()
         theirs.close()
         log.write_bytes(b"Some traceback\nMemoryError: no room\n")
-        self.number, self.log, self.lot = number, log, None
+        self.number, self.log, self.job, self.lot = number, log, b"", None
         self.process = SimpleNamespace(wait=lambda: 1, kill=lambda: None)
 
-    tell, hear, death = pool.Worker.tell, pool.Worker.hear, pool.Worker.death
+    tell, take, hear, death = pool.Worker.tell, pool.Worker.take, pool.Worker.hear, pool.Worker.death
 
 
 def test_a_process_that_died_between_two_lots_is_reported_too(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "Worker", Gone)
     lots = [execute.Lot("a", 0, ((0, 0),))]
     with (
-        pool.Pool(1, tmp_path) as processes,
-        pytest.raises(WorkerError, match="worker 0 ended with code 1: MemoryError: no room; what is finished is kept"),
+        pool.Pool(1, tmp_path, "kept") as processes,
+        pytest.raises(WorkerError, match="worker 0 ended with code 1: MemoryError: no room; kept"),
     ):
         processes.run(b"", lots, lambda news: None, lambda: False)
 

@@ -1,0 +1,184 @@
+"""`rljax meta-train`: learn what agents learn by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import tyro
+from tyro.conf import UseAppendAction
+
+from rljax import algos, envs
+from rljax.algos.presets import preset
+from rljax.cli.options import Option, command_type, given, of_settings
+from rljax.errors import SIGNALLED, ConfigError, require, unknown
+from rljax.settings import assignment, with_objective
+from rljax.sweeps.space import DISTRIBUTIONS, literal
+
+LENGTHS = "a number, or SHORTEST:LONGEST"
+
+
+class Learnable(NamedTuple):
+    """What can be learned."""
+
+    algo: str
+    settings: dict[str, Any]
+    parts: tuple[str, ...]  # of hypers
+    doc: str
+
+
+DRIFT = ("objective.hidden", "objective.output")
+LEARNABLE = {
+    "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's"),
+    "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a search that was stopped or killed, to the same bits as one that never was.
+
+    Args:
+      resume: the search's folder.
+      workers: processes.
+    """
+
+    resume: Path
+    workers: int | None = None
+
+    def __call__(self) -> int:
+        from rljax.meta import evolve
+
+        return _finish(evolve.resume(self.resume, workers=self.workers))
+
+
+def parse(arguments: Sequence[str]) -> Callable[[], int]:
+    """`rljax meta-train`, ready to be called."""
+    if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
+        return tyro.cli(Resume, prog="rljax meta-train", args=arguments)
+    what = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if what is None and not any(a in ("-h", "--help") for a in arguments):
+        raise ConfigError(
+            f"meta-train needs what to learn: {', '.join(LEARNABLE)}, e.g. rljax meta-train lpo --env CartPole-v1"
+        )
+    if what is not None and what not in LEARNABLE:
+        raise unknown("thing to learn", what, LEARNABLE)
+    learnable = LEARNABLE[what or "lpo"]
+    known = dict(algos.settings(learnable.algo))
+    if "objective" in learnable.settings:
+        known = with_objective(known, learnable.settings["objective"])
+    known = {name: setting for name, setting in known.items() if name not in (*learnable.settings, *learnable.parts)}
+    settings = of_settings(known, {name: setting.default for name, setting in known.items()})
+    doc = f"Learn {learnable.doc}, by evolution: every member of a population is judged by whole training runs."
+    kind = command_type("MetaTrain", doc, [*_options(), *settings])
+    parsed = tyro.cli(kind, prog=f"rljax meta-train {what or 'WHAT'}", args=arguments[what is not None :])
+    return lambda: _train(what or "lpo", learnable, parsed, given(arguments, known, parsed))
+
+
+def _options() -> list[Option]:
+    several = UseAppendAction[tuple[str, ...]]
+    return [
+        Option("env", several, (), "where agents live, NAME[,FIELD=VALUE...] with settings there; may be repeated"),
+        Option(
+            "steps", str | None, None, f"environment steps of a life, {LENGTHS} (log-uniform); default: the preset's"
+        ),
+        Option("vary", several, (), f"a task parameter drawn for every life, NAME=DISTRIBUTION, being {DISTRIBUTIONS}"),
+        Option("generations", int, 100, "updates of what is learned"),
+        Option("popsize", int, 32, "members a generation"),
+        Option("lives", int, 1, "whole training runs of each member in each generation"),
+        Option("pairs", bool, False, "give every antithetic pair lives of its own, instead of all members the same"),
+        Option(
+            "fitness",
+            Literal["final", "mean", "evaluation"],
+            "final",
+            "of a life: last tenth, all of it, or episodes after",
+        ),
+        Option("normalise", Literal["ranks", "z-score", "pairwise", "none"], "ranks", "how lives are made comparable"),
+        Option("strategy", str, "open-es", "or one of evosax's, e.g. CMA_ES"),
+        Option("strategy_with", tuple[str, ...], (), "its numbers: sigma=0.1 lr=0.03 ..."),
+        Option("seed", int, 0, "of the search"),
+        Option("judges", int, 16, "held-out lives on each environment that the mean is judged by"),
+        Option("judge_every", int, 10, "generations between judgements"),
+        Option(
+            "out", Path | None, None, "the folder; by default searches/WHAT-ENV, numbered; of this same search: go on"
+        ),
+        Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
+        Option("width", int | None, None, "lives side by side in a program; by default what measures fastest"),
+        Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
+    ]
+
+
+def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, Any]) -> int:
+    require(len(options.env) > 0, "env", None, "say where agents are to live, e.g. --env CartPole-v1")
+    places = [_place(text) for text in options.env]
+    for env, _ in places:
+        envs.check(env)
+    from rljax.meta import evolve, spec
+    from rljax.results.store import free_folder
+
+    vary = dict(assignment(text, DISTRIBUTIONS, "vary") for text in options.vary)
+    domains = []
+    for env, own in places:
+        numbers = {**learnable.settings, **settings, **own}
+        steps = _lengths(numbers.pop("steps", options.steps))
+        require(
+            bool(steps or preset(learnable.algo, env)), "steps", None, f"there is no preset for {env}; say how many"
+        )
+        domains.append(spec.domain(learnable.algo, env, steps, vary=vary, **numbers))
+    pairs = (assignment(text, "NUMBER", "strategy_with") for text in options.strategy_with)
+    asked = spec.Evolution(
+        tuple(domains),
+        learnable.parts,
+        spec.strategy(options.strategy, options.popsize, **{name: literal(text) for name, text in pairs}),
+        options.generations,
+        lives=options.lives,
+        shared=not options.pairs,
+        kind=options.fitness,
+        normalise=options.normalise,
+        seed=options.seed,
+        judges=options.judges,
+        judge_every=options.judge_every,
+    )
+    name = "-".join([what, *(env for env, _ in places)]).replace("/", "-")
+    how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
+    return _finish(evolve.run(asked, options.out or free_folder(Path("searches"), name), **how))
+
+
+def _place(text: str) -> tuple[str, dict[str, Any]]:
+    """`NAME,FIELD=VALUE,...` as (NAME, settings)."""
+    env, *rest = text.split(",")
+    return env, {name: literal(value) for name, value in (assignment(x, "VALUE", "env") for x in rest)}
+
+
+def _lengths(text: Any) -> int | tuple[int, int] | None:
+    """`65536`, or `16384:262144`."""
+    if text is None:
+        return None
+    parts = str(text).split(":")
+    fits = len(parts) <= 2 and all(part.replace("_", "").isdigit() for part in parts)
+    require(fits, "steps", text, f"must be {LENGTHS}")
+    numbers = [int(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def _finish(found: Any) -> int:
+    """Says what a search came to: how to go on with it, or what was learned and what it is worth."""
+    if found.stopped_by:
+        done = f"{found.generation} of {found.record['generations']} generations"
+        print(f"stopped by {found.stopped_by.name} after {done}; to go on: rljax meta-train --resume {found.folder}")
+        return SIGNALLED + found.stopped_by
+    last = {name: x[-1] for name, x in found.history.items()}
+    judges = found.record["judges"]
+    for name in found.record["names"]:
+        learned, start, gain = (_interval(last, f"{kind}/{name}") for kind in ("held_out", "start", "gain"))
+        print(f"{name}: {learned}, at the start {start}, difference {gain}")
+    print(f"(mean fitness of {judges} lives held out, with 95 % intervals; the difference is paired)")
+    print(f"learned: {found.save(found.folder / 'learned.npz')}")
+    print(f"search folder: {found.folder}")
+    return 0
+
+
+def _interval(row: dict[str, float], name: str) -> str:
+    return f"{row[name]:.4g} [{row[name + '/low']:.4g}, {row[name + '/high']:.4g}]"

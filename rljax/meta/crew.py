@@ -1,0 +1,156 @@
+"""Runs the lives of a generation on the whole machine: plans once, by measurement, and keeps programs and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rljax.api import Prepared
+from rljax.meta import fitness, leaves, tasks
+from rljax.meta.lives import Job, Lot, News
+from rljax.meta.spec import GIVEN_BY_LIFE, Evolution
+from rljax.meta.tasks import Life
+from rljax.run import point_size
+from rljax.sweeps import machine, measure, memory, pool, rows
+from rljax.sweeps.plan import Group, Programs
+
+KEPT = "what is finished is kept: rljax meta-train --resume, or the same call, goes on with it"
+
+Member = tuple[int, Life]  # which theta, and the life that it lives
+
+
+class Crew:
+    """What runs lives; a context manager.
+
+    Args:
+      asked: the search.
+      prepared: its domains, built.
+      logs: where processes write.
+      widths: lives side by side in each domain's program, as recorded; None measures.
+      workers, width, memory_limit: as for a sweep.
+
+    Raises:
+      ConfigError: one life does not fit into memory.
+    """
+
+    def __init__(
+        self,
+        asked: Evolution,
+        prepared: Sequence[Prepared],
+        logs: Path,
+        widths: Sequence[int] | None = None,
+        workers: int | None = None,
+        width: int | None = None,
+        memory_limit: str | int | None = None,
+    ):
+        self.asked, self.prepared = asked, list(prepared)
+        self.programs = Programs(self.prepared, judge=fitness.evaluation if asked.kind == "evaluation" else None)
+        given = widths or [width or 1] * len(self.prepared)
+        groups = [_group(asked, i, self.programs, w) for i, w in enumerate(given)]
+        members = asked.strategy.popsize * asked.lives
+        need = max(self.programs.of(group).bytes for group in groups)
+        limit = None if memory_limit is None else memory.read(memory_limit)
+        self.machine = machine.choose(workers, members, need, limit)
+        share = -(-members // len(groups))
+        fixed = widths is not None or width is not None
+        self.groups = [
+            measure.choose(self.programs, group, share, self.machine, domain.row, fixed)
+            for group, domain in zip(groups, asked.domains)
+        ]
+        self._pool = pool.Pool(
+            self.machine.workers, logs, "what is finished is kept: rljax meta-train --resume goes on"
+        )
+        self._job = self._portable() if self.machine.workers > 1 else b""
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.__exit__()
+
+    def __str__(self) -> str:
+        lines = []
+        for group, there in zip(self.groups, self.prepared):
+            lines.append(f"{there.env.name}: {group.updates} updates at most; {group.why}; {memory.write(group.bytes)}")
+        return "\n".join(lines)
+
+    def live(
+        self,
+        thetas: dict[str, Any],
+        members: Sequence[Member],
+        say: Callable[[int], None],
+        stopping: Callable[[], bool],
+    ) -> np.ndarray | None:
+        """The fitness of every member, `[len(members)]`; None if it was stopped before all had come to their end.
+
+        Args:
+          thetas: leaves `[N, ...]`.
+          members: who lives what.
+          say: takes environment steps as they are done.
+          stopping: asked now and then.
+        """
+        found, finished = np.full(len(members), np.nan, np.float32), 0
+
+        def hear(news: News) -> None:
+            nonlocal finished
+            found[news.places] = news.fitness
+            finished += len(news.places)
+            say(news.steps)
+
+        lots = list(self._lots(jax.tree.map(np.asarray, thetas), members))
+        if self.machine.workers > 1:
+            self._pool.run(self._job, lots, hear, stopping)
+        else:
+            pool.here(Job(self.programs, self.groups, self.asked.kind), lots, hear, stopping)
+        return found if finished == len(members) else None
+
+    def _lots(self, thetas: Any, members: Sequence[Member]) -> Iterator[Lot]:
+        for number, group in enumerate(self.groups):
+            mine = [i for i, (_, life) in enumerate(members) if life.domain == number]
+            mine.sort(key=lambda i: -members[i][1].updates)  # the longest first, or one core ends with it alone
+            if mine:
+                drawn = tasks.tasks_of(self.prepared[number], [members[i][1] for i in mine])
+                drawn = jax.tree.map(np.asarray, drawn)
+                for begin in range(0, len(mine), group.width):
+                    some = slice(begin, begin + group.width)
+                    task = jax.tree.map(lambda x, some=some: x[some], drawn)
+                    yield self._lot(number, np.array(mine[some]), [members[i] for i in mine[some]], thetas, task)
+
+    def _lot(self, number: int, places: np.ndarray, members: Sequence[Member], thetas: Any, task: Any) -> Lot:
+        lives = [life for _, life in members]
+        seeds = np.array([life.seed for life in lives], np.uint32)
+        updates = np.array([life.updates for life in lives], np.int32)
+        theta = jax.tree.map(lambda x: x[[n for n, _ in members]], thetas)
+        hypers = leaves.write(self.programs.member(number)[0], theta)
+        if hasattr(hypers, GIVEN_BY_LIFE):
+            hypers = hypers.replace(**{GIVEN_BY_LIFE: updates.astype(np.float32)})
+        varying = set(self.groups[number].varying)
+        flat = jax.tree.leaves((hypers, task))
+        return Lot(number, places, seeds, updates, tuple(x if i in varying else None for i, x in enumerate(flat)))
+
+    def _portable(self) -> bytes:
+        """The job as a pickled function, for other processes."""
+        domains, groups, kind = [domain.row for domain in self.asked.domains], self.groups, self.asked.kind
+        judge = self.programs.judge
+        return rows.portable(domains, lambda prepared: Job(Programs(prepared, judge=judge), groups, kind))
+
+
+def _group(asked: Evolution, number: int, programs: Programs, width: int) -> Group:
+    prepared, domain = programs.prepared[number], asked.domains[number]
+    hypers, task = programs.member(number)
+    names = [f"hypers.{name}" for name in (*asked.learn, GIVEN_BY_LIFE)]
+    names += ["task"] if prepared.env.new_task is not None else [f"task.{name}" for name in domain.vary]
+    updates = prepared.updates
+    return Group(
+        [number],
+        leaves.places(hypers, task, names),
+        updates,
+        point_size(updates),
+        updates,
+        width=width,
+        own_length=True,
+    )

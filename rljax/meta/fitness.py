@@ -1,0 +1,78 @@
+"""From what lives came to, to what a strategy is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax.api import Prepared
+from rljax.meta import strategies
+from rljax.run import DEFAULT_BOUND, evaluate
+from rljax.types import Array
+
+Kind = Literal["final", "mean", "evaluation"]
+LAST = 0.1  # the share of a life that `final` looks at
+EPISODES = 64  # of an evaluation
+
+NORMALISERS: dict[str, Callable[[Array], Array]] = {
+    "ranks": strategies.centred_ranks,
+    "z-score": strategies.z_score,
+    "pairwise": strategies.pairwise,
+    "none": strategies.raw,
+}
+"""How the fitnesses `[N]` of the members that met the same life, or pairwise the two of a pair, are made comparable."""
+WITHIN_PAIRS = ("pairwise", "none")  # what can be done where each pair has lives of its own
+
+
+def of_training(kind: Kind, metrics: dict[str, np.ndarray], updates: np.ndarray) -> np.ndarray:
+    """The fitness of lives by the episodes they ended while training.
+
+    Args:
+      kind: `final`: the mean return of the episodes that ended in the last tenth of the life. `mean`: over the whole
+        life, the mean over updates of the return of the episodes that ended in each, which counts early and late alike
+        (episodes may be much longer at one end of a life than at the other).
+      metrics: `episodes`, `episode_return`, `[M, U]`.
+      updates: `[M]`, the lengths; what stands in `metrics` beyond them means nothing.
+
+    Returns:
+      `[M]`; NaN where no episode ended.
+    """
+    n = np.arange(1, metrics["episodes"].shape[1] + 1)
+    alive = n <= updates[:, None]
+    weight = np.where(alive, metrics["episodes"], 0).astype(float)
+    if kind == "final":
+        weight *= n > np.minimum((1 - LAST) * updates, updates - 1)[:, None]
+    else:
+        weight = (weight > 0).astype(float)
+    total = weight.sum(1)
+    sums = (np.where(weight > 0, metrics["episode_return"], 0.0) * weight).sum(1)
+    return np.where(total > 0, sums / np.maximum(total, 1e-9), np.nan)
+
+
+def combine(normaliser: str, fitness: np.ndarray) -> np.ndarray:
+    """What a strategy is told: the mean over lives of the normalised fitnesses, `[N, D]` -> `[N]`.
+
+    Args:
+      normaliser: a name in `NORMALISERS`.
+      fitness: of N members in D lives each; NaN where one diverged. A column is one life, the same for all members;
+        or, for the normalisers `WITHIN_PAIRS`, at least for the two of a pair.
+    """
+    columns = jax.vmap(NORMALISERS[normaliser], 1, 1)(jnp.asarray(fitness, jnp.float32))
+    return np.asarray(columns.mean(1))
+
+
+def evaluation(prepared: Prepared) -> Callable[..., Array]:
+    """`(state, hypers, task, seed) -> []`: the mean return of whole episodes of the trained policy, as it samples."""
+
+    def judge(state, hypers, task, seed):
+        key = jax.random.fold_in(jax.random.key(seed), 2)  # the run's is that of the seed itself
+        # A task may allow for longer episodes than the default one: no bound but its own.
+        play = partial(evaluate, episodes=EPISODES, greedy=False, task=task, max_steps=DEFAULT_BOUND)
+        return play(prepared.algorithm, state, prepared.env, key).mean()
+
+    return judge

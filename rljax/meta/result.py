@@ -1,0 +1,189 @@
+"""What came of a search: what was learned, how it went, and what it is worth on lives it has not seen.
+
+searches/a/meta.json      what was asked, every setting, plan, machine, versions, command
+searches/a/metrics.jsonl  one row a generation
+searches/a/checkpoints/   the newest states
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax import log
+from rljax.checkpoint import Checkpointer, named_leaves
+from rljax.errors import ConfigError
+from rljax.meta import leaves, spec
+from rljax.meta.tasks import Life
+from rljax.objectives import files
+from rljax.results import stats, store
+from rljax.types import Env
+
+RECORD = "meta.json"
+LOGS = "logs"
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """What a search has come to.
+
+    Attributes:
+      record: what was asked, as in `meta.json`.
+      theta: what was learned: name -> part of hypers, the mean of the search.
+      hypers: those of the first domain with theta in place.
+      history: columns `[G + 1]`, one row a generation: `fitness_mean` and its quartiles `fitness_low`, `fitness_high`,
+        `fitness_best` over members, `diverged` members; and for each domain, where the mean was judged, the mean score
+        on held-out lives with its 95 % interval: `held_out/NAME`, `start/NAME`, and their paired difference
+        `gain/NAME`, each also as `.../low` and `.../high`.
+      generation: how many have been told.
+      folder: where it is kept, or None.
+      stopped_by: the signal that ended it early, or None.
+    """
+
+    record: dict[str, Any]
+    theta: dict[str, Any]
+    hypers: Any
+    history: dict[str, np.ndarray]
+    generation: int
+    folder: Path | None
+    stopped_by: signal.Signals | None = None
+
+    @property
+    def objective(self) -> Any:
+        """The policy objective that was learned."""
+        return self.hypers.objective
+
+    @property
+    def complete(self) -> bool:
+        """Whether all generations are done, and the last one judged."""
+        return self.generation > self.record["generations"]
+
+    def save(self, path: str | Path) -> Path:
+        """Writes what was learned as one small file with its history; `objectives.load` reads a learned objective.
+
+        Anything else is an npz of its arrays by their paths.
+
+        Raises:
+          ConfigError: the file cannot be written.
+        """
+        path, history = Path(path), self.provenance()
+        if all(name.startswith("objective") for name in self.theta) and hasattr(self.objective, "save"):
+            self.objective.save(path, history)
+        else:
+            arrays = {name: np.asarray(x) for name, x in named_leaves(self.theta).items()}
+            files.write(path, files.Stored(f"hypers of {self.record['rows'][0]['algo']}", arrays, history))
+        return path
+
+    def provenance(self) -> dict[str, Any]:
+        """How it was learned, on what, and what it scores."""
+        asked = {name: self.record[name] for name in ("strategy", "lives", "shared", "kind", "normalise", "seed")}
+        kept = ("algo", "env", "env_args", "steps", "settings")
+        learned = tuple(self.theta)
+        rows = [{name: row[name] for name in kept} for row in self.record["rows"]]
+        for row in rows:
+            row["settings"] = {n: x for n, x in row["settings"].items() if not n.startswith(learned)}
+        last = {
+            name: float(x[np.isfinite(x)][-1])
+            for name, x in self.history.items()
+            if name.startswith(("held_out/", "start/", "gain/")) and np.isfinite(x).any()
+        }
+        return {
+            "method": {"evolution": asked, "generations": min(self.generation, self.record["generations"])},
+            "tasks": [{**row, **drawn} for row, drawn in zip(rows, self.record["draws"])],
+            "scores": last,
+        }
+
+
+def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Evolved:
+    """What a search has come to.
+
+    Args:
+      folder: what `evolve` wrote.
+      own: environments that are not registered, by name.
+
+    Raises:
+      ConfigError: there is no search, or its first generation is not finished.
+      CheckpointError: its checkpoints are all damaged, or of something else.
+    """
+    folder = Path(folder)
+    record = read(folder)
+    asked = spec.from_record(record, own)
+    hypers = asked.domains[0].row.prepare().algorithm.hypers
+    start = leaves.read(hypers, asked.learn)
+    shapes = jax.eval_shape(lambda: new_state(asked, start))
+    with Checkpointer(folder / store.CHECKPOINTS, NAME) as checkpoints:
+        found = checkpoints.restore_latest(shapes)
+    theta, done = (asked.strategy.mean(found.state["strategy"]), found.step) if found else (start, 0)
+    path = folder / store.METRICS
+    history = log.read_jsonl(path) if path.exists() else {}
+    return Evolved(record, theta, leaves.write(hypers, theta), history, done, folder)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record of a search. Raises ConfigError where there is none."""
+    try:
+        return json.loads((folder / RECORD).read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"search '{folder}': no {RECORD} there; give the folder that rljax meta-train wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"search '{folder}': {RECORD} cannot be read ({error})") from None
+
+
+NAME = "evolve"
+
+
+def new_state(asked: spec.Evolution, start: dict[str, Any]) -> dict[str, Any]:
+    """The state of a search before its first generation; arrays only."""
+    return {
+        "strategy": asked.strategy.init(start),
+        "at_start": jnp.full(asked.judges * len(asked.domains), jnp.nan),  # fitnesses of the start in held-out lives
+    }
+
+
+def of_population(table: np.ndarray) -> dict[str, float]:
+    """Columns of a generation's row, from fitnesses `[N, D]`."""
+    fine = np.isfinite(table).all(1)
+    members = table[fine].mean(1) if fine.any() else np.array([np.nan])
+    low, high = np.percentile(members, (25, 75))
+    return {
+        "fitness_mean": float(members.mean()),
+        "fitness_low": float(low),
+        "fitness_high": float(high),
+        "fitness_best": float(members.max()),
+        "diverged": float((~fine).sum()),
+    }
+
+
+def of_judgement(
+    names: Sequence[str], lives: Sequence[Life], mean: np.ndarray | None, start: np.ndarray
+) -> dict[str, float]:
+    """Columns of a generation's row, from scores in held-out lives `[J]`; NaN where the mean was not judged.
+
+    A life that diverged counts as the worst on its domain: leaving it out would flatter.
+    """
+    row: dict[str, float] = {}
+    for number, name in enumerate(names):
+        here = np.array([life.domain == number for life in lives])
+        before, now = start[here], None if mean is None else mean[here]
+        known = before if now is None else np.concatenate([before, now])
+        worst = np.min(known, where=np.isfinite(known), initial=np.inf)
+        found = dict.fromkeys(("held_out", "start", "gain"), (np.nan, np.nan, np.nan))
+        if np.isfinite(worst):
+            before = np.where(np.isfinite(before), before, worst)
+            found["start"] = stats.mean_ci(before)
+            if now is not None:
+                now = np.where(np.isfinite(now), now, worst)
+                found |= {"held_out": stats.mean_ci(now), "gain": stats.paired_difference(now, before)}
+        for kind, values in found.items():
+            row |= {f"{kind}/{name}{end}": float(x) for end, x in zip(("", "/low", "/high"), values)}
+    return row

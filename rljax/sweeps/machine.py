@@ -1,0 +1,59 @@
+"""What a plan is made for: processes, devices, bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+
+from rljax.errors import require
+from rljax.sweeps import memory
+
+
+class Machine(NamedTuple):
+    """What a plan is made for."""
+
+    workers: int  # processes, each with one device
+    devices: int  # of all processes together, where there is one program for all of them
+    memory: int  # bytes that all workers, or each device, may take
+
+    @property
+    def slots(self) -> int:
+        """Lots that run at once."""
+        return self.workers * self.devices
+
+
+def choose(workers: int | None, runs: int, need: int, limit: int | None) -> Machine:
+    """The machine for so many runs, each of which needs so many bytes.
+
+    Args:
+      workers: processes; by default one for each core of a CPU, and one where there are other devices.
+      limit: bytes to keep to.
+
+    Raises:
+      ConfigError: several processes where there is one for all devices.
+    """
+    require(workers is None or workers >= 1, "workers", workers, "must be at least 1")
+    require(
+        not (_one_process() and (workers or 1) > 1), "workers", workers, "there is one process for all devices here"
+    )
+    most = 1 if _one_process() else min(workers or memory.cores(), runs)
+    machines = (Machine(n, jax.device_count(), room(n, limit)) for n in range(most, 0, -1))
+    return next(m for m in machines if m.workers == 1 or need * m.workers <= m.memory)
+
+
+def again(workers: int) -> Machine:
+    """The machine for what was planned for so many processes, here and now."""
+    workers = 1 if _one_process() else workers
+    return Machine(workers, jax.device_count(), room(workers))
+
+
+def room(workers: int, limit: int | None = None) -> int:
+    """Bytes for arrays: what is free, less what processes need before they hold any."""
+    free = memory.free() - (workers * memory.resident() if workers > 1 else 0)
+    return free if limit is None else min(limit, free)
+
+
+def _one_process() -> bool:
+    """Whether there is one process for all devices; on a CPU that is one device, there is one a core."""
+    return jax.device_count() > 1 or jax.default_backend() != "cpu"
