@@ -40,8 +40,8 @@ def make(
       env: the name of an environment, or an `Env` of your own.
       task: fields of the environment's parameters to change; traced, so changing them compiles nothing.
       env_args: arguments of the environment's factory, e.g. `backend` for Brax.
-      **settings: fields of `Config` and `Hypers`; `objective` is a name, `module:Class`, or an objective. Fields of a
-        named objective are given as `**{"objective.clip": 0.1}`.
+      **settings: fields of `Config` and `Hypers`; `objective` is a name, `module:Class`, the file of a learned one
+        (`mine.npz`), or an objective. Fields of a named objective are given as `**{"objective.clip": 0.1}`.
 
     Returns:
       (algorithm, whose `hypers` hold the given numbers; environment, whose `task` does).
@@ -49,7 +49,7 @@ def make(
     Raises:
       ConfigError: an unknown name or field, or a value that cannot be.
     """
-    settings = fields.check(algos.settings(algo), settings, algo)
+    settings = fields.check(algos.settings(algo), algos.with_defaults(algo, settings), algo)
     env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else env, task or {})
     module, known = algos.load(algo), algos.settings(algo)
     config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
@@ -359,7 +359,9 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
     nested = {name.removeprefix("objective."): v for name, v in numbers.items() if name.startswith("objective.")}
     plain = {name: value for name, value in numbers.items() if not name.startswith("objective.")}
     objective = plain.pop("objective", None)
-    if isinstance(objective, str):
+    if isinstance(objective, str) and objective.endswith(objectives.FILE):
+        plain["objective"] = dataclasses.replace(objectives.load(objective), **nested)  # pyright: ignore
+    elif isinstance(objective, str):
         nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}
         plain["objective"] = objectives.named(objective)(**nested)
     elif objective is not None:

@@ -106,7 +106,7 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
       ConfigError: a name that is no field, a value of the wrong type or outside its range.
     """
     chosen = given.get("objective", "")
-    custom = not isinstance(chosen, str) or ":" in chosen
+    custom = not isinstance(chosen, str) or is_own(chosen)
     if chosen and not custom and "objective" in known:
         known = with_objective(known, chosen)
         given = {**given, "objective": known["objective"].default}
@@ -125,6 +125,11 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
         if isinstance(checked[name], float):
             require(low <= checked[name] <= high, name, value, f"must lie between {low:g} and {high:g}")
     return checked
+
+
+def is_own(objective: str) -> bool:
+    """Whether this is no registered name: a user's own `module:Class`, or the file of a learned one."""
+    return ":" in objective or objective.endswith(".npz")
 
 
 def assignment(text: str, form: str, what: str = "") -> tuple[str, str]:

@@ -1,22 +1,31 @@
 """The registry of algorithms: a name, and the module with its `Config`, `Hypers` and `make(env, config)`.
 
-Nothing here imports jax; `load` does.
+Some names are those of a registered algorithm with other defaults. Nothing here imports jax; `load` does.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from rljax import settings as _settings
 from rljax.errors import ConfigError, unknown
 
 _modules = {"ppo": "rljax.algos.ppo"}
 
+_variants: dict[str, tuple[str, dict[str, Any]]] = {
+    "dpo": ("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
+    "mdpo": ("ppo", {"objective": "kl-penalty", "objective.final": 0.0}),  # Mirror Descent Policy Optimisation
+    "lpo": ("ppo", {"objective": "lpo"}),
+    "ta-lpo": ("ppo", {"objective": "ta-lpo"}),
+}
+
 
 def names() -> list[str]:
-    """The registered algorithms."""
-    return sorted(_modules)
+    """The names there are."""
+    return sorted([*_modules, *_variants])
 
 
 def register(name: str, module: str) -> None:
@@ -25,8 +34,8 @@ def register(name: str, module: str) -> None:
     Raises:
       ConfigError: the name is taken by another module.
     """
-    if _modules.setdefault(name, module) != module:
-        raise ConfigError(f"algorithm '{name}' is taken by {_modules[name]}; register it under another name")
+    if name in _variants or _modules.setdefault(name, module) != module:
+        raise ConfigError(f"algorithm '{name}' is taken by {_path(name)}; register it under another name")
 
 
 def load(name: str) -> ModuleType:
@@ -34,12 +43,32 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(_path(name))
 
 
+def base(name: str) -> str:
+    """The algorithm of which this one has other defaults, or itself."""
+    return _variants[name][0] if name in _variants else name
+
+
 def settings(name: str) -> dict[str, _settings.Setting]:
     """Every field of an algorithm, without importing it. Raises ConfigError for a name that is not registered."""
-    return _settings.of_algorithm(_path(name))
+    found = _settings.of_algorithm(_path(name))
+    defaults = with_defaults(name, {})
+    if "objective" in defaults:
+        found = _settings.with_objective(found, defaults["objective"])
+    return {n: s._replace(default=defaults.get(n, s.default)) for n, s in found.items()}
+
+
+def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given settings, and the defaults that make the algorithm another one than its base.
+
+    Those of its objective count only if no other is given.
+    """
+    defaults = _variants[name][1] if name in _variants else {}
+    if given.get("objective", defaults.get("objective")) != defaults.get("objective"):
+        defaults = {n: value for n, value in defaults.items() if not n.startswith("objective")}
+    return {**defaults, **given}
 
 
 def _path(name: str) -> str:
-    if name not in _modules:
-        raise unknown("algorithm", name, _modules, "rljax list algos")
-    return _modules[name]
+    if base(name) not in _modules:
+        raise unknown("algorithm", name, names(), "rljax list algos")
+    return _modules[base(name)]

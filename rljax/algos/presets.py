@@ -5,6 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from rljax.algos import base
+
 
 class Preset(NamedTuple):
     """Known-good settings."""
@@ -62,7 +64,12 @@ PRESETS: dict[tuple[str, str], Preset] = {
 
 
 def preset(algo: str, env: str) -> Preset | None:
-    """The preset of an algorithm on an environment: by its exact name, else by a pattern, else None."""
+    """The preset of an algorithm on an environment: by its exact name, else by a pattern, else None.
+
+    An algorithm that is another one with other defaults has the presets of that one, unless it has some of its own.
+    """
+    if not any(a == algo for a, _ in PRESETS):
+        algo = base(algo)
     if (algo, env) in PRESETS:
         return PRESETS[algo, env]
     return next((p for (a, pattern), p in PRESETS.items() if a == algo and fnmatchcase(env, pattern)), None)

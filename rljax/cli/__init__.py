@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from rljax.cli.meta_eval import MetaEval
 from rljax.cli.runs import Eval, List, Plot, Render
 from rljax.cli.sweep import Report
 from rljax.errors import SIGNALLED, DivergedError, RljaxError, StorageError, WorkerError, unknown
@@ -17,8 +18,15 @@ from rljax.errors import SIGNALLED, DivergedError, RljaxError, StorageError, Wor
 USAGE = 2  # the exit code of a command that cannot be carried out as given
 FAILED = 1
 
-PARSED = {"train": "train", "sweep": "sweep", "meta-train": "meta"}  # by modules of their own
-COMMANDS: dict[str, type] = {"eval": Eval, "plot": Plot, "render": Render, "report": Report, "list": List}
+PARSED = {"train": "train", "sweep": "sweep", "meta-train": "meta_train"}  # by modules of these names
+COMMANDS: dict[str, type] = {
+    "eval": Eval,
+    "plot": Plot,
+    "render": Render,
+    "report": Report,
+    "meta-eval": MetaEval,
+    "list": List,
+}
 
 OVERVIEW = """usage: rljax COMMAND [options]
 
@@ -29,6 +37,7 @@ OVERVIEW = """usage: rljax COMMAND [options]
   report DIR         a sweep as one page:     rljax report sweeps/a
   meta-train WHAT    learn an objective:      rljax meta-train lpo --env CartPole-v1 --steps 65536
   meta-train --resume DIR
+  meta-eval DIR      what was learned, against others: rljax meta-eval searches/a --env Acrobot-v1 --against ppo,dpo
   eval RUN           score it:                rljax eval runs/a --episodes 128
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF

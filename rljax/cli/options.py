@@ -10,7 +10,8 @@ from typing import Annotated, Any, NamedTuple
 from tyro.conf import arg
 
 from rljax.errors import ConfigError
-from rljax.settings import Setting, with_objective
+from rljax.settings import Setting, assignment, is_own, with_objective
+from rljax.sweeps.space import literal
 
 
 class Option(NamedTuple):
@@ -59,7 +60,7 @@ def with_chosen_objective(arguments: Sequence[str], known: Mapping[str, Setting]
             name = value if equals else following
     if "objective" not in known or not name:
         return dict(known)
-    if ":" in name:  # the user's own: its fields are not known
+    if is_own(name):  # its fields are not known
         return {n: s for n, s in known.items() if not n.startswith("objective.")}
     return with_objective(known, name)
 
@@ -70,6 +71,12 @@ def given(arguments: Sequence[str], known: Iterable[str], parsed: Any) -> dict[s
         a.split("=")[0].replace("-", "_").strip("_").removeprefix("no_") for a in arguments if a.startswith("--")
     }
     return {name: getattr(parsed, identifier(name)) for name in written.intersection(known)}
+
+
+def named(text: str, what: str) -> tuple[str, dict[str, Any]]:
+    """`NAME,FIELD=VALUE,...` as (NAME, settings). Raises ConfigError where it is something else."""
+    name, *rest = text.split(",")
+    return name, {field: literal(value) for field, value in (assignment(x, "VALUE", what) for x in rest)}
 
 
 def identifier(setting: str) -> str:

@@ -45,11 +45,11 @@ class Eval:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """Draw the learning curves of one or more runs; runs that differ by their seed alone become one curve.
+    """Draw learning curves; runs that differ by their seed alone become one. Or what a meta-run has learned, and how.
 
     Args:
-      runs: run folders.
-      out: the picture (png, pdf or svg); by default curve.png in the first folder.
+      runs: run folders, or one folder that meta-train wrote.
+      out: the picture (png, pdf or svg), by default curve.png in the first folder; the folder for those of a meta-run.
     """
 
     runs: Positional[tuple[Path, ...]]
@@ -59,6 +59,12 @@ class Plot:
         from rljax.results import plots
 
         require(len(self.runs) > 0, "runs", "()", "give at least one run folder")
+        if (self.runs[0] / "meta.json").exists():
+            from rljax.meta import result
+
+            require(len(self.runs) == 1, "runs", "...", "draw one meta-run at a time")
+            print(*result.load(self.runs[0]).plot(self.out), sep="\n")
+            return 0
         print(plots.plot_runs(self.runs, self.out or self.runs[0] / "curve.png"))
         return 0
 

@@ -12,13 +12,10 @@ import numpy as np
 from rljax.api import Prepared
 from rljax.meta import fitness, leaves, tasks
 from rljax.meta.lives import Job, Lot, News
-from rljax.meta.spec import GIVEN_BY_LIFE, Evolution
-from rljax.meta.tasks import Life
+from rljax.meta.tasks import GIVEN_BY_LIFE, Domain, Life
 from rljax.run import point_size
 from rljax.sweeps import machine, measure, memory, pool, rows
 from rljax.sweeps.plan import Group, Programs
-
-KEPT = "what is finished is kept: rljax meta-train --resume, or the same call, goes on with it"
 
 Member = tuple[int, Life]  # which theta, and the life that it lives
 
@@ -27,9 +24,13 @@ class Crew:
     """What runs lives; a context manager.
 
     Args:
-      asked: the search.
-      prepared: its domains, built.
+      domains: where they are lived.
+      prepared: the same, built.
+      members: how many lives there are to run at a time, to plan by.
       logs: where processes write.
+      kept: what to say of what was done before, when a process dies.
+      learn: the parts of hypers that differ between lives.
+      kind: of fitness.
       widths: lives side by side in each domain's program, as recorded; None measures.
       workers, width, memory_limit: as for a sweep.
 
@@ -39,31 +40,33 @@ class Crew:
 
     def __init__(
         self,
-        asked: Evolution,
+        domains: Sequence[Domain],
         prepared: Sequence[Prepared],
+        members: int,
         logs: Path,
+        kept: str,
+        *,
+        learn: Sequence[str] = (),
+        kind: fitness.Kind = "final",
         widths: Sequence[int] | None = None,
         workers: int | None = None,
         width: int | None = None,
         memory_limit: str | int | None = None,
     ):
-        self.asked, self.prepared = asked, list(prepared)
-        self.programs = Programs(self.prepared, judge=fitness.evaluation if asked.kind == "evaluation" else None)
+        self.domains, self.prepared = list(domains), list(prepared)
+        self._kind: fitness.Kind = kind
+        self.programs = Programs(self.prepared, judge=fitness.evaluation if kind == "evaluation" else None)
         given = widths or [width or 1] * len(self.prepared)
-        groups = [_group(asked, i, self.programs, w) for i, w in enumerate(given)]
-        members = asked.strategy.popsize * asked.lives
+        groups = [_group(self.domains[i], learn, i, self.programs, w) for i, w in enumerate(given)]
         need = max(self.programs.of(group).bytes for group in groups)
         limit = None if memory_limit is None else memory.read(memory_limit)
         self.machine = machine.choose(workers, members, need, limit)
-        share = -(-members // len(groups))
-        fixed = widths is not None or width is not None
+        share, fixed = -(-members // len(groups)), widths is not None or width is not None
         self.groups = [
             measure.choose(self.programs, group, share, self.machine, domain.row, fixed)
-            for group, domain in zip(groups, asked.domains)
+            for group, domain in zip(groups, self.domains)
         ]
-        self._pool = pool.Pool(
-            self.machine.workers, logs, "what is finished is kept: rljax meta-train --resume goes on"
-        )
+        self._pool = pool.Pool(self.machine.workers, logs, kept)
         self._job = self._portable() if self.machine.workers > 1 else b""
 
     def __enter__(self) -> Crew:
@@ -105,7 +108,7 @@ class Crew:
         if self.machine.workers > 1:
             self._pool.run(self._job, lots, hear, stopping)
         else:
-            pool.here(Job(self.programs, self.groups, self.asked.kind), lots, hear, stopping)
+            pool.here(Job(self.programs, self.groups, self._kind), lots, hear, stopping)
         return found if finished == len(members) else None
 
     def _lots(self, thetas: Any, members: Sequence[Member]) -> Iterator[Lot]:
@@ -134,15 +137,16 @@ class Crew:
 
     def _portable(self) -> bytes:
         """The job as a pickled function, for other processes."""
-        domains, groups, kind = [domain.row for domain in self.asked.domains], self.groups, self.asked.kind
-        judge = self.programs.judge
-        return rows.portable(domains, lambda prepared: Job(Programs(prepared, judge=judge), groups, kind))
+        groups, judge = self.groups, self.programs.judge
+        kind: fitness.Kind = self._kind
+        rows_of_domains = [domain.row for domain in self.domains]
+        return rows.portable(rows_of_domains, lambda prepared: Job(Programs(prepared, judge=judge), groups, kind))
 
 
-def _group(asked: Evolution, number: int, programs: Programs, width: int) -> Group:
-    prepared, domain = programs.prepared[number], asked.domains[number]
+def _group(domain: Domain, learn: Sequence[str], number: int, programs: Programs, width: int) -> Group:
+    prepared = programs.prepared[number]
     hypers, task = programs.member(number)
-    names = [f"hypers.{name}" for name in (*asked.learn, GIVEN_BY_LIFE)]
+    names = [f"hypers.{name}" for name in (*learn, GIVEN_BY_LIFE)]
     names += ["task"] if prepared.env.new_task is not None else [f"task.{name}" for name in domain.vary]
     updates = prepared.updates
     return Group(

@@ -35,6 +35,8 @@ from rljax.run import Saver, stop_signals
 from rljax.sweeps.store import LOCK, locked, write_record
 from rljax.types import Env
 
+KEPT = "what is finished is kept: rljax meta-train --resume, or the same call, goes on with it"
+
 
 def evolve(
     algo: str,
@@ -122,7 +124,19 @@ def run(asked: Evolution, folder: Path, progress: bool = True, **how: Any) -> re
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(folder))
         widths = _widths_in(folder, asked, prepared)
-        crew = stack.enter_context(Crew(asked, prepared, folder / result.LOGS, widths, **how))
+        crew = stack.enter_context(
+            Crew(
+                asked.domains,
+                prepared,
+                asked.strategy.popsize * asked.lives,
+                folder / result.LOGS,
+                KEPT,
+                learn=asked.learn,
+                kind=asked.kind,
+                widths=widths,
+                **how,
+            )
+        )
         if widths is None:
             write_record(folder, _record(asked, crew), result.RECORD)
         search = _Search(asked, crew, folder)

@@ -82,6 +82,17 @@ class Evolved:
             files.write(path, files.Stored(f"hypers of {self.record['rows'][0]['algo']}", arrays, history))
         return path
 
+    def plot(self, folder: str | Path | None = None) -> list[Path]:
+        """Draws how the search went, `course.png`, and a learned policy objective, `learned.png`, into a folder."""
+        from rljax.results.evolution_plots import evolution_plot
+        from rljax.results.objective_plots import plot_objective
+
+        where = Path(folder or self.folder or ".")
+        drawn = [evolution_plot(self.history, where / "course.png")]
+        if any(name.startswith("objective") for name in self.theta):
+            drawn.append(plot_objective(self.objective, where / "learned.png", name="learned"))
+        return drawn
+
     def provenance(self) -> dict[str, Any]:
         """How it was learned, on what, and what it scores."""
         asked = {name: self.record[name] for name in ("strategy", "lives", "shared", "kind", "normalise", "seed")}

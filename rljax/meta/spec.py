@@ -14,12 +14,11 @@ from rljax.errors import ConfigError, require, unknown
 from rljax.meta import fitness, leaves
 from rljax.meta.evosax import Evosax, evosax
 from rljax.meta.strategies import SHAPINGS, OpenES, Strategy, raw
-from rljax.meta.tasks import Domain
+from rljax.meta.tasks import GIVEN_BY_LIFE, Domain
 from rljax.sweeps import rows, space
 from rljax.types import Env
 
 OPEN_ES = "open-es"
-GIVEN_BY_LIFE = "horizon"
 
 
 @dataclass(frozen=True)

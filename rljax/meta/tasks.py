@@ -24,6 +24,8 @@ from rljax.ops.tree import as_arrays
 from rljax.sweeps.rows import Row
 from rljax.sweeps.space import Distribution
 
+GIVEN_BY_LIFE = "horizon"  # the hyperparameter that a life's length sets
+
 
 class Life(NamedTuple):
     """One agent's life."""

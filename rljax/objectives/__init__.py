@@ -31,9 +31,23 @@ from rljax.objectives.base import Objective
 from rljax.objectives.clip import PPOClip
 from rljax.objectives.discovered import DPO
 from rljax.objectives.kl import KLPenalty
-from rljax.objectives.learned import LPO, TALPO
+from rljax.objectives.learned import LPO, TALPO, network
 
-__all__ = ["DPO", "LPO", "OBJECTIVES", "TALPO", "KLPenalty", "Objective", "PPOClip", "load", "name_of", "named"]
+__all__ = [
+    "DPO",
+    "LPO",
+    "OBJECTIVES",
+    "TALPO",
+    "KLPenalty",
+    "Objective",
+    "PPOClip",
+    "load",
+    "name_of",
+    "named",
+    "network",
+]
+
+FILE = ".npz"  # what the name of a file ends with
 
 OBJECTIVES: dict[str, type] = {
     "ppo-clip": PPOClip,

@@ -86,7 +86,7 @@ def plot_runs(
             _draw_details(rows[1], runs[0], details)
         else:
             _draw_curves(figure.subplots(), groups, metric, title)
-        return _save(figure, Path(out))
+        return save_figure(figure, Path(out))
 
 
 def _load(folder: Path, metric: str) -> _Run:
@@ -248,7 +248,12 @@ def _note(groups: dict[str, list[_Run]], window: float, raw: bool) -> str:
     return ", ".join(parts)
 
 
-def _save(figure: Figure, out: Path) -> Path:
+def save_figure(figure: Figure, out: Path) -> Path:
+    """Writes a figure in the format of the file's suffix, folders and all.
+
+    Raises:
+      ConfigError: a format that cannot be written.
+    """
     known = figure.canvas.get_supported_filetypes()
     if out.suffix[1:] not in known:
         raise ConfigError(f"out={out}: cannot write '{out.suffix}'; use .png, .pdf or .svg")

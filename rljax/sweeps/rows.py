@@ -159,7 +159,7 @@ def portable(rows: Sequence[Row], job: Callable[[list[api.Prepared]], Any]) -> b
 
     names = {row.env for row in rows if isinstance(row.env, str)}
     registered = {name: factory for name, factory in envs._registered.items() if name in names}
-    modules = {row.algo: algos._modules[row.algo] for row in rows}
+    modules = {name: algos._modules[name] for name in {algos.base(row.algo) for row in rows}}
 
     def build() -> Any:
         envs._registered.update(registered)

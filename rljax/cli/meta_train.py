@@ -12,7 +12,7 @@ from tyro.conf import UseAppendAction
 
 from rljax import algos, envs
 from rljax.algos.presets import preset
-from rljax.cli.options import Option, command_type, given, of_settings
+from rljax.cli.options import Option, command_type, given, named, of_settings
 from rljax.errors import SIGNALLED, ConfigError, require, unknown
 from rljax.settings import assignment, with_objective
 from rljax.sweeps.space import DISTRIBUTIONS, literal
@@ -27,12 +27,13 @@ class Learnable(NamedTuple):
     settings: dict[str, Any]
     parts: tuple[str, ...]  # of hypers
     doc: str
+    units: int = 0  # of its network's hidden layer; 0: it has none to choose
 
 
 DRIFT = ("objective.hidden", "objective.output")
 LEARNABLE = {
-    "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's"),
-    "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life"),
+    "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's", 128),
+    "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life", 128),
 }
 
 
@@ -72,14 +73,16 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     known = {name: setting for name, setting in known.items() if name not in (*learnable.settings, *learnable.parts)}
     settings = of_settings(known, {name: setting.default for name, setting in known.items()})
     doc = f"Learn {learnable.doc}, by evolution: every member of a population is judged by whole training runs."
-    kind = command_type("MetaTrain", doc, [*_options(), *settings])
+    kind = command_type("MetaTrain", doc, [*_options(learnable), *settings])
     parsed = tyro.cli(kind, prog=f"rljax meta-train {what or 'WHAT'}", args=arguments[what is not None :])
     return lambda: _train(what or "lpo", learnable, parsed, given(arguments, known, parsed))
 
 
-def _options() -> list[Option]:
+def _options(learnable: Learnable) -> list[Option]:
     several = UseAppendAction[tuple[str, ...]]
+    units = [Option("units", int, learnable.units, "hidden units of the drift's network")] if learnable.units else []
     return [
+        *units,
         Option("env", several, (), "where agents live, NAME[,FIELD=VALUE...] with settings there; may be repeated"),
         Option(
             "steps", str | None, None, f"environment steps of a life, {LENGTHS} (log-uniform); default: the preset's"
@@ -112,21 +115,22 @@ def _options() -> list[Option]:
 
 def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, Any]) -> int:
     require(len(options.env) > 0, "env", None, "say where agents are to live, e.g. --env CartPole-v1")
-    places = [_place(text) for text in options.env]
+    places = [named(text, "env") for text in options.env]
     for env, _ in places:
         envs.check(env)
     from rljax.meta import evolve, spec
     from rljax.results.store import free_folder
 
+    numbers = learnable.settings | _network(learnable, options)
     vary = dict(assignment(text, DISTRIBUTIONS, "vary") for text in options.vary)
     domains = []
     for env, own in places:
-        numbers = {**learnable.settings, **settings, **own}
-        steps = _lengths(numbers.pop("steps", options.steps))
+        there = {**numbers, **settings, **own}
+        steps = _lengths(there.pop("steps", options.steps))
         require(
             bool(steps or preset(learnable.algo, env)), "steps", None, f"there is no preset for {env}; say how many"
         )
-        domains.append(spec.domain(learnable.algo, env, steps, vary=vary, **numbers))
+        domains.append(spec.domain(learnable.algo, env, steps, vary=vary, **there))
     pairs = (assignment(text, "NUMBER", "strategy_with") for text in options.strategy_with)
     asked = spec.Evolution(
         tuple(domains),
@@ -146,10 +150,15 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     return _finish(evolve.run(asked, options.out or free_folder(Path("searches"), name), **how))
 
 
-def _place(text: str) -> tuple[str, dict[str, Any]]:
-    """`NAME,FIELD=VALUE,...` as (NAME, settings)."""
-    env, *rest = text.split(",")
-    return env, {name: literal(value) for name, value in (assignment(x, "VALUE", "env") for x in rest)}
+def _network(learnable: Learnable, options: Any) -> dict[str, Any]:
+    """The objective with a network of the width that was asked for."""
+    if not learnable.units or options.units == learnable.units:
+        return {}
+    from rljax import objectives
+
+    require(options.units >= 1, "units", options.units, "must be at least 1")
+    kind = objectives.named(learnable.settings["objective"])
+    return {"objective": kind(**objectives.network(kind().hidden.shape[0], options.units))}
 
 
 def _lengths(text: Any) -> int | tuple[int, int] | None:
@@ -176,6 +185,7 @@ def _finish(found: Any) -> int:
         print(f"{name}: {learned}, at the start {start}, difference {gain}")
     print(f"(mean fitness of {judges} lives held out, with 95 % intervals; the difference is paired)")
     print(f"learned: {found.save(found.folder / 'learned.npz')}")
+    print("pictures:", *found.plot())
     print(f"search folder: {found.folder}")
     return 0
 

@@ -1,0 +1,143 @@
+"""`rljax meta-eval`: what was learned, against what there was before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tyro.conf import Positional, UseAppendAction
+
+from rljax import algos, envs
+from rljax.algos.presets import preset
+from rljax.cli.options import named
+from rljax.errors import SIGNALLED, ConfigError, require
+
+LEARNED = "learned"
+
+
+class Source(NamedTuple):
+    """What was learned, and the settings it was learned with."""
+
+    algo: str
+    settings: dict[str, Any]  # what was learned, as settings of the algorithm
+    places: dict[str, dict[str, Any]]  # environment -> other settings there
+    steps: dict[str, int]  # environment -> steps of the longest life
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaEval:
+    """Compare what was learned with other algorithms in the same lives: scores, paired differences, intervals.
+
+    Args:
+      learned: a search's folder, or the file of a learned objective.
+      env: NAME[,FIELD=VALUE...] with settings there, for all contenders; may be repeated; by default where it was
+        learned.
+      steps: environment steps of a life; may be repeated.
+      seeds: lives of each contender at each place, the same for all.
+      against: contenders, with settings of their own, e.g. ppo,dpo,ppo,objective.clip=0.3.
+      fitness: of a life: its end, all of it, or episodes after it.
+      out: the file; by default comparison.json beside what was learned, numbered.
+      workers: processes; by default one for each core, or one for all accelerators.
+    """
+
+    learned: Positional[Path]
+    env: UseAppendAction[tuple[str, ...]] = ()
+    steps: UseAppendAction[tuple[int, ...]] = ()
+    seeds: int = 32
+    against: str = "ppo"
+    fitness: Literal["final", "mean", "evaluation"] = "final"
+    out: Path | None = None
+    workers: int | None = None
+
+    def __call__(self) -> int:
+        places = [named(text, "env") for text in self.env]
+        for env, _ in places:
+            envs.check(env)
+        rivals = _rivals(self.against)
+        from rljax.meta import compare
+
+        source = _source(self.learned)
+        places = places or [(env, {}) for env in source.places]
+        require(bool(places), "env", None, "say where, e.g. --env CartPole-v1")
+        contenders = _contenders(source, rivals, places, self.steps)
+        found = compare.compare(contenders, self.seeds, self.fitness, workers=self.workers)
+        if found is None:
+            print("stopped; nothing is kept")
+            return SIGNALLED + 2
+        print(found.table().to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4g}"))
+        print("(iqm and 95 % interval over lives; gain: of learned over that one, paired by life; wins: how often)")
+        print(found.save(self.out or _free(self.learned)))
+        return 0
+
+
+def _contenders(
+    source: Source, rivals: dict[str, tuple[str, dict[str, Any]]], places: list[Any], lengths: Sequence[int]
+) -> dict[str, list[Any]]:
+    """The domains of each contender, by its name."""
+    from rljax.meta import spec
+
+    found: dict[str, list[Any]] = {LEARNED: [], **{label: [] for label in rivals}}
+    for env, own in places:
+        common = _common(source, env) | own
+        for steps in lengths or [_steps(source, env)]:
+            learned = spec.domain(source.algo, env, steps, **common, **source.settings, use_preset=False)
+            found[LEARNED].append(learned)
+            for label, (algo, changes) in rivals.items():
+                fields = {name: x for name, x in common.items() if name in algos.settings(algo)} | changes
+                found[label].append(spec.domain(algo, env, steps, **fields, use_preset=False))
+    return found
+
+
+def _source(path: Path) -> Source:
+    """What a folder or a file holds."""
+    from rljax import objectives
+    from rljax.meta import result
+
+    if path.is_file():
+        return Source("ppo", {"objective": objectives.load(path)}, {}, {})
+    found = result.load(path)
+    learned = tuple(name.split(".")[0] for name in found.theta)
+    rows = {row["env"]: row for row in found.record["rows"]}
+    kept = {
+        e: {n: x for n, x in r["settings"].items() if not n.startswith((*learned, "horizon"))} for e, r in rows.items()
+    }
+    values = {name: getattr(found.hypers, name) for name in dict.fromkeys(learned)}
+    return Source(found.record["rows"][0]["algo"], values, kept, {env: row["steps"] for env, row in rows.items()})
+
+
+def _common(source: Source, env: str) -> dict[str, Any]:
+    """The settings of all contenders on an environment: as learned with there, else its preset, else as elsewhere."""
+    known = preset(source.algo, env)
+    if env in source.places or known is None:
+        return dict(source.places.get(env, next(iter(source.places.values()), {})))
+    return dict(known.settings)
+
+
+def _steps(source: Source, env: str) -> int:
+    known = preset(source.algo, env)
+    if env in source.steps:
+        return source.steps[env]
+    if known is None:
+        raise ConfigError(f"steps=None: there is no preset for {env}; say how many")
+    return known.steps
+
+
+def _rivals(text: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """`ppo,dpo,ppo,objective.clip=0.3` by label: (algorithm, its own settings)."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for part in text.split(","):
+        if "=" not in part:
+            algos.settings(part)  # refuses an unknown one
+            found.append((part, {}))
+            continue
+        require(bool(found), "against", text, "begin with an algorithm")
+        found[-1][1].update(named(f"{found[-1][0]},{part}", "against")[1])
+    return {",".join([algo, *(f"{n}={x}" for n, x in own.items())]): (algo, own) for algo, own in found}
+
+
+def _free(learned: Path) -> Path:
+    folder = learned.parent if learned.is_file() else learned
+    names = (folder / f"comparison{'' if i == 1 else f'-{i}'}.json" for i in range(1, 10**6))
+    return next(path for path in names if not path.exists())

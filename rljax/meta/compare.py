@@ -1,0 +1,150 @@
+"""What was learned against what there was before: on environments, seeds and lengths of life it has not seen."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rljax import runtime
+from rljax.errors import ConfigError, require
+from rljax.log import ProgressSink
+from rljax.meta import fitness
+from rljax.meta.crew import Crew
+from rljax.meta.tasks import Domain, Life
+from rljax.results import stats, store
+from rljax.run import stop_signals
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of contenders in the same lives.
+
+    Attributes:
+      contenders: their names, what was learned first.
+      places: (environment, environment steps of a life) each.
+      scores: `[contenders, places, S]`; life s has the same seed, and the same task where tasks are drawn, for all.
+        NaN where a run diverged.
+      record: how it came about.
+    """
+
+    contenders: list[str]
+    places: list[tuple[str, int]]
+    scores: np.ndarray
+    record: dict[str, Any]
+
+    def comparable(self) -> np.ndarray:
+        """`scores`, with a diverged run counting as the worst one at its place: leaving it out would flatter."""
+        worst = np.nanmin(self.scores, axis=(0, 2), keepdims=True)
+        return np.where(np.isfinite(self.scores), self.scores, worst)
+
+    def table(self) -> pandas.DataFrame:
+        """One line for each place and contender.
+
+        `iqm`, `low`, `high`: interquartile mean over lives and its 95 % interval. `gain`, `gain_low`, `gain_high`: by
+        how much the first contender is above this one, life by life: IQM of the differences. `wins`: how likely a life
+        of the first is better than one of this.
+        """
+        import pandas
+
+        rows = []
+        for p, (env, steps) in enumerate(self.places):
+            first = self.comparable()[0, p]
+            for name, scores, raw in zip(self.contenders, self.comparable()[:, p], self.scores[:, p]):
+                low, high = stats.bootstrap_ci(stats.iqm, scores)
+                row = {
+                    "env": env,
+                    "steps": steps,
+                    "contender": name,
+                    "iqm": stats.iqm(scores),
+                    "low": low,
+                    "high": high,
+                }
+                if name != self.contenders[0]:
+                    gain, gain_low, gain_high = stats.paired_difference(first, scores, stats.iqm)
+                    wins, _, _ = stats.probability_of_improvement(first, scores)
+                    row |= {"gain": gain, "gain_low": gain_low, "gain_high": gain_high, "wins": wins}
+                rows.append(row | {"diverged": int((~np.isfinite(raw)).sum())})
+        return pandas.DataFrame(rows)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes everything as JSON."""
+        found = {
+            "contenders": self.contenders,
+            "places": self.places,
+            "scores": _without_nan(self.scores.tolist()),
+            "table": _without_nan(self.table().to_dict("records")),
+        }
+        store.write(Path(path), found | self.record)
+        return Path(path)
+
+
+def compare(
+    contenders: Mapping[str, Sequence[Domain]],
+    seeds: int = 32,
+    kind: fitness.Kind = "final",
+    progress: bool = True,
+    **how: Any,
+) -> Comparison | None:
+    """Lets every contender live the same lives, on the whole machine; None if a signal stopped it.
+
+    Args:
+      contenders: name -> its domains, one for each place in the same order, with lives of one length.
+      seeds: S, lives of each contender at each place: seeds 0 to S - 1.
+      kind: what a life's score is, see `fitness`.
+      **how: `workers`, `width`, `memory_limit`.
+
+    Raises:
+      ConfigError: contenders that do not live in the same places.
+    """
+    names, count = list(contenders), len(next(iter(contenders.values())))
+    domains = [domain for name in names for domain in contenders[name]]
+    prepared = [domain.row.prepare() for domain in domains]
+    places = [(there.env.name, domain.row.steps) for there, domain in zip(prepared, domains)]
+    if places != places[:count] * len(names):
+        raise ConfigError("contenders: must live in the same places, in the same order")
+    require(all(d.shortest is None and not d.vary for d in domains), "steps", "...", "must be one length for all lives")
+    require(seeds >= 2, "seeds", seeds, "must be at least 2")
+    lives = [(0, Life(i, seed, there.updates, {})) for seed in range(seeds) for i, there in enumerate(prepared)]
+    total = sum(life.updates * prepared[life.domain].algorithm.steps_per_update for _, life in lives)
+    with tempfile.TemporaryDirectory(prefix="rljax-compare-", ignore_cleanup_errors=True) as folder:
+        crew = Crew(domains, prepared, len(lives), Path(folder), "nothing is kept", kind=kind, **how)
+        bar, done = ProgressSink("compare", total) if progress else None, 0
+
+        def say(steps: int) -> None:
+            nonlocal done
+            done += steps
+            if bar:
+                bar.write({"step": done})
+
+        with crew, stop_signals() as received:
+            found = crew.live({}, lives, say, lambda: bool(received))
+        if bar:
+            bar.close()
+    if found is None:
+        return None
+    record = {
+        "seeds": seeds,
+        "kind": kind,
+        "rows": [domain.row.record(there) for domain, there in zip(domains, prepared)],
+        **runtime.provenance(),
+    }
+    scores = found.reshape(seeds, len(names), count).transpose(1, 2, 0)
+    return Comparison(names, places[:count], scores, record)
+
+
+def _without_nan(tree: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(tree, dict):
+        return {name: _without_nan(x) for name, x in tree.items()}
+    if isinstance(tree, list):
+        return [_without_nan(x) for x in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

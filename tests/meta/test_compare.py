@@ -1,0 +1,60 @@
+"""Contenders meet the same lives, and the table says what their scores say."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from toys import PROBE
+
+import rljax
+from rljax.errors import ConfigError
+from rljax.meta import spec
+from rljax.meta.compare import Comparison, compare
+from rljax.results import stats
+
+SMALL = {"num_epochs": 1, "num_minibatches": 1, "num_envs": 4, "num_steps": 8, "hidden": (8,)}
+
+
+def places(**settings):
+    return [spec.domain("ppo", PROBE, steps, **{**SMALL, **settings}) for steps in (160, 320)]
+
+
+@pytest.fixture(scope="module")
+def found():
+    contenders = {"learned": places(lr=1e-2), "same": places(lr=1e-2), "slow": places(lr=1e-5)}
+    return compare(contenders, seeds=3, progress=False, workers=1)
+
+
+def test_the_same_lives_give_the_same_scores(found):
+    assert found.scores.shape == (3, 2, 3)
+    np.testing.assert_array_equal(found.scores[0], found.scores[1])
+    assert (found.scores[0] != found.scores[2]).any()
+
+
+def test_a_life_is_the_run_of_that_seed(found):
+    swept = rljax.sweep(
+        "ppo", PROBE, 320, 3, lr=1e-2, width=1, workers=1, log_every=1, progress=False, use_preset=False, **SMALL
+    )
+    np.testing.assert_allclose(found.scores[0, 1], swept.scores()[0], rtol=1e-6)
+
+
+def test_the_table_says_what_the_scores_say():
+    scores = np.array([[[3.0, 4.0, 5.0, 6.0, 7.0, 8.0]], [[2.0, 3.0, 4.0, 5.0, 6.0, np.nan]]])
+    table = Comparison(["a", "b"], [("here", 10)], scores, {}).table()
+    assert list(table["contender"]) == ["a", "b"] and list(table["diverged"]) == [0, 1]
+    assert table["iqm"][0] == stats.iqm(scores[0, 0])
+    assert table["iqm"][1] == stats.iqm(np.array([2.0, 3.0, 4.0, 5.0, 6.0, 2.0]))  # the worst one there
+    assert table["gain"][1] == 1.0 and table["gain_low"][1] > 0 and np.isnan(table["gain"][0])
+
+
+def test_it_is_kept_as_plain_json(found, tmp_path):
+    kept = json.loads(found.save(tmp_path / "a.json").read_text())
+    np.testing.assert_array_equal(np.array(kept["scores"]), found.scores.astype(float))
+    assert kept["places"] == [[PROBE, 160], [PROBE, 320]] and len(kept["table"]) == 6
+
+
+def test_contenders_must_live_in_the_same_places():
+    with pytest.raises(ConfigError, match="same places"):
+        compare({"a": places(), "b": places()[:1]}, 2)

@@ -1,0 +1,172 @@
+"""Evolution over whole lives: the same numbers however it is run, one program, and a known optimum found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from toys import PROBE
+
+from rljax import api
+from rljax.errors import ConfigError
+from rljax.meta import evolve, result, spec, tasks
+from rljax.meta.strategies import OpenES, raw
+from rljax.run import run
+from rljax.sweeps import population
+
+SMALL = {"num_epochs": 1, "num_minibatches": 1, "num_envs": 4, "num_steps": 8, "hidden": (8,)}
+SEARCH = {
+    "algo": "ppo",
+    "env": PROBE,
+    "steps": 160,  # 5 updates
+    "learn": ("objective.hidden", "objective.output"),
+    "objective": "lpo",
+    "strategy": OpenES(popsize=4, shaping=raw),
+    "generations": 3,
+    "judges": 2,
+    "judge_every": 2,
+    "workers": 1,
+    "width": 1,
+    "progress": False,
+    **SMALL,
+}
+
+
+def search(**changes):
+    return evolve.evolve(**{**SEARCH, **changes})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return search(out=tmp_path_factory.mktemp("undisturbed") / "a")
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a.theta, b.theta)
+    assert set(a.history) == set(b.history)
+    for name in set(a.history) - {"seconds"}:
+        np.testing.assert_array_equal(a.history[name], b.history[name], name)
+
+
+def test_a_search_says_what_it_came_to(undisturbed):
+    assert undisturbed.complete and undisturbed.stopped_by is None
+    history = undisturbed.history
+    np.testing.assert_array_equal(history["generation"], [0, 1, 2, 3])
+    np.testing.assert_array_equal(np.isfinite(history[f"held_out/{PROBE}"]), [True, False, True, True])
+    assert history[f"gain/{PROBE}"][0] == 0.0  # the mean begins at the start
+    np.testing.assert_array_equal(history["step"], [640, 1280, 1920, 1920])  # 4 members x 160 steps
+    assert np.isnan(history["fitness_mean"][-1])  # the last one is only judged
+    assert any(np.any(x != 0) for x in undisturbed.theta.values())
+
+
+def test_a_member_lives_as_a_lone_run_does():
+    """Fitness is that of `run` with the same seed, length and theta."""
+    asked = spec.Evolution(
+        (spec.domain("ppo", PROBE, 160, objective="lpo", **SMALL),), SEARCH["learn"], spec.strategy(popsize=2), 1
+    )
+    prepared = asked.prepare()
+    [life] = tasks.draw(asked.domains, prepared, 1, asked.seed, 0)
+    algorithm, env = prepared[0].algorithm, prepared[0].env
+    hypers = algorithm.hypers.replace(horizon=float(life.updates))
+    _, metrics = jax.jit(lambda key: run(algorithm, key, hypers, env.task, life.updates))(jax.random.key(life.seed))
+    found = search(strategy=OpenES(popsize=2, shaping=raw, sigma=1e-12), generations=1)
+    np.testing.assert_allclose(found.history["fitness_mean"][0], metrics["episode_return"][-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("stop_after", [0, 2])
+def test_a_search_that_was_killed_goes_on_to_the_same_bits(stop_after, undisturbed, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    own, calls = evolve._Search._generation, []
+
+    def counted(*arguments):
+        if len(calls) > stop_after:
+            raise Killed
+        calls.append(arguments)
+        return own(*arguments)
+
+    monkeypatch.setattr(evolve._Search, "_generation", counted)
+    monkeypatch.setattr("rljax.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("rljax.run.SAVE_SHARE", 1e9)
+    with pytest.raises(Killed):
+        search(out=tmp_path / "a")
+    monkeypatch.undo()
+    assert_same(search(out=tmp_path / "a"), undisturbed)
+    assert_same(evolve.resume(tmp_path / "a", progress=False), undisturbed)  # finished: read
+
+
+def test_one_program_whatever_the_lengths_of_lives(monkeypatch):
+    made = []
+    own = population.Program.__init__
+    monkeypatch.setattr(population.Program, "__init__", lambda self, *a, **k: (made.append(a), own(self, *a, **k))[1])
+    found = search(steps=(64, 320), generations=2, lives=3)
+    assert len(made) == 1
+    assert len(np.unique(np.diff(found.history["step"]))) >= 1 and found.complete
+
+
+def test_width_and_processes_change_nothing_but_rounding(undisturbed):
+    side_by_side = search(width=4)
+    for name, x in undisturbed.theta.items():
+        np.testing.assert_allclose(side_by_side.theta[name], x, atol=1e-4)
+
+
+def test_another_search_is_not_overwritten(undisturbed):
+    with pytest.raises(ConfigError, match=r"holds another search \(seed differs\)"):
+        search(out=undisturbed.folder, seed=1)
+    with pytest.raises(ConfigError, match="not of a search"):
+        search(out=undisturbed.folder / "checkpoints")
+
+
+def test_what_was_learned_can_be_saved_loaded_and_used(undisturbed, tmp_path):
+    path = undisturbed.save(tmp_path / "mine.npz")
+    algorithm, _ = api.make("ppo", PROBE, objective=str(path))
+    jax.tree.map(np.testing.assert_array_equal, algorithm.hypers.objective, undisturbed.objective)
+    assert_same(result.load(undisturbed.folder), undisturbed)
+    scores = undisturbed.provenance()["scores"]
+    assert scores[f"held_out/{PROBE}"] == undisturbed.history[f"held_out/{PROBE}"][-1]
+
+
+def test_a_known_optimum_is_found(tmp_path):
+    """On a probe whose return falls with the entropy bonus, evolution lowers its weight."""
+    found = search(
+        learn=("entropy_coef",),
+        objective="ppo-clip",
+        entropy_coef=1.0,
+        lr=3e-2,
+        steps=640,
+        generations=15,
+        strategy=OpenES(popsize=8, shaping=raw, sigma=0.3, lr=0.15),
+        judges=8,
+        judge_every=20,
+    )
+    assert found.theta["entropy_coef"] < 0.5
+    assert found.history[f"gain/{PROBE}/low"][-1] > 0
+
+
+REFUSED = [
+    ({"learn": ("objective.hiden",)}, "did you mean 'objective.hidden'"),
+    ({"learn": ("horizon",)}, "given by each life"),
+    ({"generations": 0}, "generations=0: must be"),
+    ({"normalise": "ranks", "shared": False}, "share them"),
+    ({"kind": "last"}, "fitness=last: must be one of"),
+    ({"steps": (320, 160)}, "the shortest life must be the shorter one"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED)
+def test_refusals_say_what_to_do(changes, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        search(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_record_is_plain_and_gives_the_search_back(undisturbed):
+    record = json.loads((undisturbed.folder / result.RECORD).read_text())
+    asked = spec.from_record(record)
+    again = asked.record(asked.prepare())
+    assert all(record[name] == value for name, value in json.loads(json.dumps(again)).items())
+    assert asked.strategy == dataclasses.replace(SEARCH["strategy"])
