@@ -18,7 +18,7 @@ from rljax import algos, envs, log, objectives, runtime
 from rljax import run as drivers
 from rljax import settings as fields
 from rljax.algos.presets import preset
-from rljax.checkpoint import Checkpointer
+from rljax.checkpoint import Checkpointer, named_leaves
 from rljax.errors import ConfigError, DivergedError, require, unknown
 from rljax.policy import Policy
 from rljax.results import store
@@ -55,7 +55,12 @@ def make(
     config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
     built = module.make(env, module.Config(**config))
     numbers = {name: value for name, value in settings.items() if name not in config}
+    for name in numbers.keys() & _parts(algo):
+        numbers[name] = _part(getattr(built.hypers, name), name, numbers[name])
     return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers)), env
+
+
+GIVEN = "given as arrays"  # what is recorded of a part that no file holds
 
 
 class Prepared(NamedTuple):
@@ -144,7 +149,7 @@ def train(
         "updates": plan.updates,
         "steps_per_update": algorithm.steps_per_update,
         "config": plan.config,
-        "hypers": describe(algorithm.hypers),
+        "hypers": describe(algorithm.hypers) | files_of(algo, settings),
         "task": dict(task or {}),
         "env_args": dict(env_args or {}),
         "log_every": log_every,
@@ -221,16 +226,43 @@ class Run:
 
 
 def describe(hypers: Any) -> dict[str, Any]:
-    """Hypers as flat settings that JSON can hold and `make` takes back."""
+    """Hypers as flat settings that JSON can hold and `make` takes back; large parts are left out, see `files_of`."""
     flat = {}
     for field in dataclasses.fields(hypers):
         value = getattr(hypers, field.name)
+        if isinstance(value, Mapping):
+            continue
         if field.name == "objective":
             flat["objective"] = objectives.name_of(value)
             flat |= {f"objective.{f.name}": _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         else:
             flat[field.name] = _plain(value)
     return flat
+
+
+def files_of(algo: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the given settings that are large parts of hypers: the files that hold them, to be recorded."""
+    given = {name: settings[name] for name in settings.keys() & _parts(algo)}
+    return {name: value if isinstance(value, str) else GIVEN for name, value in given.items()}
+
+
+def _parts(algo: str) -> set[str]:
+    return {name for name, setting in algos.settings(algo).items() if setting.type is object}
+
+
+def _part(default: Any, name: str, given: Any) -> Any:
+    """A part of hypers, from the file that holds it, or as given.
+
+    Raises:
+      ConfigError: the file cannot be read, or its arrays have other names or shapes.
+    """
+    if not isinstance(given, str):
+        return given
+    require(given != GIVEN, name, given, "is not recorded; write it to a file and give that")
+    arrays, wanted = objectives.files.read(given).arrays, named_leaves({name: default})
+    if {n: x.shape for n, x in arrays.items()} != {n: x.shape for n, x in wanted.items()}:
+        raise ConfigError(f"{name}={given}: its arrays are of other sizes; build the agent with those it was made for")
+    return jax.tree.unflatten(jax.tree.structure(default), [arrays[n] for n in wanted])
 
 
 class _Rows:

@@ -154,6 +154,8 @@ def assignments(pairs: Iterable[str], what: str = "task") -> dict[str, float]:
 
 def _coerce(setting: Setting, value: Any) -> Any:
     kind = setting.type
+    if kind is object:  # a part: the file that holds it, or its arrays
+        return value
     if kind is float and value == "inf":  # as a record says it
         return INF
     if get_origin(kind) is Literal:
@@ -212,15 +214,17 @@ def _classes(file: Path) -> dict[str, dict[str, tuple[ast.AnnAssign, str]]]:
         for base in map(ast.unparse, node.bases):
             found[node.name] |= found.get(base, {})
         for field in node.body:
-            if isinstance(field, ast.AnnAssign) and field.value:
+            if isinstance(field, ast.AnnAssign):
                 found[node.name][ast.unparse(field.target)] = field, lines[field.lineno - 1].partition("  # ")[2]
     return found
 
 
 def _fields(fields: Mapping[str, tuple[ast.AnnAssign, str]], group: Literal["config", "hypers"]) -> Iterable[Setting]:
     for name, (field, doc) in fields.items():
-        assert field.value is not None
         annotation = ast.unparse(field.annotation)
+        if field.value is None:  # a part with many numbers, such as weights; `make` gives it
+            yield Setting(name, group, object, None, doc)
+            continue
         if annotation == "Array":  # a list in a record; its default is not written down
             yield Setting(name, group, list, None, doc)
             continue

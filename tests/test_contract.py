@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from toys import tiny
 
-from rljax import algos, envs
+from rljax import algos, api, envs, objectives
 from rljax.checkpoint import Checkpointer
 from rljax.run import advance, as_arrays, run, start
 from rljax.types import Algorithm, Env
 
+LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
 CASES = [
     pytest.param("ppo", "CartPole-v1", {}, id="ppo-discrete"),
     pytest.param("ppo", "Pendulum-v1", {"normalize_obs": True, "normalize_reward": True}, id="ppo-gaussian"),
+    pytest.param("lpg", "CartPole-v1", LPG, id="lpg"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
 every_algorithm = pytest.mark.parametrize(("algo", "env", "settings"), CASES)
@@ -38,7 +40,19 @@ def leaves_equal(a, b) -> bool:
 
 
 def test_every_registered_algorithm_has_a_case():
-    assert {case.values[0] for case in CASES} == set(algos.names())
+    assert {case.values[0] for case in CASES} == {algos.base(name) for name in algos.names()}
+
+
+@pytest.mark.parametrize("name", [name for name in algos.names() if algos.base(name) != name])
+def test_an_algorithm_by_another_name_is_its_base_with_other_defaults(name):
+    (variant, _), (base, _) = (api.make(n, "CartPole-v1") for n in (name, algos.base(name)))
+    changes = algos.with_defaults(name, {})
+    known = algos.settings(name)
+    assert changes and all(known[n].default == value for n, value in changes.items())
+    assert (variant == base) == all(known[n].group == "hypers" for n in changes)
+    if "objective" in changes:
+        assert objectives.name_of(variant.hypers.objective) == changes["objective"]
+        assert isinstance(api.make(name, "CartPole-v1", objective="ppo-clip")[0].hypers.objective, objectives.PPOClip)
 
 
 @every_algorithm

@@ -13,7 +13,7 @@ from rljax.run import as_arrays, run
 
 assert jax.device_count() == 2
 env = envs.make("CartPole-v1")
-for name in algos.names():
+for name in {algos.base(name) for name in algos.names()}:
     algo = algos.load(name).make(env, tiny(name))
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
     go = jax.jit(jax.vmap(lambda key: run(algo, key, hypers, task, 3)))

@@ -27,7 +27,7 @@ def tiny(algo: str, **settings):
     """The smallest sensible `Config` of an algorithm: whatever fields of TINY it has."""
     config = algos.load(algo).Config
     names = {f.name for f in dataclasses.fields(config)}
-    return config(**{k: v for k, v in (TINY | settings).items() if k in names})
+    return config(**{k: v for k, v in (TINY | {"rule_width": 8} | settings).items() if k in names})
 
 
 class CounterTask(struct.PyTreeNode):

@@ -13,13 +13,14 @@ from typing import Any
 from rljax import settings as _settings
 from rljax.errors import ConfigError, unknown
 
-_modules = {"ppo": "rljax.algos.ppo"}
+_modules = {"lpg": "rljax.algos.lpg", "ppo": "rljax.algos.ppo"}
 
 _variants: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo": ("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
     "mdpo": ("ppo", {"objective": "kl-penalty", "objective.final": 0.0}),  # Mirror Descent Policy Optimisation
     "lpo": ("ppo", {"objective": "lpo"}),
     "ta-lpo": ("ppo", {"objective": "ta-lpo"}),
+    "ta-lpg": ("lpg", {"temporal": True}),
 }
 
 

@@ -34,6 +34,8 @@ DRIFT = ("objective.hidden", "objective.output")
 LEARNABLE = {
     "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's", 128),
     "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life", 128),
+    "lpg": Learnable("lpg", {}, ("rule",), "the rule of learned policy gradients, from nothing"),
+    "ta-lpg": Learnable("ta-lpg", {}, ("rule",), "such a rule that knows how old its agent is and will be"),
 }
 
 

@@ -40,11 +40,13 @@ def command_type(name: str, doc: str, options: Iterable[Option]) -> type:
 
 def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> list[Option]:
     """An option for every field of an algorithm."""
-    return [
-        Option(name, setting.type, defaults.get(name, setting.default), setting.doc)
-        for name, setting in known.items()
-        if setting.type is not list  # weights: from a file, not from the command line
-    ]
+    found = []
+    for name, setting in known.items():
+        if setting.type is object:  # a part that was learned
+            found.append(Option(name, str | None, None, f"a file that holds {setting.doc}"))
+        elif setting.type is not list:  # weights: with their objective, from a file
+            found.append(Option(name, setting.type, defaults.get(name, setting.default), setting.doc))
+    return found
 
 
 def with_chosen_objective(arguments: Sequence[str], known: Mapping[str, Setting]) -> dict[str, Setting]:

@@ -112,7 +112,7 @@ def compare(
     if places != places[:count] * len(names):
         raise ConfigError("contenders: must live in the same places, in the same order")
     require(all(d.shortest is None and not d.vary for d in domains), "steps", "...", "must be one length for all lives")
-    require(seeds >= 2, "seeds", seeds, "must be at least 2")
+    require(seeds >= 1, "seeds", seeds, "must be at least 1")
     lives = [(0, Life(i, seed, there.updates, {})) for seed in range(seeds) for i, there in enumerate(prepared)]
     total = sum(life.updates * prepared[life.domain].algorithm.steps_per_update for _, life in lives)
     with tempfile.TemporaryDirectory(prefix="rljax-compare-", ignore_cleanup_errors=True) as folder:

@@ -61,7 +61,12 @@ class Row:
             "steps_per_update": prepared.algorithm.steps_per_update,
             "updates": prepared.updates,
             "varied": {name: plain(value) for name, value in self.varied.items()},
-            "settings": {**prepared.config, **api.describe(prepared.algorithm.hypers), **task},
+            "settings": {
+                **prepared.config,
+                **api.describe(prepared.algorithm.hypers),
+                **api.files_of(self.algo, self.settings),
+                **task,
+            },
         }
 
 
