@@ -52,9 +52,9 @@ class Resume:
     workers: int | None = None
 
     def __call__(self) -> int:
-        from rljax.meta import evolve
+        from rljax.meta import search
 
-        return _finish(evolve.resume(self.resume, workers=self.workers))
+        return _finish(search.resume(self.resume, workers=self.workers))
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
@@ -120,7 +120,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     places = [named(text, "env") for text in options.env]
     for env, _ in places:
         envs.check(env)
-    from rljax.meta import evolve, spec
+    from rljax.meta import evolve, registry, search, spec
     from rljax.results.store import free_folder
 
     numbers = learnable.settings | _network(learnable, options)
@@ -134,11 +134,11 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
         )
         domains.append(spec.domain(learnable.algo, env, steps, vary=vary, **there))
     pairs = (assignment(text, "NUMBER", "strategy_with") for text in options.strategy_with)
-    asked = spec.Evolution(
-        tuple(domains),
-        learnable.parts,
-        spec.strategy(options.strategy, options.popsize, **{name: literal(text) for name, text in pairs}),
-        options.generations,
+    asked = evolve.Evolution(
+        domains=tuple(domains),
+        learn=learnable.parts,
+        strategy=registry.strategy(options.strategy, options.popsize, **{name: literal(text) for name, text in pairs}),
+        generations=options.generations,
         lives=options.lives,
         shared=not options.pairs,
         kind=options.fitness,
@@ -149,7 +149,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     )
     name = "-".join([what, *(env for env, _ in places)]).replace("/", "-")
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
-    return _finish(evolve.run(asked, options.out or free_folder(Path("searches"), name), **how))
+    return _finish(search.run(asked, options.out or free_folder(Path("searches"), name), **how))
 
 
 def _network(learnable: Learnable, options: Any) -> dict[str, Any]:

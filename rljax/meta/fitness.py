@@ -76,3 +76,12 @@ def evaluation(prepared: Prepared) -> Callable[..., Array]:
         return play(prepared.algorithm, state, prepared.env, key).mean()
 
     return judge
+
+
+def summary(table: np.ndarray) -> dict[str, float]:
+    """Columns of a generation's row, from the fitnesses `[N, D]` of a population: over members, of means over lives."""
+    fine = np.isfinite(table).all(1)
+    members = table[fine].mean(1) if fine.any() else np.array([np.nan])
+    low, high = np.percentile(members, (25, 75))
+    found = {"mean": members.mean(), "low": low, "high": high, "best": members.max()}
+    return {f"fitness_{name}": float(x) for name, x in found.items()} | {"diverged": float((~fine).sum())}

@@ -19,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import log
+from rljax.api import Prepared
 from rljax.checkpoint import Checkpointer, named_leaves
 from rljax.errors import ConfigError
 from rljax.meta import leaves, spec
-from rljax.meta.tasks import Life
+from rljax.meta.judge import COLUMNS
 from rljax.objectives import files
-from rljax.results import stats, store
+from rljax.results import store
 from rljax.types import Env
 
 RECORD = "meta.json"
@@ -32,17 +33,17 @@ LOGS = "logs"
 
 
 @dataclass(frozen=True)
-class Evolved:
+class Learned:
     """What a search has come to.
 
     Attributes:
       record: what was asked, as in `meta.json`.
-      theta: what was learned: name -> part of hypers, the mean of the search.
+      theta: what was learned: name -> part of hypers.
+      start: where the search began, likewise.
       hypers: those of the first domain with theta in place.
-      history: columns `[G + 1]`, one row a generation: `fitness_mean` and its quartiles `fitness_low`, `fitness_high`,
-        `fitness_best` over members, `diverged` members; and for each domain, where the mean was judged, the mean score
-        on held-out lives with its 95 % interval: `held_out/NAME`, `start/NAME`, and their paired difference
-        `gain/NAME`, each also as `.../low` and `.../high`.
+      history: columns `[G + 1]`, one row a generation, NaN where there is nothing to say: what the method says of it
+        (an evolution: `fitness_mean` and its quartiles `fitness_low`, `fitness_high`, `fitness_best` over members), and
+        what was learned is worth in held-out lives, see `judge.judgement`.
       generation: how many have been told.
       folder: where it is kept, or None.
       stopped_by: the signal that ended it early, or None.
@@ -50,6 +51,7 @@ class Evolved:
 
     record: dict[str, Any]
     theta: dict[str, Any]
+    start: dict[str, Any]
     hypers: Any
     history: dict[str, np.ndarray]
     generation: int
@@ -95,7 +97,8 @@ class Evolved:
 
     def provenance(self) -> dict[str, Any]:
         """How it was learned, on what, and what it scores."""
-        asked = {name: self.record[name] for name in ("strategy", "lives", "shared", "kind", "normalise", "seed")}
+        bare = ("learn", "names", "rows", "draws", "plan", "workers", "command", "created", "machine", "generations")
+        asked = {name: value for name, value in self.record.items() if name not in bare}
         kept = ("algo", "env", "env_args", "steps", "settings")
         learned = tuple(self.theta)
         rows = [{name: row[name] for name in kept} for row in self.record["rows"]]
@@ -104,20 +107,20 @@ class Evolved:
         last = {
             name: float(x[np.isfinite(x)][-1])
             for name, x in self.history.items()
-            if name.startswith(("held_out/", "start/", "gain/")) and np.isfinite(x).any()
+            if name.split("/")[0] in COLUMNS and np.isfinite(x).any()
         }
         return {
-            "method": {"evolution": asked, "generations": min(self.generation, self.record["generations"])},
+            "method": asked | {"generations": min(self.generation, self.record["generations"])},
             "tasks": [{**row, **drawn} for row, drawn in zip(rows, self.record["draws"])],
             "scores": last,
         }
 
 
-def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Evolved:
+def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Learned:
     """What a search has come to.
 
     Args:
-      folder: what `evolve` wrote.
+      folder: what a search wrote.
       own: environments that are not registered, by name.
 
     Raises:
@@ -127,15 +130,15 @@ def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Evolved:
     folder = Path(folder)
     record = read(folder)
     asked = spec.from_record(record, own)
-    hypers = asked.domains[0].row.prepare().algorithm.hypers
-    start = leaves.read(hypers, asked.learn)
-    shapes = jax.eval_shape(lambda: new_state(asked, start))
-    with Checkpointer(folder / store.CHECKPOINTS, NAME) as checkpoints:
+    prepared = asked.prepare()
+    hypers, start = prepared[0].algorithm.hypers, asked.start(prepared)
+    shapes = jax.eval_shape(lambda: new_state(asked, prepared, start))
+    with Checkpointer(folder / store.CHECKPOINTS, asked.method) as checkpoints:
         found = checkpoints.restore_latest(shapes)
-    theta, done = (asked.strategy.mean(found.state["strategy"]), found.step) if found else (start, 0)
+    theta, done = (asked.theta(found.state["learner"]), found.step) if found else (start, 0)
     path = folder / store.METRICS
     history = log.read_jsonl(path) if path.exists() else {}
-    return Evolved(record, theta, leaves.write(hypers, theta), history, done, folder)
+    return Learned(record, theta, start, leaves.write(hypers, theta), history, done, folder)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -150,51 +153,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"search '{folder}': {RECORD} cannot be read ({error})") from None
 
 
-NAME = "evolve"
-
-
-def new_state(asked: spec.Evolution, start: dict[str, Any]) -> dict[str, Any]:
+def new_state(asked: spec.Search, prepared: Sequence[Prepared], theta: dict[str, Any]) -> dict[str, Any]:
     """The state of a search before its first generation; arrays only."""
-    return {
-        "strategy": asked.strategy.init(start),
-        "at_start": jnp.full(asked.judges * len(asked.domains), jnp.nan),  # fitnesses of the start in held-out lives
-    }
-
-
-def of_population(table: np.ndarray) -> dict[str, float]:
-    """Columns of a generation's row, from fitnesses `[N, D]`."""
-    fine = np.isfinite(table).all(1)
-    members = table[fine].mean(1) if fine.any() else np.array([np.nan])
-    low, high = np.percentile(members, (25, 75))
-    return {
-        "fitness_mean": float(members.mean()),
-        "fitness_low": float(low),
-        "fitness_high": float(high),
-        "fitness_best": float(members.max()),
-        "diverged": float((~fine).sum()),
-    }
-
-
-def of_judgement(
-    names: Sequence[str], lives: Sequence[Life], mean: np.ndarray | None, start: np.ndarray
-) -> dict[str, float]:
-    """Columns of a generation's row, from scores in held-out lives `[J]`; NaN where the mean was not judged.
-
-    A life that diverged counts as the worst on its domain: leaving it out would flatter.
-    """
-    row: dict[str, float] = {}
-    for number, name in enumerate(names):
-        here = np.array([life.domain == number for life in lives])
-        before, now = start[here], None if mean is None else mean[here]
-        known = before if now is None else np.concatenate([before, now])
-        worst = np.min(known, where=np.isfinite(known), initial=np.inf)
-        found = dict.fromkeys(("held_out", "start", "gain"), (np.nan, np.nan, np.nan))
-        if np.isfinite(worst):
-            before = np.where(np.isfinite(before), before, worst)
-            found["start"] = stats.mean_ci(before)
-            if now is not None:
-                now = np.where(np.isfinite(now), now, worst)
-                found |= {"held_out": stats.mean_ci(now), "gain": stats.paired_difference(now, before)}
-        for kind, values in found.items():
-            row |= {f"{kind}/{name}{end}": float(x) for end, x in zip(("", "/low", "/high"), values)}
-    return row
+    at_start = jnp.full(asked.judges * len(asked.domains), jnp.nan)  # fitnesses of the start in held-out lives
+    return {"learner": asked.begin(prepared, theta), "at_start": at_start}

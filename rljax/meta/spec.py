@@ -1,83 +1,101 @@
-"""What a search over objectives, or over any leaves of hypers, is: asked for, checked, recorded."""
+"""What a search is, whatever its method: what is learned, where agents live, how the result is judged."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
-
-import numpy as np
+from typing import Any, ClassVar, Protocol, get_args
 
 from rljax.api import Prepared
-from rljax.errors import ConfigError, require, unknown
+from rljax.errors import ConfigError, require
 from rljax.meta import fitness, leaves
-from rljax.meta.evosax import Evosax, evosax
-from rljax.meta.strategies import SHAPINGS, OpenES, Strategy, raw
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain
 from rljax.sweeps import rows, space
 from rljax.types import Env
 
-OPEN_ES = "open-es"
+METHODS = {"evolution": "rljax.meta.evolve:Evolution", "descent": "rljax.meta.descend:Descent"}
+
+Say = Callable[[int], None]  # takes environment steps as they are done
+Stopping = Callable[[], bool]
 
 
-@dataclass(frozen=True)
-class Evolution:
-    """What is to be evolved, on what, and how.
+class Learner(Protocol):
+    """What moves theta."""
+
+    def generation(self, state: Any, number: int, say: Say, stopping: Stopping) -> tuple[Any, dict[str, float]] | None:
+        """(state, row) after a generation; None if it was stopped, and then the state is as it was."""
+        ...
+
+    def steps(self, number: int) -> int:
+        """Environment steps that a generation takes, known ahead."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is to be learned, on what, and how it is judged; a method adds how.
 
     Attributes:
       domains: where agents live.
       learn: the parts of hypers that are learned, by name: theta.
-      strategy: what proposes members, N = `strategy.popsize` of them a generation.
       generations: how many.
-      lives: D, of each member in each generation.
-      shared: every member lives the same D lives; otherwise each antithetic pair has D of its own.
       kind: what a life's fitness is, see `fitness`.
-      normalise: how fitnesses of different lives are made comparable, a name in `fitness.NORMALISERS`.
       seed: of the search.
-      judges: held-out lives on each domain that the mean of the search is judged by.
+      judges: held-out lives on each domain that theta is judged by.
       judge_every: generations between judgements; also before the first and after the last.
     """
 
     domains: tuple[Domain, ...]
     learn: tuple[str, ...]
-    strategy: Strategy
     generations: int
-    lives: int = 1
-    shared: bool = True
     kind: fitness.Kind = "final"
-    normalise: str = "ranks"
     seed: int = 0
     judges: int = 16
     judge_every: int = 10
+    method: ClassVar[str]
 
     def __post_init__(self) -> None:
-        for name in ("generations", "lives", "judges", "judge_every"):
+        for name in ("generations", "judges", "judge_every"):
             value = getattr(self, name)
             require(isinstance(value, int) and value >= 1, name, value, "must be a whole number, at least 1")
         require(isinstance(self.seed, int) and 0 <= self.seed < 2**32, "seed", self.seed, "must lie in [0, 2^32)")
-        kinds, names = get_args(fitness.Kind), sorted(fitness.NORMALISERS)
+        kinds = get_args(fitness.Kind)
         require(self.kind in kinds, "fitness", self.kind, f"must be one of {', '.join(kinds)}")
-        require(self.normalise in names, "normalise", self.normalise, f"must be one of {', '.join(names)}")
-        pairs = self.normalise in fitness.WITHIN_PAIRS
-        require(self.shared or pairs, "normalise", self.normalise, "compares members that met other lives; share them")
         require(bool(self.domains), "env", None, "say where agents are to live")
         require(GIVEN_BY_LIFE not in self.learn, "learn", GIVEN_BY_LIFE, "is given by each life")
 
     @property
-    def drawn(self) -> int:
-        """Lives that are drawn for a generation."""
-        return self.lives * (1 if self.shared else self.strategy.popsize // 2)
+    def members(self) -> int:
+        """How many lives are run at a time, at most, beside those that judge."""
+        return self.judges * len(self.domains)
+
+    def begin(self, prepared: Sequence[Prepared], theta: dict[str, Any]) -> Any:
+        """The state of a search that begins at theta; arrays only."""
+        raise NotImplementedError
+
+    def theta(self, state: Any) -> dict[str, Any]:
+        """What has been learned, in that state."""
+        raise NotImplementedError
+
+    def learner(self, prepared: Sequence[Prepared], crew: Any) -> Learner:
+        """What moves theta; `crew` runs lives."""
+        raise NotImplementedError
 
     def prepare(self) -> list[Prepared]:
         """Every domain, built. Raises ConfigError for what does not fit together."""
         prepared = [domain.row.prepare() for domain in self.domains]
-        first = leaves.shapes(leaves.read(prepared[0].algorithm.hypers, self.learn))
+        first = leaves.shapes(self.start(prepared))
         for domain, there in zip(self.domains, prepared):
             domain.check(there)
             if leaves.shapes(leaves.read(there.algorithm.hypers, self.learn)) != first:
                 raise ConfigError(f"learn={','.join(self.learn)}: has another shape on {there.env.name}")
         return prepared
+
+    def start(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
+        """Theta where the search begins."""
+        return leaves.read(prepared[0].algorithm.hypers, self.learn)
 
     def names(self, prepared: Sequence[Prepared]) -> list[str]:
         """The domains by the names of their environments, numbered where one stands twice."""
@@ -89,13 +107,11 @@ class Evolution:
 
     def record(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
         """What is kept of it: plain values."""
-        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {
-            "learn": list(self.learn),
-            "strategy": _strategy_record(self.strategy),
-            "names": self.names(prepared),
-        }
-        del kept["domains"]
+        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "domains"}
         return kept | {
+            "method": self.method,
+            "learn": list(self.learn),
+            "names": self.names(prepared),
             "rows": [domain.row.record(there) for domain, there in zip(self.domains, prepared)],
             "draws": [
                 {
@@ -107,10 +123,16 @@ class Evolution:
             ],
         }
 
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Search:
+        """One with these fields, as `record` has them."""
+        return cls(**plain)
 
-def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> Evolution:
-    """The inverse of `Evolution.record`; `own` holds environments that are not registered, by name."""
-    plain = {f.name: record[f.name] for f in dataclasses.fields(Evolution) if f.name in record}
+
+def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> Search:
+    """The inverse of `Search.record`; `own` holds environments that are not registered, by name."""
+    module, _, name = METHODS[record["method"]].partition(":")
+    kind = getattr(importlib.import_module(module), name)
     domains = tuple(
         Domain(
             row,
@@ -120,8 +142,8 @@ def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None)
         )
         for row, drawn in zip(rows.from_record(record, own), record["draws"])
     )
-    plain |= {"learn": tuple(record["learn"]), "strategy": strategy(**record["strategy"])}
-    return Evolution(domains, **plain)
+    plain = {f.name: record[f.name] for f in dataclasses.fields(kind) if f.name in record}
+    return kind.from_plain(plain | {"domains": domains, "learn": tuple(record["learn"])})
 
 
 def domain(
@@ -153,35 +175,9 @@ def domain(
     return Domain(row, shortest, drawn, reference)
 
 
-def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strategy:
-    """A strategy by name: `open-es`, or one of evosax's (`CMA_ES`, `SNES`, ...), with its numbers.
-
-    Fitness comes to it normalised, so OpenES does not shape it again unless it is told to.
-    """
-    if name != OPEN_ES:
-        return evosax(name, popsize, **settings)
-    known = {f.name for f in dataclasses.fields(OpenES)}
-    for setting in set(settings) - known:
-        raise unknown(f"setting of {OPEN_ES}", setting, known)
-    shaping = settings.pop("shaping", raw)
-    if isinstance(shaping, str):
-        require(shaping in SHAPINGS, "shaping", shaping, f"must be one of {', '.join(SHAPINGS)}")
-        shaping = SHAPINGS[shaping]
-    return OpenES(popsize=popsize, shaping=shaping, **settings)
-
-
-def _strategy_record(given: Strategy) -> dict[str, Any]:
-    """The arguments of `strategy` that make this one."""
-    if isinstance(given, Evosax):
-        numbers = {name: np.asarray(x).tolist() for name, x in given.numbers.items()}
-        return {"name": given.name, "popsize": given.popsize, **dict(given.options), **numbers}
-    if not isinstance(given, OpenES):
-        raise ConfigError(f"strategy {type(given).__name__}: cannot be recorded; give OpenES, or one of evosax's")
-    shaping = next((name for name, function in SHAPINGS.items() if function is given.shaping), None)
-    require(shaping is not None, "shaping", given.shaping, f"must be one of {', '.join(SHAPINGS)} to be recorded")
-    numbers = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
-    return {
-        "name": OPEN_ES,
-        **{n: np.asarray(x).tolist() for n, x in numbers.items() if n != "shaping"},
-        "shaping": shaping,
-    }
+def domains(
+    algo: str, env: str | Env | Domain | Sequence[str | Env | Domain], steps: Any, settings: Mapping[str, Any]
+) -> tuple[Domain, ...]:
+    """One or several places to live in, of which those that are no domains yet get these steps and settings."""
+    given = [env] if isinstance(env, str | Env | Domain) else list(env)
+    return tuple(e if isinstance(e, Domain) else domain(algo, e, steps, **settings) for e in given)

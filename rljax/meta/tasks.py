@@ -118,3 +118,8 @@ def _drawn(new_task: Callable[[jax.Array], Any], seeds: np.ndarray) -> Any:
     # A stream apart from the run's, whose key is that of the seed itself.
     keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), 1))(seeds)
     return jax.jit(jax.vmap(new_task))(keys)
+
+
+def steps_of(prepared: Sequence[Prepared], lives: Sequence[Life]) -> int:
+    """Environment steps of these lives."""
+    return sum(life.updates * prepared[life.domain].algorithm.steps_per_update for life in lives)

@@ -12,7 +12,8 @@ from toys import PROBE
 
 from rljax import api
 from rljax.errors import ConfigError
-from rljax.meta import evolve, result, spec, tasks
+from rljax.meta import evolve, registry, result, spec, tasks
+from rljax.meta import search as searches
 from rljax.meta.strategies import OpenES, raw
 from rljax.run import run
 from rljax.sweeps import population
@@ -64,9 +65,8 @@ def test_a_search_says_what_it_came_to(undisturbed):
 
 def test_a_member_lives_as_a_lone_run_does():
     """Fitness is that of `run` with the same seed, length and theta."""
-    asked = spec.Evolution(
-        (spec.domain("ppo", PROBE, 160, objective="lpo", **SMALL),), SEARCH["learn"], spec.strategy(popsize=2), 1
-    )
+    where = (spec.domain("ppo", PROBE, 160, objective="lpo", **SMALL),)
+    asked = evolve.Evolution(domains=where, learn=SEARCH["learn"], generations=1, strategy=registry.strategy(popsize=2))
     prepared = asked.prepare()
     [life] = tasks.draw(asked.domains, prepared, 1, asked.seed, 0)
     algorithm, env = prepared[0].algorithm, prepared[0].env
@@ -81,7 +81,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_bits(stop_after, undisturb
     class Killed(Exception):
         pass
 
-    own, calls = evolve._Search._generation, []
+    own, calls = searches._Run._generation, []
 
     def counted(*arguments):
         if len(calls) > stop_after:
@@ -89,14 +89,14 @@ def test_a_search_that_was_killed_goes_on_to_the_same_bits(stop_after, undisturb
         calls.append(arguments)
         return own(*arguments)
 
-    monkeypatch.setattr(evolve._Search, "_generation", counted)
+    monkeypatch.setattr(searches._Run, "_generation", counted)
     monkeypatch.setattr("rljax.run.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("rljax.run.SAVE_SHARE", 1e9)
     with pytest.raises(Killed):
         search(out=tmp_path / "a")
     monkeypatch.undo()
     assert_same(search(out=tmp_path / "a"), undisturbed)
-    assert_same(evolve.resume(tmp_path / "a", progress=False), undisturbed)  # finished: read
+    assert_same(searches.resume(tmp_path / "a", progress=False), undisturbed)  # finished: read
 
 
 def test_one_program_whatever_the_lengths_of_lives(monkeypatch):

@@ -1,0 +1,144 @@
+r"""Meta-gradient descent: what agents learn by follows the derivative of what comes of K updates under it.
+
+The agents persist through generations, live and are replaced, see `gradient`; a generation is a number of meta-steps,
+compiled as one program. What was learned is judged by whole lives, as an evolution is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rljax import algos
+from rljax.api import Prepared
+from rljax.errors import ConfigError, require
+from rljax.meta import gradient, leaves, search, spec, tasks
+from rljax.meta.result import Learned
+from rljax.ops.tree import as_arrays
+from rljax.types import Env
+
+OUTER_STEPS = 20  # of the fresh rollout that judges K updates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent(spec.Search):
+    """A search by meta-gradients, on one domain.
+
+    The algorithm's module must have `policy(env, config)`, as `algos.lpg` does; `regularised(loss)`, if it has one, is
+    put around the outer loss.
+
+    Attributes:
+      agents: N, that live at a time.
+      num_updates: K, that a gradient passes through.
+      meta_steps: updates of theta in a generation.
+      meta_lr: learning rate of Adam for theta.
+    """
+
+    agents: int = 64
+    num_updates: int = 5
+    meta_steps: int = 10
+    meta_lr: float = 1e-4
+    method: ClassVar[str] = "descent"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(len(self.domains) == 1, "env", len(self.domains), "meta-gradients take one environment, or one family")
+        require(not self.domains[0].vary, "vary", "...", "meta-gradients take tasks that an environment draws itself")
+        for name in ("agents", "num_updates", "meta_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        algo = algos.base(self.domains[0].row.algo)
+        if not hasattr(algos.load(algo), "policy"):
+            raise ConfigError(f"algo={algo}: has no policy for an outer loss to look at; lpg has")
+
+    def begin(self, prepared: Sequence[Prepared], theta: dict[str, Any]) -> gradient.MetaState:
+        key, hypers = jax.random.key(self.seed), as_arrays(prepared[0].algorithm.hypers)
+        return gradient.start(self.setup(prepared[0]), key, theta, hypers, self.agents)
+
+    def theta(self, state: gradient.MetaState) -> dict[str, Any]:
+        return state.theta
+
+    def learner(self, prepared: Sequence[Prepared], crew: Any) -> spec.Learner:
+        return _Descending(self, prepared[0])
+
+    def setup(self, prepared: Prepared) -> gradient.Setup:
+        """What stays as it is."""
+        env, module = prepared.env, algos.load(self.domains[0].row.algo)
+        policy = module.policy(env, module.Config(**prepared.config))
+        loss = gradient.actor_critic_loss(env, policy, OUTER_STEPS)
+        low, high = map(math.log, self.domains[0].bounds(prepared))
+        own = as_arrays(env.task)
+        return gradient.Setup(
+            algo=prepared.algorithm,
+            put=leaves.write,
+            loss=module.regularised(loss) if hasattr(module, "regularised") else loss,
+            new_lifetime=lambda key: jnp.round(jnp.exp(jax.random.uniform(key, (), minval=low, maxval=high))),
+            new_task=env.new_task or (lambda key: own),
+            optimiser=optax.adam(self.meta_lr, eps_root=1e-16),
+            num_updates=self.num_updates,
+        )
+
+
+def descend(
+    algo: str,
+    env: str | Env | tasks.Domain,
+    steps: int | tuple[int, int] | None = None,
+    *,
+    learn: Sequence[str] = ("rule",),
+    generations: int = 100,
+    out: str | Path | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+    memory: str | int | None = None,
+    **settings: Any,
+) -> Learned:
+    """Learns parts of an algorithm's hypers by meta-gradients. Killed, the same call goes on.
+
+    Args:
+      algo, env, steps, learn, generations, out, progress, workers, memory: as for `evolve`; workers judge.
+      **settings: `agents`, `num_updates`, `meta_steps`, `meta_lr`, `kind`, `seed`, `judges`, `judge_every` as in
+        `Descent`; others are of the algorithm.
+
+    Returns, and raises: as `evolve`.
+    """
+    own = {f.name for f in dataclasses.fields(Descent)}
+    how = {name: value for name, value in settings.items() if name in own}
+    where = spec.domains(algo, env, steps, {name: value for name, value in settings.items() if name not in own})
+    asked = Descent(domains=where, learn=tuple(learn), generations=generations, **how)
+    return search.run(asked, out, progress, workers=workers, memory_limit=memory)
+
+
+class _Descending:
+    """A descent under way."""
+
+    def __init__(self, asked: Descent, prepared: Prepared):
+        self.asked, self._prepared = asked, prepared
+        self._hypers = as_arrays(prepared.algorithm.hypers)
+        step = partial(gradient.meta_step, asked.setup(prepared))
+
+        @jax.jit
+        def generation(state, hypers):
+            return jax.lax.scan(lambda state, _: step(state, hypers), state, None, asked.meta_steps)
+
+        self._go = generation
+
+    def generation(
+        self, state: Any, number: int, say: spec.Say, stopping: spec.Stopping
+    ) -> tuple[Any, dict[str, float]] | None:
+        state, metrics = self._go(state, self._hypers)
+        row = {name: float(jnp.nanmean(x)) for name, x in metrics.items()}
+        say(self.steps(number))
+        return state, row
+
+    def steps(self, number: int) -> int:
+        num_envs = self._prepared.config["num_envs"]
+        each = self.asked.num_updates * self._prepared.algorithm.steps_per_update + OUTER_STEPS * num_envs
+        return self.asked.meta_steps * self.asked.agents * each

@@ -1,0 +1,40 @@
+"""What scores in held-out lives say: of what was learned, beside where the search began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rljax.meta.tasks import Life
+from rljax.results import stats
+
+COLUMNS = ("held_out", "start", "gain")  # score, score of the start, and their paired difference
+
+
+def judgement(names: Sequence[str], lives: Sequence[Life], scores: np.ndarray, start: np.ndarray) -> dict[str, float]:
+    """Columns of a generation's row: `KIND/NAME`, `KIND/NAME/low` and `KIND/NAME/high` for each kind and domain.
+
+    A life that diverged counts as the worst on its domain: leaving it out would flatter.
+
+    Args:
+      names: of the domains.
+      lives: held out, J.
+      scores, start: fitnesses in them `[J]`; NaN where one diverged.
+
+    Returns:
+      Means over lives with their 95 % intervals; NaN where all diverged.
+    """
+    row: dict[str, float] = {}
+    for number, name in enumerate(names):
+        here = np.array([life.domain == number for life in lives])
+        both = np.stack([scores[here], start[here]])
+        found = dict.fromkeys(COLUMNS, (np.nan, np.nan, np.nan))
+        if np.isfinite(both).any():
+            now, before = np.where(np.isfinite(both), both, np.min(both, where=np.isfinite(both), initial=np.inf))
+            found = dict(
+                zip(COLUMNS, (stats.mean_ci(now), stats.mean_ci(before), stats.paired_difference(now, before)))
+            )
+        for kind, values in found.items():
+            row |= {f"{kind}/{name}{end}": float(x) for end, x in zip(("", "/low", "/high"), values)}
+    return row

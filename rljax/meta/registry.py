@@ -1,0 +1,47 @@
+"""Strategies by name, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from rljax.errors import ConfigError, require, unknown
+from rljax.meta.evosax import Evosax, evosax
+from rljax.meta.strategies import SHAPINGS, OpenES, Strategy, raw
+
+OPEN_ES = "open-es"
+
+
+def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strategy:
+    """A strategy: `open-es`, or one of evosax's (`CMA_ES`, `SNES`, ...), with its numbers.
+
+    Fitness comes to it normalised, so OpenES does not shape it again unless it is told to.
+
+    Raises:
+      ConfigError: there is none of that name, or it has no such setting.
+    """
+    if name != OPEN_ES:
+        return evosax(name, popsize, **settings)
+    known = {f.name for f in dataclasses.fields(OpenES)} - {"popsize"}
+    for setting in sorted(set(settings) - known):
+        raise unknown(f"setting of {OPEN_ES}", setting, known)
+    shaping = settings.pop("shaping", raw)
+    if isinstance(shaping, str):
+        require(shaping in SHAPINGS, "shaping", shaping, f"must be one of {', '.join(SHAPINGS)}")
+        shaping = SHAPINGS[shaping]
+    return OpenES(popsize=popsize, shaping=shaping, **settings)
+
+
+def record(given: Strategy) -> dict[str, Any]:
+    """The arguments of `strategy` that make this one, as JSON can hold them. Raises ConfigError if there are none."""
+    if isinstance(given, Evosax):
+        numbers = {name: np.asarray(x).tolist() for name, x in given.numbers.items()}
+        return {"name": given.name, "popsize": given.popsize, **dict(given.options), **numbers}
+    if not isinstance(given, OpenES):
+        raise ConfigError(f"strategy {type(given).__name__}: cannot be recorded; give OpenES, or one of evosax's")
+    shaping = next((name for name, function in SHAPINGS.items() if function is given.shaping), None)
+    require(shaping is not None, "shaping", given.shaping, f"must be one of {', '.join(SHAPINGS)} to be recorded")
+    numbers = {f.name: getattr(given, f.name) for f in dataclasses.fields(given) if f.name != "shaping"}
+    return {"name": OPEN_ES, **{name: np.asarray(x).tolist() for name, x in numbers.items()}, "shaping": shaping}

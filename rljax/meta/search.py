@@ -1,0 +1,166 @@
+"""A search from its first generation to its last: on disk, judged, resumed.
+
+What is judged is what has been learned so far, on lives held out from the search, beside the point where it began.
+Everything follows from the seed and the number of the generation, so a search that was killed goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax import log, runtime
+from rljax.checkpoint import Checkpointer
+from rljax.errors import ConfigError, require
+from rljax.meta import judge, result, spec, tasks
+from rljax.meta.crew import Crew
+from rljax.meta.progress import Progress
+from rljax.results import store
+from rljax.run import Saver, stop_signals
+from rljax.sweeps.store import LOCK, locked, write_record
+from rljax.types import Env
+
+KEPT = "what is finished is kept: rljax meta-train --resume, or the same call, goes on with it"
+
+
+def run(asked: spec.Search, out: str | Path | None, progress: bool = True, **how: Any) -> result.Learned:
+    """Runs what is left of a search in its folder; None keeps nothing.
+
+    Args:
+      **how: `workers`, `width`, `memory_limit`, as for a sweep.
+
+    Raises:
+      ConfigError: what does not fit together, or a folder of something else.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="rljax-search-", ignore_cleanup_errors=True) as folder:
+            return dataclasses.replace(run(asked, folder, progress, **how), folder=None)
+    require(jax.process_count() == 1, "processes", jax.process_count(), "a search runs in one, on all of its devices")
+    folder = Path(out)
+    prepared = asked.prepare()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(folder))
+        there = _there(folder, asked.record(prepared))
+        widths = [group["width"] for group in there["plan"]] if there else None
+        places = (asked.domains, prepared, asked.members, folder / result.LOGS, KEPT)
+        crew = stack.enter_context(Crew(*places, learn=asked.learn, kind=asked.kind, widths=widths, **how))
+        if there is None:
+            plan = [{"width": group.width, "why": group.why, "updates": group.updates} for group in crew.groups]
+            record = {**asked.record(prepared), "plan": plan, "workers": crew.machine.workers, **runtime.provenance()}
+            write_record(folder, record, result.RECORD)
+        received = stack.enter_context(stop_signals())
+        _Run(asked, crew, folder).go(lambda: bool(received), progress, stack)
+        found = result.load(folder)
+        return dataclasses.replace(found, stopped_by=received[0] if received and not found.complete else None)
+
+
+def resume(
+    folder: str | Path, progress: bool = True, own: Mapping[str, Env] | None = None, **how: Any
+) -> result.Learned:
+    """Goes on with a search that was stopped or killed, to the same bits; one that is finished is read.
+
+    Args:
+      folder: what `run` wrote.
+      own: environments that are not registered, by name.
+      **how: `workers`.
+    """
+    return run(spec.from_record(result.read(Path(folder)), own), folder, progress, **how)
+
+
+class _Run:
+    """A search under way: its state, and how far it is."""
+
+    def __init__(self, asked: spec.Search, crew: Crew, folder: Path):
+        self.asked, self.crew, self.folder = asked, crew, folder
+        self.learner = asked.learner(crew.prepared, crew)
+        self.held_out = tasks.held_out(asked.domains, crew.prepared, asked.judges, asked.seed)
+        self.begins = asked.start(crew.prepared)
+        self.state = jax.jit(lambda: result.new_state(asked, crew.prepared, self.begins))()
+        self.done, self.seconds, self.steps = 0, 0.0, 0
+
+    def go(self, stopping: spec.Stopping, show: bool, stack: contextlib.ExitStack) -> None:
+        """Generation after generation; the last row is a judgement alone."""
+        last = self.asked.generations
+        checkpoints = stack.enter_context(Checkpointer(self.folder / store.CHECKPOINTS, self.asked.method))
+        found = checkpoints.restore_latest(jax.eval_shape(lambda: self.state)) if checkpoints.steps() else None
+        if found:
+            self.done, self.state = found.step, found.state
+            self.seconds, self.steps = found.meta["seconds"], found.meta["steps"]
+        if self.done > last:
+            return
+        rows = log.JsonlSink(self.folder / store.METRICS, self.steps if found else None)
+        stack.callback(rows.close)
+        left = sum(self.learner.steps(number) for number in range(self.done, last))
+        bar = Progress(self.steps + left, self.steps, last, self.done) if show else None
+        if bar:
+            stack.callback(bar.close)
+        began = time.perf_counter() - self.seconds
+        saver = Saver(lambda done, _: self._save(checkpoints, done), None)
+        while self.done <= last and not stopping():
+            row = self._generation(bar.lived if bar else lambda steps: None, stopping)
+            if row is None:
+                break
+            self.seconds = time.perf_counter() - began
+            rows.write({"step": self.steps, "generation": self.done, "seconds": self.seconds, **row})
+            if bar:
+                bar.generation(self.done, row)
+            self.done += 1
+            saver.offer(self.done, None, force=self.done > last)
+        if self.done > 0:
+            saver.offer(self.done, None, force=True)
+
+    def _save(self, checkpoints: Checkpointer, done: int) -> None:
+        checkpoints.save(done, self.state, {"seconds": self.seconds, "steps": self.steps})
+
+    def _generation(self, say: spec.Say, stopping: spec.Stopping) -> dict[str, float] | None:
+        """Judges, if it is time to, and moves theta -> a row; None if it was stopped, which changes nothing."""
+        asked, number = self.asked, self.done
+        state, last = self.state, number == asked.generations
+        row: dict[str, float] = {}
+        if number == 0:
+            at_start = self._judge(self.begins, stopping)
+            if at_start is None:
+                return None
+            state = {**state, "at_start": jnp.asarray(at_start)}
+        if number % asked.judge_every == 0 or last:
+            scores = state["at_start"] if number == 0 else self._judge(asked.theta(state["learner"]), stopping)
+            if scores is None:
+                return None
+            names = asked.names(self.crew.prepared)
+            row |= judge.judgement(names, self.held_out, np.asarray(scores), np.asarray(state["at_start"]))
+        if not last:
+            found = self.learner.generation(state["learner"], number, say, stopping)
+            if found is None:
+                return None
+            state, row = {**state, "learner": found[0]}, row | found[1]
+            self.steps += self.learner.steps(number)
+        self.state = state
+        return row
+
+    def _judge(self, theta: dict[str, Any], stopping: spec.Stopping) -> np.ndarray | None:
+        """Fitnesses in the held-out lives; their steps are not counted."""
+        alone = jax.tree.map(lambda x: np.asarray(x)[None], theta)
+        return self.crew.live(alone, [(0, life) for life in self.held_out], lambda steps: None, stopping)
+
+
+def _there(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    """What the folder holds, if that is this search; None if it is new. Raises ConfigError if it is something else."""
+    if not (folder / result.RECORD).exists():
+        strangers = [path.name for path in folder.iterdir() if path.name != LOCK]
+        require(not strangers, "out", folder, "exists, and is not of a search; choose another folder")
+        return None
+    there = result.read(folder)
+    for name, value in json.loads(json.dumps(record)).items():
+        if there[name] != value:
+            raise ConfigError(f"out={folder}: holds another search ({name} differs); choose another folder")
+    return there
