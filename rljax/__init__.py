@@ -16,14 +16,16 @@ _settle()  # before jax's CPU client can start
 
 if TYPE_CHECKING:
     from rljax.api import Policy, Run, load, make, resume, train
+    from rljax.meta.evolve import evolve
     from rljax.sweeps.driver import sweep
     from rljax.sweeps.result import SweepResult
     from rljax.sweeps.result import load as load_sweep
 
-__all__ = ["Policy", "Run", "SweepResult", "load", "load_sweep", "make", "resume", "sweep", "train"]
+__all__ = ["Policy", "Run", "SweepResult", "evolve", "load", "load_sweep", "make", "resume", "sweep", "train"]
 
 _ELSEWHERE = {  # what is not in rljax.api
     "SweepResult": ("rljax.sweeps.result", "SweepResult"),
+    "evolve": ("rljax.meta.evolve", "evolve"),
     "load_sweep": ("rljax.sweeps.result", "load"),
     "sweep": ("rljax.sweeps.driver", "sweep"),
 }

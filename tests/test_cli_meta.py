@@ -61,7 +61,7 @@ REFUSED = [
     (["meta-train", "lpoo"], "did you mean 'lpo'"),
     (["meta-train", "lpo"], "say where agents are to live"),
     (["meta-train", "lpo", "--env", "CartPol-v1"], "did you mean 'CartPole-v1'"),
-    (["meta-train", "lpo", "--env", PROBE], "no preset for probe/action-observation; say how many"),
+    (["meta-train", "lpo", "--env", PROBE], "there is no preset for probe/action-observation; say how many"),
     (
         ["meta-train", "lpo", "--env", "CartPole-v1", "--steps", "many"],
         "steps=many: must be a number, or SHORTEST:LONGEST",

@@ -275,18 +275,8 @@ def when(updates: Array, horizon: Scalar) -> tuple[Array, Array]:
 
 
 def optimiser(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
-    """SGD or Adam behind clipping by the norm, differentiable also where a gradient is exactly 0.
-
-    A policy that has settled has no gradient left, and the root of its norm would make meta-gradients NaN.
-    """
-
-    def clip(grads, _):
-        square = sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads))
-        scale = jax.lax.rsqrt(jnp.maximum(square / jnp.square(max_grad_norm), 1.0))
-        return jax.tree.map(lambda g: scale * g, grads)
-
-    follow = optax.sgd(lr) if kind == "sgd" else optax.adam(lr, eps=1e-5, eps_root=1e-12)
-    return optax.chain(optax.stateless(clip), follow)
+    """SGD or Adam behind clipping by the norm."""
+    return optax.chain(optim.clip(max_grad_norm), optax.sgd(lr)) if kind == "sgd" else optim.adam(lr, max_grad_norm)
 
 
 def agent(env: Env, config: Config) -> Agent:

@@ -28,14 +28,17 @@ class Learnable(NamedTuple):
     parts: tuple[str, ...]  # of hypers
     doc: str
     units: int = 0  # of its network's hidden layer; 0: it has none to choose
+    descends: bool = False  # whether it can be learned by meta-gradients too
 
 
 DRIFT = ("objective.hidden", "objective.output")
 LEARNABLE = {
     "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's", 128),
     "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life", 128),
-    "lpg": Learnable("lpg", {}, ("rule",), "the rule of learned policy gradients, from nothing"),
-    "ta-lpg": Learnable("ta-lpg", {}, ("rule",), "such a rule that knows how old its agent is and will be"),
+    "lpg": Learnable("lpg", {}, ("rule",), "the rule of learned policy gradients, from nothing", descends=True),
+    "ta-lpg": Learnable(
+        "ta-lpg", {}, ("rule",), "such a rule that knows how old its agent is and will be", descends=True
+    ),
 }
 
 
@@ -82,6 +85,14 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
 
 def _options(learnable: Learnable) -> list[Option]:
     several = UseAppendAction[tuple[str, ...]]
+    descent = [
+        Option("method", Literal["evolution", "gradient"], "evolution", "gradient: follow meta-gradients instead"),
+        Option("agents", int, 64, "with gradient: that live at a time"),
+        Option("num_updates", int, 5, "with gradient: updates that it passes through"),
+        Option("meta_steps", int, 10, "with gradient: steps a generation"),
+        Option("meta_lr", float, 1e-4, "with gradient: learning rate of what is learned"),
+    ]
+    descent = descent if learnable.descends else []
     units = [Option("units", int, learnable.units, "hidden units of the drift's network")] if learnable.units else []
     return [
         *units,
@@ -101,6 +112,7 @@ def _options(learnable: Learnable) -> list[Option]:
             "of a life: last tenth, all of it, or episodes after",
         ),
         Option("normalise", Literal["ranks", "z-score", "pairwise", "none"], "ranks", "how lives are made comparable"),
+        *descent,
         Option("strategy", str, "open-es", "or one of evosax's, e.g. CMA_ES"),
         Option("strategy_with", tuple[str, ...], (), "its numbers: sigma=0.1 lr=0.03 ..."),
         Option("seed", int, 0, "of the search"),
@@ -120,36 +132,46 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     places = [named(text, "env") for text in options.env]
     for env, _ in places:
         envs.check(env)
-    from rljax.meta import evolve, registry, search, spec
+    from rljax.meta import search
     from rljax.results.store import free_folder
 
-    numbers = learnable.settings | _network(learnable, options)
-    vary = dict(assignment(text, DISTRIBUTIONS, "vary") for text in options.vary)
-    domains = []
-    for env, own in places:
-        there = {**numbers, **settings, **own}
-        steps = _lengths(there.pop("steps", options.steps))
-        require(
-            bool(steps or preset(learnable.algo, env)), "steps", None, f"there is no preset for {env}; say how many"
-        )
-        domains.append(spec.domain(learnable.algo, env, steps, vary=vary, **there))
-    pairs = (assignment(text, "NUMBER", "strategy_with") for text in options.strategy_with)
-    asked = evolve.Evolution(
-        domains=tuple(domains),
-        learn=learnable.parts,
-        strategy=registry.strategy(options.strategy, options.popsize, **{name: literal(text) for name, text in pairs}),
-        generations=options.generations,
-        lives=options.lives,
-        shared=not options.pairs,
-        kind=options.fitness,
-        normalise=options.normalise,
-        seed=options.seed,
-        judges=options.judges,
-        judge_every=options.judge_every,
-    )
+    numbers = {**learnable.settings, **_network(learnable, options), **settings}
+    common = {
+        "domains": tuple(_domain(learnable, env, numbers | own, options) for env, own in places),
+        "learn": learnable.parts,
+        "generations": options.generations,
+        "kind": options.fitness,
+        "seed": options.seed,
+        "judges": options.judges,
+        "judge_every": options.judge_every,
+    }
     name = "-".join([what, *(env for env, _ in places)]).replace("/", "-")
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
-    return _finish(search.run(asked, options.out or free_folder(Path("searches"), name), **how))
+    return _finish(search.run(_search(common, options), options.out or free_folder(Path("searches"), name), **how))
+
+
+def _search(common: dict[str, Any], options: Any) -> Any:
+    """The search by the method that was asked for."""
+    from rljax.meta import descend, evolve, registry
+
+    if getattr(options, "method", "evolution") == "gradient":
+        own = ("agents", "num_updates", "meta_steps", "meta_lr")
+        return descend.Descent(**common, **{name: getattr(options, name) for name in own})
+    pairs = (assignment(text, "NUMBER", "strategy_with") for text in options.strategy_with)
+    strategy = registry.strategy(options.strategy, options.popsize, **{name: literal(text) for name, text in pairs})
+    how = {"lives": options.lives, "shared": not options.pairs, "normalise": options.normalise}
+    return evolve.Evolution(**common, strategy=strategy, **how)
+
+
+def _domain(learnable: Learnable, env: str, settings: dict[str, Any], options: Any) -> Any:
+    """Where agents live, with these settings."""
+    from rljax.meta import spec
+
+    steps = _lengths(settings.pop("steps", options.steps))
+    known = preset(learnable.algo, env)
+    require(steps is not None or known is not None, "steps", None, f"there is no preset for {env}; say how many")
+    vary = dict(assignment(text, DISTRIBUTIONS, "vary") for text in options.vary)
+    return spec.domain(learnable.algo, env, steps, vary=vary, **settings)
 
 
 def _network(learnable: Learnable, options: Any) -> dict[str, Any]:

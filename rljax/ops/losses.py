@@ -1,4 +1,7 @@
-"""Losses per sample: the same shape out as in, no mean inside. All are halved, so gradients are plain residuals."""
+"""Losses per sample: the same shape out as in, no mean inside.
+
+Squared errors are halved, so gradients are plain residuals; evolved losses stand as they were published.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,46 @@ def huber(prediction: Array, target: Array, delta: Scalar = 1.0) -> Array:
     error = jnp.abs(prediction - target)
     quadratic = jnp.minimum(error, delta)
     return quadratic * (error - 0.5 * quadratic)
+
+
+def dqn_reg(value: Array, target: Array, weight: Scalar = 0.1) -> Array:
+    """DQNReg, an evolved loss: the squared error, and a price on high values.
+
+    w Q + (Q - Y)^2
+
+    Args:
+      value: Q(s, a).
+      target: Y = r + gamma max Q_target(s', .), of one shape with `value`.
+      weight: w; may need tuning.
+
+    Returns:
+      Losses, of that shape.
+
+    Source: Co-Reyes et al. (2021), arXiv 2101.03958.
+    """
+    chex.assert_equal_shape([value, target])
+    return weight * value + jnp.square(value - target)
+
+
+def dqn_clipped(value: Array, target: Array, bootstrap: Array, discount: Scalar) -> Array:
+    """DQNClipped, an evolved loss: it pushes values down where they would overestimate.
+
+    max(Q, (Q - Y)^2 + Y) + max(Q - Y, gamma B^2)
+
+    Args:
+      value: Q(s, a).
+      target: Y = r + gamma B, of one shape with `value`.
+      bootstrap: B = max Q_target(s', .), of that shape; 0 where the episode terminated.
+      discount: gamma.
+
+    Returns:
+      Losses, of that shape.
+
+    Source: Co-Reyes et al. (2021), arXiv 2101.03958.
+    """
+    chex.assert_equal_shape([value, target, bootstrap])
+    error = value - target
+    return jnp.maximum(value, jnp.square(error) + target) + jnp.maximum(error, discount * jnp.square(bootstrap))
 
 
 def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: Scalar) -> Array:

@@ -56,3 +56,13 @@ def test_explained_variance():
     assert_allclose(explained_variance(jnp.full_like(target, 7.0), target), 0.0, atol=1e-6)
     assert_allclose(explained_variance(-target, target), -3.0)
     assert_allclose(explained_variance(target, jnp.ones_like(target)), 0.0)
+
+
+def test_evolved_losses_by_hand():
+    """At Q = 1, r = 0.5, gamma = 0.9, max Q_target = 2: Y = 2.3, error -1.3."""
+    value, bootstrap = jnp.ones(1), jnp.full(1, 2.0)
+    target = 0.5 + 0.9 * bootstrap
+    np.testing.assert_allclose(losses.dqn_reg(value, target), 1.79, rtol=1e-6)
+    np.testing.assert_allclose(losses.dqn_clipped(value, target, bootstrap, 0.9), 7.59, rtol=1e-6)
+    with pytest.raises(AssertionError):
+        losses.dqn_reg(value, target[None])

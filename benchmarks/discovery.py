@@ -1,0 +1,212 @@
+"""Experiments with discovered and learned objectives, at budgets of minutes on two cores. See README.md.
+
+python benchmarks/discovery.py --parts dpo
+python benchmarks/discovery.py --parts lpo --work searches/discovery
+python benchmarks/discovery.py --table benchmarks/results/discovery-lpo-cpu-2026-11-21.json
+
+Whatever is compared is tuned first: learning rate, epochs and its own numbers, on seeds apart from those compared on. A
+score is the mean return over a whole training run. Searches, sweeps and comparisons are kept in the work folder, so a
+second start goes on where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import header, markdown, save, say
+
+import rljax
+from rljax.meta import compare, evolve, fitness, spec
+from rljax.meta.result import Learned
+from rljax.meta.strategies import OpenES, raw
+from rljax.objectives import LPO, network
+from rljax.results import stats
+
+KIND: fitness.Kind = "mean"
+SMALL: dict[str, Any] = {"num_envs": 16, "num_steps": 64, "hidden": (32, 32)}
+STEPS = {
+    "CartPole-v1": 49_152,
+    "Catch-bsuite": 24_576,
+    "Acrobot-v1": 49_152,
+    "FourRooms-misc": 49_152,
+    "Breakout-MinAtar": 65_536,
+    "Asterix-MinAtar": 65_536,
+    "Pendulum-v1": 98_304,
+    "Reacher-misc": 49_152,
+}
+CONTINUOUS = ("Pendulum-v1", "Reacher-misc")
+OWN: dict[str, dict[str, Any]] = {
+    "Pendulum-v1": {"discount": 0.95, "entropy_coef": 0.0, "value_clip": float("inf")},
+    "Reacher-misc": {"entropy_coef": 0.0},
+}
+RATES, EPOCHS, CLIPS = (1e-3, 4e-3, 1e-2), (4, 16), (0.1, 0.2, 0.3, 0.5)
+TUNING = list(range(1000, 1008))
+SEEDS = 32
+
+DPO_ENVS = ("CartPole-v1", "Catch-bsuite", "Acrobot-v1", "Breakout-MinAtar", "Pendulum-v1", "Reacher-misc")
+LEARNED_ON = {  # environment -> settings there, near what suits PPO
+    "CartPole-v1": {"lr": 4e-3, "num_epochs": 16},
+    "Catch-bsuite": {"lr": 4e-3, "num_epochs": 16},
+    "Acrobot-v1": {"lr": 4e-3, "num_epochs": 4},
+}
+HELD_OUT = ("Breakout-MinAtar", "FourRooms-misc", "Pendulum-v1")
+LONGER = 4  # times the steps that were learned on
+
+Settings = dict[str, Any]
+
+
+def common(env: str) -> Settings:
+    """Settings of all contenders on an environment."""
+    return {**SMALL, **OWN.get(env, {})}
+
+
+def tuned(env: str, name: str, fixed: Settings, own: dict[str, Any], work: Path) -> Settings:
+    """The best of a grid over learning rates, epochs and fields of its own, by IQM over the tuning seeds."""
+    grid = {"lr": RATES, "num_epochs": EPOCHS, **own}
+    found = rljax.sweep(
+        "ppo", env, STEPS[env], TUNING, grid=grid, log_every=1, out=work / f"tune-{name}-{env.replace('/', '-')}",
+        use_preset=False, progress=False, **common(env), **fixed,
+    )  # fmt: skip
+    shape = found.metrics["episodes"].shape
+    metrics = {n: found.metrics[n].reshape(-1, shape[-1]) for n in ("episodes", "episode_return")}
+    scores = fitness.of_training(KIND, metrics, np.full(shape[0] * shape[1], shape[-1])).reshape(shape[:2])
+    best = max(range(len(found)), key=lambda row: stats.iqm(scores[row]))
+    say(f"{env}: {name} tuned to {found.rows[best]}, {stats.iqm(scores[best]):.4g}")
+    return {**fixed, **found.rows[best]}
+
+
+def meet(env: str, contenders: dict[str, Settings], steps: int) -> dict[str, Any]:
+    """Contenders in the same lives."""
+    domains = {
+        name: [spec.domain("ppo", env, steps, use_preset=False, **common(env), **settings)]
+        for name, settings in contenders.items()
+    }
+    found = compare.compare(domains, SEEDS, KIND, progress=False)
+    if found is None:
+        raise KeyboardInterrupt
+    say(found.table().to_string(index=False))
+    table = json.loads(found.table().to_json(orient="records") or "")
+    return {"env": env, "steps": steps, "table": table, "scores": np.round(found.scores[:, 0], 4).tolist()}
+
+
+def plain(settings: Settings) -> Settings:
+    """Settings as a result can hold them."""
+    return {name: value for name, value in settings.items() if isinstance(value, int | float | str)}
+
+
+def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is in the file; made and kept if it is not there yet."""
+    if not path.exists():
+        found = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found))
+    return json.loads(path.read_text())
+
+
+def dpo(work: Path) -> dict[str, Any]:
+    """DPO against PPO, either tuned on each environment."""
+
+    def one(env: str) -> dict[str, Any]:
+        contenders = {
+            "dpo": tuned(env, "dpo", {"objective": "dpo"}, {}, work),
+            "ppo": tuned(env, "ppo", {}, {"objective.clip": CLIPS}, work),
+        }
+        return meet(env, contenders, STEPS[env]) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+
+    return {"places": [once(work / f"dpo-{env}.json", lambda env=env: one(env)) for env in DPO_ENVS]}
+
+
+def learned(objective: Any, name: str, work: Path, generations: int = 80) -> Learned:
+    """An objective evolved on several environments at once."""
+    domains = [
+        spec.domain("ppo", env, STEPS[env], objective=objective, **common(env), **own)
+        for env, own in LEARNED_ON.items()
+    ]
+    return evolve.evolve(
+        "ppo",
+        domains,
+        strategy=OpenES(
+            popsize=32, shaping=raw, sigma=0.1, sigma_decay=0.99, sigma_limit=0.03, lr=0.03, lr_decay=0.98, beta1=0.9
+        ),
+        generations=generations,
+        lives=len(domains),
+        kind=KIND,
+        judges=16,
+        judge_every=15,
+        out=work / name,
+    )
+
+
+def lpo(work: Path) -> dict[str, Any]:
+    """LPO learned on three environments, against tuned PPO and DPO there, elsewhere, and for longer."""
+    found = learned(LPO(**network(8, 16)), "lpo", work)
+    return {"search": summary(found), "places": rivalry({"lpo": found.objective}, work)}
+
+
+def rivalry(objectives: dict[str, Any], work: Path) -> list[dict[str, Any]]:
+    """Learned objectives against tuned PPO and DPO: where they were learned, elsewhere, and for longer."""
+
+    def one(env: str, steps: int) -> dict[str, Any]:
+        contenders = {name: tuned(env, name, {"objective": x}, {}, work) for name, x in objectives.items()}
+        contenders["ppo"] = tuned(env, "ppo", {}, {"objective.clip": CLIPS}, work)
+        contenders["dpo"] = tuned(env, "dpo", {"objective": "dpo"}, {}, work)
+        return meet(env, contenders, steps) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+
+    label = "-".join(objectives)
+    places = [(env, STEPS[env]) for env in (*LEARNED_ON, *HELD_OUT)]
+    places += [(env, LONGER * STEPS[env]) for env in LEARNED_ON]
+    return [
+        once(work / f"{label}-{env}-{steps}.json", lambda env=env, steps=steps: one(env, steps))
+        for env, steps in places
+    ]
+
+
+def summary(found: Any) -> dict[str, Any]:
+    """A search in a result: how it was done and how it went."""
+    judged = {n: x for n, x in found.history.items() if n.split("/")[0] in ("generation", "held_out", "start", "gain")}
+    kept = np.isfinite(next(x for n, x in judged.items() if n.startswith("gain/")))
+    return found.provenance() | {"course": {n: np.round(x[kept], 4).tolist() for n, x in judged.items()}}
+
+
+def tables(result: dict[str, Any]) -> str:
+    """A result as text."""
+    lines = [f"{result['machine']['cpu']}; {result['date']}.", ""]
+    for name in ("dpo", "lpo"):
+        for place in result.get(name, {}).get("places", ()):
+            rows = [[str(row["contender"]), *(_number(row.get(n)) for n in COLUMNS)] for row in place["table"]]
+            lines += [f"**{name}: {place['env']}, {place['steps']:,} steps**", "", markdown(["", *COLUMNS], rows), ""]
+    return "\n".join(lines)
+
+
+COLUMNS = ("iqm", "low", "high", "gain", "gain_low", "gain_high", "wins")
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None else f"{x:.4g}"
+
+
+PARTS = {"dpo": dpo, "lpo": lpo}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--work", type=Path, default=Path("searches/discovery"), help="what is kept between starts")
+    parser.add_argument("--out", type=Path, help="the result; by default in benchmarks/results")
+    parser.add_argument("--table", type=Path, help="print the tables of a result, and run nothing")
+    options = parser.parse_args()
+    if options.table:
+        print(tables(json.loads(options.table.read_text())))
+        return
+    for part in options.parts:
+        found = header(f"discovery-{part}") | {part: PARTS[part](options.work)}
+        print(save(found, options.out, "cpu"))
+
+
+if __name__ == "__main__":
+    main()
