@@ -8,7 +8,14 @@ import pytest
 import rlax
 from numpy.testing import assert_allclose, assert_array_equal
 
-from rljax.ops.losses import clipped_value_loss, explained_variance, huber, squared_error
+from rljax.ops.losses import (
+    clipped_value_loss,
+    dqn_clipped,
+    dqn_reg,
+    explained_variance,
+    huber,
+    squared_error,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +69,7 @@ def test_evolved_losses_by_hand():
     """At Q = 1, r = 0.5, gamma = 0.9, max Q_target = 2: Y = 2.3, error -1.3."""
     value, bootstrap = jnp.ones(1), jnp.full(1, 2.0)
     target = 0.5 + 0.9 * bootstrap
-    np.testing.assert_allclose(losses.dqn_reg(value, target), 1.79, rtol=1e-6)
-    np.testing.assert_allclose(losses.dqn_clipped(value, target, bootstrap, 0.9), 7.59, rtol=1e-6)
+    assert_allclose(dqn_reg(value, target), 1.79, rtol=1e-6)
+    assert_allclose(dqn_clipped(value, target, bootstrap, 0.9), 7.59, rtol=1e-6)
     with pytest.raises(AssertionError):
-        losses.dqn_reg(value, target[None])
+        dqn_reg(value, target[None])
