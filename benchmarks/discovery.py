@@ -127,7 +127,7 @@ def learned(objective: Any, name: str, work: Path, generations: int = 80) -> Lea
         spec.domain("ppo", env, STEPS[env], objective=objective, **common(env), **own)
         for env, own in LEARNED_ON.items()
     ]
-    return evolve.evolve(
+    found = evolve.evolve(
         "ppo",
         domains,
         strategy=OpenES(
@@ -140,6 +140,9 @@ def learned(objective: Any, name: str, work: Path, generations: int = 80) -> Lea
         judge_every=15,
         out=work / name,
     )
+    if found.stopped_by:
+        raise KeyboardInterrupt
+    return found
 
 
 def lpo(work: Path) -> dict[str, Any]:
