@@ -3,99 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, envs, log, objectives, runtime
+from rljax import log, runtime
 from rljax import run as drivers
-from rljax import settings as fields
-from rljax.algos.presets import preset
-from rljax.checkpoint import Checkpointer, named_leaves
-from rljax.errors import ConfigError, DivergedError, require, unknown
+from rljax.build import abstract_state, describe, files_of, make, prepare
+from rljax.checkpoint import Checkpointer
+from rljax.errors import ConfigError, DivergedError, require
 from rljax.policy import Policy
 from rljax.results import store
 from rljax.types import Algorithm, Env
-
-
-def make(
-    algo: str,
-    env: str | Env,
-    *,
-    task: Mapping[str, Any] | None = None,
-    env_args: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> tuple[Algorithm, Env]:
-    """Builds an algorithm on an environment; keyword arguments go to its `Config` or `Hypers` by field.
-
-    Args:
-      algo: a registered algorithm.
-      env: the name of an environment, or an `Env` of your own.
-      task: fields of the environment's parameters to change; traced, so changing them compiles nothing.
-      env_args: arguments of the environment's factory, e.g. `backend` for Brax.
-      **settings: fields of `Config` and `Hypers`; `objective` is a name, `module:Class`, the file of a learned one
-        (`mine.npz`), or an objective. Fields of a named objective are given as `**{"objective.clip": 0.1}`.
-
-    Returns:
-      (algorithm, whose `hypers` hold the given numbers; environment, whose `task` does).
-
-    Raises:
-      ConfigError: an unknown name or field, or a value that cannot be.
-    """
-    settings = fields.check(algos.settings(algo), algos.with_defaults(algo, settings), algo)
-    env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else env, task or {})
-    module, known = algos.load(algo), algos.settings(algo)
-    config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
-    built = module.make(env, module.Config(**config))
-    numbers = {name: value for name, value in settings.items() if name not in config}
-    for name in numbers.keys() & _parts(algo):
-        numbers[name] = _part(getattr(built.hypers, name), name, numbers[name])
-    return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers)), env
-
-
-GIVEN = "given as arrays"  # what is recorded of a part that no file holds
-
-
-class Prepared(NamedTuple):
-    """A run that could start: everything checked, nothing compiled."""
-
-    algorithm: Algorithm  # its hypers hold the run's numbers, its length among them
-    env: Env
-    steps: int  # asked for
-    updates: int  # whole updates that cover them
-    config: dict[str, Any]  # every static setting, given or default, so that a record outlives a change of defaults
-
-
-def prepare(
-    algo: str,
-    env: str | Env,
-    *,
-    steps: int | None = None,
-    use_preset: bool = True,
-    task: Mapping[str, Any] | None = None,
-    env_args: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> Prepared:
-    """Settles what a run is: presets, length, algorithm and environment. Arguments and errors as for `train`."""
-    known = preset(algo, env) if use_preset and isinstance(env, str) else None
-    settings = {**(known.settings if known else {}), **settings}
-    if steps is None:
-        require(known is not None, "steps", None, f"there is no preset for {algo} on this environment; say how many")
-        steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
-    require(isinstance(steps, int) and steps >= 1, "steps", steps, "must be a whole number, at least 1")
-    algorithm, environment = make(algo, env, task=task, env_args=env_args, **settings)
-    updates = -(-steps // algorithm.steps_per_update)
-    if "horizon" not in settings:
-        algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
-    config = {n: settings.get(n, s.default) for n, s in algos.settings(algo).items() if s.group == "config"}
-    return Prepared(algorithm, environment, steps, updates, config)
 
 
 def train(
@@ -225,46 +149,6 @@ class Run:
         return self.policy.evaluate(episodes, greedy, seed)
 
 
-def describe(hypers: Any) -> dict[str, Any]:
-    """Hypers as flat settings that JSON can hold and `make` takes back; large parts are left out, see `files_of`."""
-    flat = {}
-    for field in dataclasses.fields(hypers):
-        value = getattr(hypers, field.name)
-        if isinstance(value, Mapping):
-            continue
-        if field.name == "objective":
-            flat["objective"] = objectives.name_of(value)
-            flat |= {f"objective.{f.name}": _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        else:
-            flat[field.name] = _plain(value)
-    return flat
-
-
-def files_of(algo: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Those of the given settings that are large parts of hypers: the files that hold them, to be recorded."""
-    given = {name: settings[name] for name in settings.keys() & _parts(algo)}
-    return {name: value if isinstance(value, str) else GIVEN for name, value in given.items()}
-
-
-def _parts(algo: str) -> set[str]:
-    return {name for name, setting in algos.settings(algo).items() if setting.type is object}
-
-
-def _part(default: Any, name: str, given: Any) -> Any:
-    """A part of hypers, from the file that holds it, or as given.
-
-    Raises:
-      ConfigError: the file cannot be read, or its arrays have other names or shapes.
-    """
-    if not isinstance(given, str):
-        return given
-    require(given != GIVEN, name, given, "is not recorded; write it to a file and give that")
-    arrays, wanted = objectives.files.read(given).arrays, named_leaves({name: default})
-    if {n: x.shape for n, x in arrays.items()} != {n: x.shape for n, x in wanted.items()}:
-        raise ConfigError(f"{name}={given}: its arrays are of other sizes; build the agent with those it was made for")
-    return jax.tree.unflatten(jax.tree.structure(default), [arrays[n] for n in wanted])
-
-
 class _Rows:
     """A sink that keeps the rows."""
 
@@ -341,12 +225,6 @@ def _checkpoints(record: dict[str, Any], folder: Path) -> Checkpointer:
     return Checkpointer(folder / store.CHECKPOINTS, record["algo"], record["config"])
 
 
-def abstract_state(algorithm: Algorithm, env: Env) -> Any:
-    """Shapes and dtypes of a state."""
-    hypers, task = drivers.as_arrays(algorithm.hypers), drivers.as_arrays(env.task)
-    return jax.eval_shape(algorithm.init, jax.random.key(0), hypers, task)
-
-
 def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:
     return make(
         record["algo"],
@@ -356,54 +234,3 @@ def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:
         **record["config"],
         **record["hypers"],
     )
-
-
-def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
-    if not changes:
-        return env
-    names = {f.name for f in dataclasses.fields(env.task)} if dataclasses.is_dataclass(env.task) else set()
-    for name in changes:
-        if name not in names:
-            raise unknown(f"task parameter of {env.name}", name, names)
-    task: Any = env.task
-    numbers = {name: _like(getattr(task, name), f"task.{name}", value) for name, value in changes.items()}
-    bound = numbers.get("max_steps_in_episode", env.max_episode_steps)
-    return dataclasses.replace(env, task=dataclasses.replace(task, **numbers), max_episode_steps=bound)
-
-
-def _like(default: Any, name: str, value: Any) -> Any:
-    """A number of the type of `default`, so that all numbers share a program; arrays as they are."""
-    if np.ndim(default) or np.ndim(value):
-        require(np.shape(default) == np.shape(value), name, value, f"must have the shape {np.shape(default)}")
-        return value
-    flag = np.issubdtype(np.result_type(default), np.bool_)
-    if flag or isinstance(value, bool | np.bool_):
-        require(flag and value in (0, 1), name, value, f"must be like {default}")
-        return bool(value)
-    require(isinstance(value, int | float | np.number) and value == value, name, value, "must be a number")
-    if np.issubdtype(np.result_type(default), np.integer):
-        require(float(value).is_integer(), name, value, "must be a whole number")
-        return int(value)
-    return float(value)
-
-
-def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
-    nested = {name.removeprefix("objective."): v for name, v in numbers.items() if name.startswith("objective.")}
-    plain = {name: value for name, value in numbers.items() if not name.startswith("objective.")}
-    objective = plain.pop("objective", None)
-    if isinstance(objective, str) and objective.endswith(objectives.FILE):
-        plain["objective"] = dataclasses.replace(objectives.load(objective), **nested)  # pyright: ignore
-    elif isinstance(objective, str):
-        nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}
-        plain["objective"] = objectives.named(objective)(**nested)
-    elif objective is not None:
-        plain["objective"] = objective.replace(**nested)
-    elif nested:
-        plain["objective"] = hypers.objective.replace(**nested)
-    return hypers.replace(**plain)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can hold it: it has no infinity."""
-    value = np.asarray(value).tolist() if hasattr(value, "dtype") else value
-    return "inf" if value == float("inf") else value

@@ -19,7 +19,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
     ["rljax.envs", "rljax.algos"],
     ["rljax.checkpoint", "rljax.log", "rljax.results"],
     ["rljax.run"],
-    ["rljax.policy", "rljax.api"],
+    ["rljax.build", "rljax.policy", "rljax.api"],
     ["rljax.sweeps", "rljax.meta"],
     ["rljax.cli", "rljax.__main__"],
 ]

@@ -8,7 +8,7 @@ import pytest
 
 from rljax import algos, settings
 from rljax.algos.presets import PRESETS, preset
-from rljax.api import describe, make
+from rljax.build import describe, make
 from rljax.errors import ConfigError
 from rljax.objectives import OBJECTIVES
 

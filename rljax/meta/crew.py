@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.meta import fitness, leaves, tasks
 from rljax.meta.lives import Job, Lot, News
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain, Life

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from rljax import algos
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.meta import gradient, leaves, search, spec, tasks
 from rljax.meta.result import Learned

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.errors import require
 from rljax.meta import fitness, registry, search, spec, tasks
 from rljax.meta.crew import Crew, Member

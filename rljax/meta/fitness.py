@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.meta import strategies
 from rljax.run import DEFAULT_BOUND, evaluate
 from rljax.types import Array

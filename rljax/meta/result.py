@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import log
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.checkpoint import Checkpointer, named_leaves
 from rljax.errors import ConfigError
 from rljax.meta import leaves, spec

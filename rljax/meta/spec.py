@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.meta import fitness, leaves
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.errors import require, unknown
 from rljax.ops.tree import as_arrays
 from rljax.sweeps.rows import Row

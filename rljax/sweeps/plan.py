@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rljax.api import Prepared
+from rljax.build import Prepared
 from rljax.ops.tree import as_arrays
 from rljax.run import point_size
 from rljax.sweeps.population import Program, differing

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.api import Prepared, abstract_state
+from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, unknown
 from rljax.policy import Policy

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rljax import algos, api, envs, objectives
+from rljax import algos, envs, objectives
+from rljax import build as builder
 from rljax.algos.presets import preset
 from rljax.errors import ConfigError, require, unknown
 from rljax.types import Env
@@ -26,12 +27,12 @@ class Row:
     steps: int
     varied: dict[str, Any]  # the swept fields, `algo` and `env` possibly among them
 
-    def prepare(self) -> api.Prepared:
+    def prepare(self) -> builder.Prepared:
         """Builds it. Raises ConfigError for a name or value that cannot be, and says in which row."""
         task = {n.removeprefix(TASK): v for n, v in self.settings.items() if n.startswith(TASK)}
         settings = {n: v for n, v in self.settings.items() if not n.startswith(TASK)}
         try:
-            return api.prepare(
+            return builder.prepare(
                 self.algo,
                 self.env,
                 steps=self.steps,
@@ -50,7 +51,7 @@ class Row:
         settings = {name: value for name, value in self.settings.items() if name not in self.varied}
         return dataclasses.replace(self, settings=settings | dict(point), varied=dict(point))
 
-    def record(self, prepared: api.Prepared) -> dict[str, Any]:
+    def record(self, prepared: builder.Prepared) -> dict[str, Any]:
         """What is kept of it: every setting, given or default, so that a record outlives a change of defaults."""
         task = {name: value for name, value in self.settings.items() if name.startswith(TASK)}
         return {
@@ -63,8 +64,8 @@ class Row:
             "varied": {name: plain(value) for name, value in self.varied.items()},
             "settings": {
                 **prepared.config,
-                **api.describe(prepared.algorithm.hypers),
-                **api.files_of(self.algo, self.settings),
+                **builder.describe(prepared.algorithm.hypers),
+                **builder.files_of(self.algo, self.settings),
                 **task,
             },
         }
@@ -158,7 +159,7 @@ def own(rows: Sequence[Row]) -> dict[str, Env]:
     return {row.env.name: row.env for row in rows if isinstance(row.env, Env)}
 
 
-def portable(rows: Sequence[Row], job: Callable[[list[api.Prepared]], Any]) -> bytes:
+def portable(rows: Sequence[Row], job: Callable[[list[builder.Prepared]], Any]) -> bytes:
     """`job(built rows)` as a pickled function, so that another process can build it, the user's own things included."""
     import cloudpickle
 

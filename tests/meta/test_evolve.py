@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from test_runtime import python
 from toys import PROBE
 
 from rljax import api
 from rljax.errors import ConfigError
 from rljax.meta import evolve, registry, result, spec, tasks
 from rljax.meta import search as searches
+from rljax.meta.compare import compare
 from rljax.meta.strategies import OpenES, raw
+from rljax.objectives import LPO, network
+from rljax.results import stats
 from rljax.run import run
 from rljax.sweeps import population
 
@@ -170,3 +175,54 @@ def test_the_record_is_plain_and_gives_the_search_back(undisturbed):
     again = asked.record(asked.prepare())
     assert all(record[name] == value for name, value in json.loads(json.dumps(again)).items())
     assert asked.strategy == dataclasses.replace(SEARCH["strategy"])
+
+
+TWO_DEVICES = """
+import jax
+import numpy as np
+from test_evolve import search
+assert jax.device_count() == 2
+found = search(out={folder!r})
+print(*(float(np.abs(np.asarray(x)).sum()) for x in jax.tree.leaves(found.theta)))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_learn_the_same_as_one(undisturbed, tmp_path):
+    here = str(Path(__file__).parent)
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": f"{here}:{Path(here).parent}"}
+    python(TWO_DEVICES.format(folder=str(tmp_path / "a")), **flags)
+    assert_same(result.load(tmp_path / "a"), undisturbed)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_as_one(undisturbed, tmp_path):
+    assert_same(search(out=tmp_path / "a", workers=2), undisturbed)
+
+
+@pytest.mark.slow
+def test_lpo_begins_as_ppo_and_learns():
+    """The start scores what PPO does, run by run; a short search leaves held-out runs no worse than that."""
+    settings = {"lr": 4e-3, "num_epochs": 16, "num_envs": 16, "num_steps": 64, "hidden": (32, 32)}
+    places = {
+        name: [spec.domain("ppo", "Catch-bsuite", 24_576, objective=objective, **settings)]
+        for name, objective in {"lpo": "lpo", "ppo": "ppo-clip"}.items()
+    }
+    found = compare(places, 16, "mean", progress=False)
+    assert found is not None
+    mean, low, high = stats.paired_difference(*found.scores[:, 0])
+    assert low < 0.0 < high and abs(mean) < 0.05
+    learned = evolve.evolve(
+        "ppo",
+        "Catch-bsuite",
+        24_576,
+        objective=LPO(**network(8, 16)),
+        strategy=OpenES(popsize=16, shaping=raw, sigma=0.1, lr=0.05),
+        generations=12,
+        kind="mean",
+        judges=16,
+        judge_every=12,
+        progress=False,
+        **settings,
+    )
+    assert learned.history["gain/Catch-bsuite/low"][-1] > 0

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax import api
+from rljax.build import prepare
 from rljax.meta import fitness
 from rljax.run import start
 
@@ -51,7 +51,7 @@ def test_a_life_that_diverged_is_the_worst_one():
 
 
 def test_an_evaluation_is_the_mean_of_whole_episodes_by_the_task_of_the_life():
-    prepared = api.prepare("ppo", "probe/constant", steps=32, num_envs=4, num_steps=8, num_minibatches=1)
+    prepared = prepare("ppo", "probe/constant", steps=32, num_envs=4, num_steps=8, num_minibatches=1)
     algorithm, env = prepared.algorithm, prepared.env
     state = start(algorithm, jax.random.key(0), algorithm.hypers, env.task)
     judge = jax.jit(fitness.evaluation(prepared))

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from rljax import api
+from rljax.build import prepare
 from rljax.errors import ConfigError
 from rljax.meta import leaves, spec, tasks
 from rljax.ops.tree import as_arrays
@@ -60,7 +60,7 @@ def test_task_parameters_vary_and_nothing_else_does():
 
 
 def test_an_environment_that_is_a_family_draws_its_own_tasks():
-    prepared = api.prepare("ppo", "gridworld/small", steps=320, **TINY)
+    prepared = prepare("ppo", "gridworld/small", steps=320, **TINY)
     lives = [tasks.Life(0, seed, 10, {}) for seed in (3, 4, 3)]
     levels = tasks.tasks_of(prepared, lives)
     same = jax.tree.map(lambda x: bool((x[0] == x[2]).all()), levels)
@@ -76,7 +76,7 @@ def test_unknown_task_parameters_are_refused():
 
 
 def test_parts_of_hypers_are_read_written_and_found_by_name():
-    prepared = api.prepare("ppo", "CartPole-v1", objective="lpo", **TINY)
+    prepared = prepare("ppo", "CartPole-v1", objective="lpo", **TINY)
     hypers = as_arrays(prepared.algorithm.hypers)
     theta = leaves.read(hypers, ("lr", "objective.hidden"))
     changed = leaves.write(hypers, jax.tree.map(lambda x: x + 1, theta))

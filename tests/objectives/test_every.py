@@ -13,7 +13,7 @@ from objectives.networks import random_network
 import rljax
 from rljax import objectives
 from rljax.algos import ppo
-from rljax.api import describe
+from rljax.build import describe
 from rljax.errors import ConfigError
 from rljax.objectives import DPO, LPO, OBJECTIVES, TALPO, PPOClip, name_of, named
 from rljax.ops.tree import as_arrays

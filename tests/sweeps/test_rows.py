@@ -10,7 +10,7 @@ from toys import PROBE, TINY, asked, counter
 
 import rljax
 from rljax import envs
-from rljax.api import describe
+from rljax.build import describe
 from rljax.errors import ConfigError
 from rljax.objectives import DPO, PPOClip
 from rljax.sweeps.rows import describe as in_a_line
