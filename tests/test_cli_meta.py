@@ -99,3 +99,36 @@ def test_ctrl_c_stops_and_resume_ends_the_same(learned, tmp_path):
         np.testing.assert_array_equal(a.history[name], b.history[name])
     for name, x in a.theta.items():
         np.testing.assert_array_equal(x, b.theta[name])
+
+
+@pytest.mark.slow
+def test_a_rule_is_learned_by_descent_used_from_its_file_and_compared(tmp_path, capsys):
+    sizes = ["--num-envs=4", "--num-steps=8", "--rule-width=4", "--bootstrap=4", "--embedding=4"]
+    search = [
+        "--generations=1",
+        "--agents=2",
+        "--num-updates=1",
+        "--meta-steps=1",
+        "--judges=1",
+        "--width=1",
+        "--workers=1",
+    ]
+    where = ["--env=gridworld/small", "--steps=64:128", "--method=gradient", "--fitness=evaluation"]
+    assert cli.main(["meta-train", "ta-lpg", *where, *search, *sizes, "--out", str(tmp_path / "a")]) == 0
+    rule = tmp_path / "a" / "learned.npz"
+    command = ["train", "ta-lpg", "gridworld/small", "--steps=64", "--rule", str(rule), "--episodes=2", *sizes]
+    assert cli.main([*command, "--no-tensorboard", "--out", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["hypers"]["rule"] == str(rule)
+    assert cli.main(["train", "--resume", str(tmp_path / "run")]) == 0
+    for learned in (tmp_path / "a", rule):
+        code, out, _ = call(
+            capsys,
+            "meta-eval",
+            learned,
+            "--steps=64",
+            "--seeds=2",
+            "--against=lpg",
+            "--fitness=evaluation",
+            "--workers=1",
+        )
+        assert code == 0 and len([line for line in out.splitlines() if line.strip().startswith("gridworld/small")]) == 2

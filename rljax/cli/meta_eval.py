@@ -92,19 +92,23 @@ def _contenders(
 
 def _source(path: Path) -> Source:
     """What a folder or a file holds."""
-    from rljax import objectives
     from rljax.meta import result
+    from rljax.objectives import files
 
     if path.is_file():
-        return Source("ppo", {"objective": objectives.load(path)}, {}, {})
-    found = result.load(path)
-    learned = tuple(name.split(".")[0] for name in found.theta)
-    rows = {row["env"]: row for row in found.record["rows"]}
-    kept = {
-        e: {n: x for n, x in r["settings"].items() if not n.startswith((*learned, "horizon"))} for e, r in rows.items()
-    }
-    values = {name: getattr(found.hypers, name) for name in dict.fromkeys(learned)}
-    return Source(found.record["rows"][0]["algo"], values, kept, {env: row["steps"] for env, row in rows.items()})
+        stored = files.read(path)
+        tasks, parts = stored.provenance["tasks"], {name.split("/")[0] for name in stored.arrays if "/" in name}
+        learned = dict.fromkeys(parts or ["objective"], str(path))
+    else:
+        found = result.load(path)
+        tasks = found.provenance()["tasks"]
+        learned = {name: getattr(found.hypers, name) for name in {part.split(".")[0] for part in found.theta}}
+    tasks = [task for task in tasks if isinstance(task, dict) and "algo" in task]  # a file may say it in other words
+    other = lambda name: name.split(".")[0] not in (*learned, "horizon")  # noqa: E731
+    algo = tasks[0]["algo"] if tasks else "ppo"
+    learned |= {n: x for n, x in algos.with_defaults(algo, {}).items() if n not in learned}  # what makes it that one
+    places = {task["env"]: {n: x for n, x in task["settings"].items() if other(n)} for task in tasks}
+    return Source(algo, learned, places, {task["env"]: task["steps"] for task in tasks})
 
 
 def _common(source: Source, env: str) -> dict[str, Any]:

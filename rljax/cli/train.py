@@ -97,8 +97,12 @@ def finish(run: Any, episodes: int = 128) -> int:
         print(f"{run.step:,} steps done for {asked:,} asked: whole updates of {run.record['steps_per_update']:,}")
     if episodes:
         print(sentence(evaluate(run.policy, run.folder, episodes, greedy=True, seed=0)))
-    from rljax.results import plots
+    returns = run.metrics.get("episode_return", ())
+    if any(x == x for x in returns):
+        from rljax.results import plots
 
-    print(f"learning curve: {plots.plot_runs([run.folder], run.folder / 'curve.png')}")
+        print(f"learning curve: {plots.plot_runs([run.folder], run.folder / 'curve.png')}")
+    else:
+        print("no episode ended while training, so there is no learning curve")
     print(f"run folder: {run.folder}")
     return 0

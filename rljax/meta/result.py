@@ -100,10 +100,10 @@ class Learned:
         bare = ("learn", "names", "rows", "draws", "plan", "workers", "command", "created", "machine", "generations")
         asked = {name: value for name, value in self.record.items() if name not in bare}
         kept = ("algo", "env", "env_args", "steps", "settings")
-        learned = tuple(self.theta)
+        parts = tuple(f"{name}." for name in self.theta)
         rows = [{name: row[name] for name in kept} for row in self.record["rows"]]
         for row in rows:
-            row["settings"] = {n: x for n, x in row["settings"].items() if not n.startswith(learned)}
+            row["settings"] = {n: x for n, x in row["settings"].items() if not (n in self.theta or n.startswith(parts))}
         last = {
             name: float(x[np.isfinite(x)][-1])
             for name, x in self.history.items()

@@ -17,6 +17,7 @@ from rljax.errors import ConfigError, require
 from rljax.results.plots import GREY, PALETTE, STYLE, save_figure
 
 FITNESS = ("generation", "fitness_mean", "fitness_low", "fitness_high", "fitness_best")
+LOSS = "meta_loss"  # of a search that follows gradients
 ENDS = ("", "/low", "/high")  # of an interval
 WIDTH = 7.0  # inches: two columns of a paper
 LOOK: dict[Any, Any] = STYLE | {"axes.titlesize": 9}
@@ -37,7 +38,8 @@ def evolution_plot(
     Args:
       history: name -> column `[G]`: `generation`, `fitness_mean`, `fitness_low`, `fitness_high`, `fitness_best`; and
         for each environment NAME `held_out/NAME`, the score of the mean, with its 95% interval `held_out/NAME/low`
-        and `held_out/NAME/high`, and the same of the start as `start/NAME`, constant. NaN is what was not measured.
+        and `held_out/NAME/high`, and the same of the start as `start/NAME`, constant. NaN is what was not measured. A
+        search that follows gradients has `meta_loss` instead of a population's fitness.
       out: the figure; its suffix (`.png`, `.pdf`, `.svg`) is its format.
       title: above it all; none by default.
       start: what the search began with, e.g. "PPO".
@@ -62,10 +64,10 @@ def evolution_plot(
             figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
         if names:
             parts: Any = figure.subfigures(2, 1, height_ratios=heights)
-            _draw_fitness(parts[0].subplots(), columns, band)
+            _draw_search(parts[0].subplots(), columns, band)
             _draw_held_out(parts[1], columns, names, (down, across), start, score)
         else:
-            _draw_fitness(figure.subplots(), columns, band)
+            _draw_search(figure.subplots(), columns, band)
         return save_figure(figure, Path(out))
 
 
@@ -74,7 +76,8 @@ def _is_score(column: str) -> bool:
 
 
 def _check(columns: Mapping[str, np.ndarray], names: list[str]) -> None:
-    wanted = [*FITNESS, *(f"{kind}/{name}{end}" for name in names for kind in ("held_out", "start") for end in ENDS)]
+    own = ("generation", LOSS) if LOSS in columns else FITNESS
+    wanted = [*own, *(f"{kind}/{name}{end}" for name in names for kind in ("held_out", "start") for end in ENDS)]
     missing = [column for column in wanted if column not in columns]
     if missing:
         raise ConfigError(f"history has no '{missing[0]}'; it needs {', '.join(wanted)}")
@@ -83,6 +86,17 @@ def _check(columns: Mapping[str, np.ndarray], names: list[str]) -> None:
     for column in wanted:
         shape = columns[column].shape
         require(shape == (length,), column, f"array of shape {shape}", f"give a value a generation, [{length}]")
+
+
+def _draw_search(axes: Axes, columns: Mapping[str, np.ndarray], band: str) -> None:
+    """What the method itself sees: the fitness of a population, or a loss."""
+    if LOSS not in columns:
+        _draw_fitness(axes, columns, band)
+        return
+    generation = columns["generation"]
+    axes.plot(generation, columns[LOSS], color=PALETTE[0], marker=_marker(generation))
+    axes.set(xlabel="generation", ylabel="outer loss")
+    _generations(axes, generation)
 
 
 def _draw_fitness(axes: Axes, columns: Mapping[str, np.ndarray], band: str) -> None:
