@@ -24,7 +24,7 @@ import rljax
 from rljax.meta import compare, evolve, fitness, spec
 from rljax.meta.result import Learned
 from rljax.meta.strategies import OpenES, raw
-from rljax.objectives import LPO, network
+from rljax.objectives import LPO, TALPO, network
 from rljax.results import stats
 
 KIND: fitness.Kind = "mean"
@@ -56,6 +56,8 @@ LEARNED_ON = {  # environment -> settings there, near what suits PPO
 }
 HELD_OUT = ("Breakout-MinAtar", "FourRooms-misc", "Pendulum-v1")
 LONGER = 4  # times the steps that were learned on
+SPREAD = 2.0  # lives are learned on that are half to twice as long
+LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # and compared, the first and the last unseen
 
 Settings = dict[str, Any]
 
@@ -80,13 +82,13 @@ def tuned(env: str, name: str, fixed: Settings, own: dict[str, Any], work: Path)
     return {**fixed, **found.rows[best]}
 
 
-def meet(env: str, contenders: dict[str, Settings], steps: int) -> dict[str, Any]:
+def meet(env: str, contenders: dict[str, Settings], steps: int, kind: fitness.Kind = KIND) -> dict[str, Any]:
     """Contenders in the same lives."""
     domains = {
         name: [spec.domain("ppo", env, steps, use_preset=False, **common(env), **settings)]
         for name, settings in contenders.items()
     }
-    found = compare.compare(domains, SEEDS, KIND, progress=False)
+    found = compare.compare(domains, SEEDS, kind, progress=False)
     if found is None:
         raise KeyboardInterrupt
     say(found.table().to_string(index=False))
@@ -121,21 +123,21 @@ def dpo(work: Path) -> dict[str, Any]:
     return {"places": [once(work / f"dpo-{env}.json", lambda env=env: one(env)) for env in DPO_ENVS]}
 
 
-def learned(objective: Any, name: str, work: Path, generations: int = 80) -> Learned:
-    """An objective evolved on several environments at once."""
-    domains = [
-        spec.domain("ppo", env, STEPS[env], objective=objective, **common(env), **own)
-        for env, own in LEARNED_ON.items()
-    ]
+def learned(objective: Any, name: str, work: Path, kind: fitness.Kind, spread: float = 1.0) -> Learned:
+    """An objective evolved on several environments at once, in lives of `1 / spread` to `spread` times the usual."""
+    domains = []
+    for env, own in LEARNED_ON.items():
+        steps = (int(STEPS[env] / spread), int(STEPS[env] * spread)) if spread > 1 else STEPS[env]
+        domains.append(spec.domain("ppo", env, steps, objective=objective, **common(env), **own))
     found = evolve.evolve(
         "ppo",
         domains,
         strategy=OpenES(
             popsize=32, shaping=raw, sigma=0.1, sigma_decay=0.99, sigma_limit=0.03, lr=0.03, lr_decay=0.98, beta1=0.9
         ),
-        generations=generations,
+        generations=80,
         lives=len(domains),
-        kind=KIND,
+        kind=kind,
         judges=16,
         judge_every=15,
         out=work / name,
@@ -147,7 +149,7 @@ def learned(objective: Any, name: str, work: Path, generations: int = 80) -> Lea
 
 def lpo(work: Path) -> dict[str, Any]:
     """LPO learned on three environments, against tuned PPO and DPO there, elsewhere, and for longer."""
-    found = learned(LPO(**network(8, 16)), "lpo", work)
+    found = learned(LPO(**network(8, 16)), "lpo", work, KIND)
     return {"search": summary(found), "places": rivalry({"lpo": found.objective}, work)}
 
 
@@ -169,6 +171,27 @@ def rivalry(objectives: dict[str, Any], work: Path) -> list[dict[str, Any]]:
     ]
 
 
+def ta_lpo(work: Path) -> dict[str, Any]:
+    """TA-LPO beside LPO, both learned over lives of several lengths, for what they end with; all with one setting."""
+    found = {
+        name: learned(objective, f"{name}-lengths", work, "final", SPREAD)
+        for name, objective in (("ta-lpo", TALPO(**network(16, 16))), ("lpo", LPO(**network(8, 16))))
+    }
+
+    def one(env: str, steps: int) -> dict[str, Any]:
+        contenders = {name: {"objective": x.objective} for name, x in found.items()}
+        contenders |= {f"ppo, clip {clip}": {"objective.clip": clip} for clip in CLIPS}
+        contenders["dpo"] = {"objective": "dpo"}
+        return meet(env, {name: x | LEARNED_ON[env] for name, x in contenders.items()}, steps, "final")
+
+    places = [
+        once(work / f"ta-lpo-{env}-{steps}.json", lambda env=env, steps=steps: one(env, steps))
+        for env in LEARNED_ON
+        for steps in (int(STEPS[env] * times) for times in LENGTHS)
+    ]
+    return {"searches": {name: summary(x) for name, x in found.items()}, "places": places}
+
+
 def summary(found: Any) -> dict[str, Any]:
     """A search in a result: how it was done and how it went."""
     judged = {n: x for n, x in found.history.items() if n.split("/")[0] in ("generation", "held_out", "start", "gain")}
@@ -179,7 +202,7 @@ def summary(found: Any) -> dict[str, Any]:
 def tables(result: dict[str, Any]) -> str:
     """A result as text."""
     lines = [f"{result['machine']['cpu']}; {result['date']}.", ""]
-    for name in ("dpo", "lpo"):
+    for name in PARTS:
         for place in result.get(name, {}).get("places", ()):
             rows = [[str(row["contender"]), *(_number(row.get(n)) for n in COLUMNS)] for row in place["table"]]
             lines += [f"**{name}: {place['env']}, {place['steps']:,} steps**", "", markdown(["", *COLUMNS], rows), ""]
@@ -193,7 +216,7 @@ def _number(x: float | None) -> str:
     return "" if x is None else f"{x:.4g}"
 
 
-PARTS = {"dpo": dpo, "lpo": lpo}
+PARTS = {"dpo": dpo, "lpo": lpo, "ta-lpo": ta_lpo}
 
 
 def main() -> None:
