@@ -75,12 +75,6 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         self._pool.__exit__()
 
-    def __str__(self) -> str:
-        lines = []
-        for group, there in zip(self.groups, self.prepared):
-            lines.append(f"{there.env.name}: {group.updates} updates at most; {group.why}; {memory.write(group.bytes)}")
-        return "\n".join(lines)
-
     def live(
         self,
         thetas: dict[str, Any],
