@@ -36,6 +36,9 @@ def test_a_search_leaves_what_it_learned_and_says_what_that_is_worth(learned, ca
     assert code == 0 and "Traceback" not in err
     assert f"{PROBE}: " in out and "probe/action: " in out and out.splitlines()[-1] == f"search folder: {learned}"
     assert {"meta.json", "metrics.jsonl", "learned.npz", "learned.png", "course.png"} <= set(os.listdir(learned))
+    rows = [json.loads(line) for line in (learned / "metrics.jsonl").read_text().splitlines()]
+    means = [rows[0][f"fitness/{name}"] for name in (PROBE, "probe/action")]
+    np.testing.assert_allclose(np.mean(means), rows[0]["fitness_mean"])  # as many lives on each
     found = objectives.load(learned / "learned.npz")
     assert isinstance(found, objectives.LPO) and found.hidden.shape == (8, 4)
     history = objectives.files.read(learned / "learned.npz").provenance

@@ -9,6 +9,7 @@ device.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +147,11 @@ class _Evolving:
         low, high = np.array([asked.domains[life.domain].reference for _, life in members]).T
         table = ((found - low) / (high - low)).reshape(asked.strategy.popsize, asked.lives)
         told = jnp.asarray(fitness.combine(asked.normalise, table))
-        return self._tell(self._strategy, population, told, state), fitness.summary(table)
+        row = fitness.summary(table)
+        for i, name in enumerate(asked.names(self.prepared)):
+            here = found[[life.domain == i for _, life in members]]
+            row[f"fitness/{name}"] = float(np.nanmean(here)) if np.isfinite(here).any() else math.nan
+        return self._tell(self._strategy, population, told, state), row
 
     def steps(self, number: int) -> int:
         each = self.asked.strategy.popsize * self.asked.lives // self.asked.drawn

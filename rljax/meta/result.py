@@ -42,8 +42,8 @@ class Learned:
       start: where the search began, likewise.
       hypers: those of the first domain with theta in place.
       history: columns `[G + 1]`, one row a generation, NaN where there is nothing to say: what the method says of it
-        (an evolution: `fitness_mean` and its quartiles `fitness_low`, `fitness_high`, `fitness_best` over members), and
-        what was learned is worth in held-out lives, see `judge.judgement`.
+        (an evolution: `fitness_mean` and its quartiles `fitness_low`, `fitness_high`, `fitness_best` over members, and
+        `fitness/NAME`, the mean on each domain), and what was learned is worth in held-out lives, see `judge`.
       generation: how many have been told.
       folder: where it is kept, or None.
       stopped_by: the signal that ended it early, or None.
