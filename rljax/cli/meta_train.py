@@ -35,10 +35,8 @@ DRIFT = ("objective.hidden", "objective.output")
 LEARNABLE = {
     "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's", 128),
     "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life", 128),
-    "lpg": Learnable("lpg", {}, ("rule",), "the rule of learned policy gradients, from nothing", descends=True),
-    "ta-lpg": Learnable(
-        "ta-lpg", {}, ("rule",), "such a rule that knows how old its agent is and will be", descends=True
-    ),
+    "lpg": Learnable("lpg", {}, ("rule",), "the rule by which agents learn, from nothing", descends=True),
+    "ta-lpg": Learnable("ta-lpg", {}, ("rule",), "a rule that knows how old its agent is and will be", descends=True),
 }
 
 
@@ -75,9 +73,10 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     known = dict(algos.settings(learnable.algo))
     if "objective" in learnable.settings:
         known = with_objective(known, learnable.settings["objective"])
-    known = {name: setting for name, setting in known.items() if name not in (*learnable.settings, *learnable.parts)}
+    taken = (*learnable.settings, *learnable.parts, "horizon")  # learned, or given by each life
+    known = {name: setting for name, setting in known.items() if name not in taken}
     settings = of_settings(known, {name: setting.default for name, setting in known.items()})
-    doc = f"Learn {learnable.doc}, by evolution: every member of a population is judged by whole training runs."
+    doc = f"Learn {learnable.doc}: by evolution, members of a population are judged by whole training runs."
     kind = command_type("MetaTrain", doc, [*_options(learnable), *settings])
     parsed = tyro.cli(kind, prog=f"rljax meta-train {what or 'WHAT'}", args=arguments[what is not None :])
     return lambda: _train(what or "lpo", learnable, parsed, given(arguments, known, parsed))
