@@ -1,6 +1,14 @@
-"""Outer loops: how the numbers by which an agent learns are learned themselves.
+"""Outer loops: how what agents learn by is learned itself.
 
 strategies.py  evolution strategies over any tree of numbers: OpenAI-ES, fitness shaping
-evosax.py      the strategies of evosax, behind the same protocol
+evosax.py      the strategies of evosax, behind the same protocol; registry.py: strategies by name
 gradient.py    meta-gradients through K updates of agents that live, die and are replaced
+
+tasks.py       where agents live and for how long; leaves.py: which parts of hypers are learned
+fitness.py     what a life is worth; judge.py: what was learned, on lives held out
+lives.py       runs whole lives on the devices of a process; crew.py: on the whole machine
+
+spec.py        what a search is; evolve.py, descend.py: the two methods
+search.py      a search from start to end: on disk, judged, resumed; progress.py: how far; result.py: what came of it
+compare.py     what was learned against others, in the same lives
 """
