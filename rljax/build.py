@@ -170,7 +170,7 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
     nested = {name.removeprefix("objective."): v for name, v in numbers.items() if name.startswith("objective.")}
     plain = {name: value for name, value in numbers.items() if not name.startswith("objective.")}
     objective = plain.pop("objective", None)
-    if isinstance(objective, str) and objective.endswith(objectives.FILE):
+    if isinstance(objective, str) and objective.endswith(fields.FILE):
         plain["objective"] = dataclasses.replace(objectives.load(objective), **nested)  # pyright: ignore
     elif isinstance(objective, str):
         nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}

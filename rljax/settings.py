@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from rljax.errors import ConfigError, require, unknown
 
 INF = float("inf")
+FILE = ".npz"  # what the name of a file with learned numbers ends with
 RANGES = {  # what the field's standard numbers may be, wherever they occur
     "lr": (0.0, INF),
     "lr_final": (0.0, INF),
@@ -129,7 +130,7 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
 
 def is_own(objective: str) -> bool:
     """Whether this is no registered name: a user's own `module:Class`, or the file of a learned one."""
-    return ":" in objective or objective.endswith(".npz")
+    return ":" in objective or objective.endswith(FILE)
 
 
 def assignment(text: str, form: str, what: str = "") -> tuple[str, str]:

@@ -6,7 +6,6 @@ compiled as one program. What was learned is judged by whole lives, as an evolut
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,9 +108,8 @@ def descend(
 
     Returns, and raises: as `evolve`.
     """
-    own = {f.name for f in dataclasses.fields(Descent)}
-    how = {name: value for name, value in settings.items() if name in own}
-    where = spec.domains(algo, env, steps, {name: value for name, value in settings.items() if name not in own})
+    how, rest = Descent.split(settings)
+    where = spec.domains(algo, env, steps, rest)
     asked = Descent(domains=where, learn=tuple(learn), generations=generations, **how)
     return search.run(asked, out, progress, workers=workers, memory_limit=memory)
 

@@ -8,7 +8,6 @@ device.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -117,9 +116,7 @@ def evolve(
       StorageError: a result cannot be stored.
       WorkerError: a process died.
     """
-    own = {f.name for f in dataclasses.fields(Evolution)}
-    how = {name: value for name, value in settings.items() if name in own}
-    rest = {name: value for name, value in settings.items() if name not in own}
+    how, rest = Evolution.split(settings)
     where = spec.domains(algo, env, steps, rest)
     asked = Evolution(domains=where, learn=tuple(learn), generations=generations, **how)
     return search.run(asked, out, progress, workers=workers, width=width, memory_limit=memory)

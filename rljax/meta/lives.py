@@ -48,10 +48,6 @@ class Job:
     groups: list[Group]
     kind: fitness.Kind
 
-    def inherit(self, job: Job) -> None:
-        """Takes over what another job has compiled."""
-        self.programs.made.update(job.programs.made)
-
     def run(self, lots: Sequence[Lot], say: Callable[[News], None], stopping: Callable[[], bool]) -> bool:
         """Runs as many lots of one group as there are devices at most; returns whether they have come to their end."""
         group, count = self.groups[lots[0].group], sum(len(lot.places) for lot in lots)

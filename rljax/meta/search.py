@@ -85,24 +85,26 @@ class _Run:
         self.learner = asked.learner(crew.prepared, crew)
         self.held_out = tasks.held_out(asked.domains, crew.prepared, asked.judges, asked.seed)
         self.begins = asked.start(crew.prepared)
-        self.state = jax.jit(lambda: result.new_state(asked, crew.prepared, self.begins))()
+        self.state: Any = None
         self.done, self.seconds, self.steps = 0, 0.0, 0
 
     def go(self, stopping: spec.Stopping, show: bool, stack: contextlib.ExitStack) -> None:
         """Generation after generation; the last row is a judgement alone."""
         last = self.asked.generations
         checkpoints = stack.enter_context(Checkpointer(self.folder / store.CHECKPOINTS, self.asked.method))
-        found = checkpoints.restore_latest(jax.eval_shape(lambda: self.state)) if checkpoints.steps() else None
+        begin = jax.jit(lambda: result.new_state(self.asked, self.crew.prepared, self.begins))
+        found = checkpoints.restore_latest(jax.eval_shape(begin)) if checkpoints.steps() else None
+        self.state = found.state if found else begin()
         if found:
-            self.done, self.state = found.step, found.state
-            self.seconds, self.steps = found.meta["seconds"], found.meta["steps"]
+            self.done, self.seconds, self.steps = found.step, found.meta["seconds"], found.meta["steps"]
         if self.done > last:
             return
         rows = log.JsonlSink(self.folder / store.METRICS, self.steps if found else None)
         stack.callback(rows.close)
-        left = sum(self.learner.steps(number) for number in range(self.done, last))
-        bar = Progress(self.steps + left, self.steps, last, self.done) if show else None
-        if bar:
+        bar = None
+        if show:
+            left = sum(self.learner.steps(number) for number in range(self.done, last))
+            bar = Progress(self.steps + left, self.steps, last, self.done)
             stack.callback(bar.close)
         began = time.perf_counter() - self.seconds
         saver = Saver(lambda done, _: self._save(checkpoints, done), None)

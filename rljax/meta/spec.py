@@ -66,6 +66,15 @@ class Search:
         require(bool(self.domains), "env", None, "say where agents are to live")
         require(GIVEN_BY_LIFE not in self.learn, "learn", GIVEN_BY_LIFE, "is given by each life")
 
+    @classmethod
+    def split(cls, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(the settings that are fields of the search, those of the algorithm)."""
+        own = {f.name for f in dataclasses.fields(cls)}
+        return (
+            {name: value for name, value in settings.items() if name in own},
+            {name: value for name, value in settings.items() if name not in own},
+        )
+
     @property
     def members(self) -> int:
         """How many lives are run at a time, at most, beside those that judge."""

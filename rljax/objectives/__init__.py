@@ -47,8 +47,6 @@ __all__ = [
     "network",
 ]
 
-FILE = ".npz"  # what the name of a file ends with
-
 OBJECTIVES: dict[str, type] = {
     "ppo-clip": PPOClip,
     "kl-penalty": KLPenalty,

@@ -70,42 +70,33 @@ class Job:
         ]
 
     def run(self, lots: Sequence[Lot], say: Callable[[News], None], stopping: Callable[[], bool]) -> bool:
-        """See `run`."""
-        return run(self, lots, say, stopping)
+        """Runs lots of one group, one on each device; False if it was told to stop before the end.
 
-    def inherit(self, job: Job) -> None:
-        """Takes over what another job has compiled."""
-        self.programs.made.update(job.programs.made)
+        Args:
+          lots: as many as there are devices, or fewer: then the last runs more than once, and is stored once.
+          say: takes the news, after every call of the program.
+          stopping: asked after every call; what was reached then is kept.
+
+        Raises:
+          StorageError: a result cannot be stored.
+        """
+        work = _Work(self, lots)
+        if not work.own:
+            return True
+        with work.checkpoints() as saver:
+            while work.done < work.group.updates and not work.diverged.all():
+                say(work.advance())
+                stop = stopping() and work.done < work.group.updates
+                saver.offer(work.done, None, force=stop)
+                if stop:
+                    return False
+        say(work.store())
+        return True
 
     def pending(self) -> list[Lot]:
         """The lots that are not stored yet."""
         there = {path.stem for path in store.chunks(self.folder)}
         return [lot for lot in self.lots() if lot.name not in there]
-
-
-def run(job: Job, lots: Sequence[Lot], say: Callable[[News], None], stopping: Callable[[], bool]) -> bool:
-    """Runs lots of one group, one on each device; False if it was told to stop before the end.
-
-    Args:
-      lots: as many as there are devices, or fewer: then the last runs more than once, and is stored once.
-      say: takes the news, after every call of the program.
-      stopping: asked after every call; what was reached then is kept.
-
-    Raises:
-      StorageError: a result cannot be stored.
-    """
-    work = _Work(job, lots)
-    if not work.own:
-        return True
-    with work.checkpoints() as saver:
-        while work.done < work.group.updates and not work.diverged.all():
-            say(work.advance())
-            stop = stopping() and work.done < work.group.updates
-            saver.offer(work.done, None, force=stop)
-            if stop:
-                return False
-    say(work.store())
-    return True
 
 
 class _Work:

@@ -21,20 +21,19 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from rljax.errors import WorkerError
+from rljax.sweeps.plan import Programs
 
 STOP = "stop"
 PATIENCE = 0.2  # seconds between looks at the signals
 
 
 class Job(Protocol):
-    """What processes can be given to do."""
+    """What processes can be given to do; what it has compiled, the next one takes over."""
+
+    programs: Programs
 
     def run(self, lots: Sequence[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> bool:
         """Runs lots of one group, as many as there are devices at most; returns whether they came to their end."""
-        ...
-
-    def inherit(self, job: Any) -> None:
-        """Takes over what an earlier job has compiled."""
         ...
 
 
@@ -197,7 +196,7 @@ def _work(connection: Connection) -> None:
         if isinstance(message, bytes):
             before, job = job, cloudpickle.loads(message)()
             if before is not None:
-                job.inherit(before)
+                job.programs.made.update(before.programs.made)
         elif message != STOP:  # one that came too late
             job.run([message], connection.send, stopping)
             connection.send(None)
