@@ -134,7 +134,13 @@ def dpo(work: Path) -> dict[str, Any]:
 
 
 def learned(
-    objective: Any, tasks: Tasks, name: str, work: Path, kind: fitness.Kind = KIND, spread: float = 1.0
+    objective: Any,
+    tasks: Tasks,
+    name: str,
+    work: Path,
+    kind: fitness.Kind = KIND,
+    spread: float = 1.0,
+    generations: int = 80,
 ) -> Learned:
     """An objective evolved on several environments at once, in lives of `1 / spread` to `spread` times the usual."""
     domains = []
@@ -147,7 +153,7 @@ def learned(
         strategy=OpenES(
             popsize=32, shaping=raw, sigma=0.1, sigma_decay=0.99, sigma_limit=0.03, lr=0.03, lr_decay=0.98, beta1=0.9
         ),
-        generations=80,
+        generations=generations,
         lives=len(domains),
         kind=kind,
         judges=16,
@@ -167,7 +173,7 @@ def lpo(work: Path) -> dict[str, Any]:
 
 def lpo_many(work: Path) -> dict[str, Any]:
     """The same, learned on five environments of more kinds."""
-    found = learned(LPO(**network(8, 16)), MANY, "lpo-many", work)
+    found = learned(LPO(**network(8, 16)), MANY, "lpo-many", work, generations=50)
     return {"search": summary(found), "places": rivalry("lpo-many", found.objective, MANY, HELD_OUT_OF_MANY, work)}
 
 
