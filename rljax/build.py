@@ -174,7 +174,7 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
         plain["objective"] = dataclasses.replace(objectives.load(objective), **nested)  # pyright: ignore
     elif isinstance(objective, str):
         nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}
-        plain["objective"] = objectives.named(objective)(**nested)
+        plain["objective"] = objectives.build(objective, **nested)
     elif objective is not None:
         plain["objective"] = objective.replace(**nested)
     elif nested:

@@ -123,6 +123,7 @@ def test_a_rule_is_learned_by_descent_used_from_its_file_and_compared(tmp_path, 
     assert cli.main([*command, "--no-tensorboard", "--out", str(tmp_path / "run")]) == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["hypers"]["rule"] == str(rule)
     assert cli.main(["train", "--resume", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
     for learned in (tmp_path / "a", rule):
         code, out, _ = call(
             capsys,

@@ -174,8 +174,8 @@ def _domain(learnable: Learnable, env: str, settings: dict[str, Any], options: A
 
 
 def _network(learnable: Learnable, options: Any) -> dict[str, Any]:
-    """The objective with a network of the width that was asked for."""
-    if not learnable.units or options.units == learnable.units:
+    """Where the search begins: the objective with a network that is zero, of the width that was asked for."""
+    if not learnable.units:
         return {}
     from rljax import objectives
 

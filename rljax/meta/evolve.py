@@ -106,7 +106,7 @@ def evolve(
       progress: show a progress bar.
       workers, width, memory: as for `rljax.sweep`.
       **settings: `strategy`, `lives`, `shared`, `kind`, `normalise`, `seed`, `judges`, `judge_every` as in `Evolution`;
-        others are of the algorithm, on environments that are no domains: `objective="lpo"`, say.
+        others are of the algorithm, on environments that are no domains: `objective=LPO()`, say, to begin at PPO.
 
     Returns:
       What was learned; so far, if a signal stopped it.

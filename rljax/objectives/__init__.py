@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 from rljax.errors import ConfigError, unknown
 from rljax.objectives import files
@@ -41,6 +42,7 @@ __all__ = [
     "KLPenalty",
     "Objective",
     "PPOClip",
+    "build",
     "load",
     "name_of",
     "named",
@@ -55,6 +57,8 @@ OBJECTIVES: dict[str, type] = {
     "ta-lpo": TALPO,
 }
 """The objectives that have a name on the command line."""
+
+_TRAINED = Path(__file__).parents[1] / "meta" / "learned"  # the files of learned ones that come with rljax
 
 
 def named(name: str) -> type:
@@ -73,6 +77,20 @@ def named(name: str) -> type:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
         raise ConfigError(f"objective '{name}' cannot be imported; put the class into an importable module") from None
+
+
+def build(name: str, **fields: Any) -> Objective:
+    """An objective by its name, with these fields and defaults for others.
+
+    Learned ones have the weights that were learned, and come with rljax; their classes begin as PPO.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    kind = named(name)
+    if kind in (LPO, TALPO):
+        return load(_TRAINED / f"{name_of(kind())}.npz").replace(**fields)
+    return kind(**fields)
 
 
 def name_of(objective: Objective) -> str:

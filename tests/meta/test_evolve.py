@@ -29,7 +29,7 @@ SEARCH = {
     "env": PROBE,
     "steps": 160,  # 5 updates
     "learn": ("objective.hidden", "objective.output"),
-    "objective": "lpo",
+    "objective": LPO(),
     "strategy": OpenES(popsize=4, shaping=raw),
     "generations": 3,
     "judges": 2,
@@ -70,7 +70,7 @@ def test_a_search_says_what_it_came_to(undisturbed):
 
 def test_a_member_lives_as_a_lone_run_does():
     """Fitness is that of `run` with the same seed, length and theta."""
-    where = (spec.domain("ppo", PROBE, 160, objective="lpo", **SMALL),)
+    where = (spec.domain("ppo", PROBE, 160, objective=LPO(), **SMALL),)
     asked = evolve.Evolution(domains=where, learn=SEARCH["learn"], generations=1, strategy=registry.strategy(popsize=2))
     prepared = asked.prepare()
     [life] = tasks.draw(asked.domains, prepared, 1, asked.seed, 0)
@@ -206,7 +206,7 @@ def test_lpo_begins_as_ppo_and_learns():
     settings = {"lr": 4e-3, "num_epochs": 16, "num_envs": 16, "num_steps": 64, "hidden": (32, 32)}
     places = {
         name: [spec.domain("ppo", "Catch-bsuite", 24_576, objective=objective, **settings)]
-        for name, objective in {"lpo": "lpo", "ppo": "ppo-clip"}.items()
+        for name, objective in {"lpo": LPO(), "ppo": "ppo-clip"}.items()
     }
     found = compare(places, 16, "mean", progress=False)
     assert found is not None

@@ -1,0 +1,210 @@
+"""Discovered and learned policy objectives against PPO. Run by discovery.py.
+
+Whatever is compared is tuned first: learning rate, epochs and its own numbers, on seeds apart from those compared on. A
+score is the mean return over a whole training run, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import say
+from kept import finished, once, summary
+
+import rljax
+from rljax.meta import compare, evolve, fitness, spec
+from rljax.meta.result import Learned
+from rljax.meta.strategies import OpenES, raw
+from rljax.objectives import LPO, TALPO, network
+from rljax.results import stats
+
+KIND: fitness.Kind = "mean"
+SMALL: dict[str, Any] = {"num_envs": 16, "num_steps": 64, "hidden": (32, 32)}
+STEPS = {
+    "CartPole-v1": 49_152,
+    "Catch-bsuite": 24_576,
+    "Acrobot-v1": 49_152,
+    "FourRooms-misc": 49_152,
+    "Breakout-MinAtar": 65_536,
+    "Asterix-MinAtar": 65_536,
+    "Pendulum-v1": 98_304,
+    "Reacher-misc": 49_152,
+}
+CONTINUOUS = ("Pendulum-v1", "Reacher-misc")
+OWN: dict[str, dict[str, Any]] = {
+    "Pendulum-v1": {"discount": 0.95, "entropy_coef": 0.0, "value_clip": float("inf")},
+    "Reacher-misc": {"entropy_coef": 0.0},
+}
+RATES, EPOCHS, CLIPS = (1e-3, 4e-3, 1e-2), (4, 16), (0.1, 0.2, 0.3, 0.5)
+TUNING = list(range(1000, 1008))
+SEEDS = 32
+
+TIMED: Tasks = (  # constant rates: what is to slow down at the end of a run must know of it
+    ("CartPole-v1", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
+    ("Catch-bsuite", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
+    ("Acrobot-v1", {"lr": 1e-3, "num_epochs": 16, "lr_final": 1.0}),
+)
+
+DPO_ENVS = ("CartPole-v1", "Catch-bsuite", "Acrobot-v1", "Breakout-MinAtar", "Pendulum-v1", "Reacher-misc")
+Tasks = tuple[tuple[str, dict[str, Any]], ...]  # environments to learn on, with settings near what suits PPO there
+FEW: Tasks = (
+    ("CartPole-v1", {"lr": 4e-3, "num_epochs": 16}),
+    ("Catch-bsuite", {"lr": 4e-3, "num_epochs": 16}),
+    ("Acrobot-v1", {"lr": 4e-3, "num_epochs": 4}),
+)
+MANY: Tasks = (
+    ("CartPole-v1", {"lr": 1e-2, "num_epochs": 16}),
+    ("Catch-bsuite", {"lr": 4e-3, "num_epochs": 16}),
+    ("Acrobot-v1", {"lr": 4e-3, "num_epochs": 4}),
+    ("Acrobot-v1", {"lr": 4e-3, "num_epochs": 4}),  # two lives a generation: its returns are the noisiest
+    ("Pendulum-v1", {"lr": 4e-3, "num_epochs": 16}),
+    ("Breakout-MinAtar", {"lr": 1e-2, "num_epochs": 16}),
+)
+HELD_OUT = ("Breakout-MinAtar", "FourRooms-misc", "Pendulum-v1")
+HELD_OUT_OF_MANY = ("Asterix-MinAtar", "SpaceInvaders-MinAtar", "FourRooms-misc", "Reacher-misc")
+LONGER = 4  # times the steps that were learned on
+SPREAD = 2.0  # lives are learned on that are half to twice as long
+LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # and compared, the first and the last unseen
+
+Settings = dict[str, Any]
+
+
+def common(env: str) -> Settings:
+    """Settings of all contenders on an environment."""
+    return {**SMALL, **OWN.get(env, {})}
+
+
+def tuned(env: str, name: str, fixed: Settings, own: dict[str, Any], work: Path) -> Settings:
+    """The best of a grid over learning rates, epochs and fields of its own, by IQM over the tuning seeds."""
+    grid = {"lr": RATES, "num_epochs": EPOCHS, **own}
+    found = rljax.sweep(
+        "ppo", env, STEPS[env], TUNING, grid=grid, log_every=1, out=work / f"tune-{name}-{env.replace('/', '-')}",
+        use_preset=False, progress=False, **common(env), **fixed,
+    )  # fmt: skip
+    shape = found.metrics["episodes"].shape
+    metrics = {n: found.metrics[n].reshape(-1, shape[-1]) for n in ("episodes", "episode_return")}
+    scores = fitness.of_training(KIND, metrics, np.full(shape[0] * shape[1], shape[-1])).reshape(shape[:2])
+    best = max(range(len(found)), key=lambda row: stats.iqm(scores[row]))
+    say(f"{env}: {name} tuned to {found.rows[best]}, {stats.iqm(scores[best]):.4g}")
+    return {**fixed, **found.rows[best]}
+
+
+def meet(env: str, contenders: dict[str, Settings], steps: int, kind: fitness.Kind = KIND) -> dict[str, Any]:
+    """Contenders in the same lives."""
+    domains = {
+        name: [spec.domain("ppo", env, steps, use_preset=False, **common(env), **settings)]
+        for name, settings in contenders.items()
+    }
+    found = compare.compare(domains, SEEDS, kind, progress=False)
+    if found is None:
+        raise KeyboardInterrupt
+    say(found.table().to_string(index=False))
+    table = json.loads(found.table().to_json(orient="records") or "")
+    return {"env": env, "steps": steps, "table": table, "scores": np.round(found.scores[:, 0], 4).tolist()}
+
+
+def plain(settings: Settings) -> Settings:
+    """Settings as a result can hold them."""
+    return {name: value for name, value in settings.items() if isinstance(value, int | float | str)}
+
+
+def dpo(work: Path) -> dict[str, Any]:
+    """DPO against PPO, either tuned on each environment."""
+
+    def one(env: str) -> dict[str, Any]:
+        contenders = {
+            "dpo": tuned(env, "dpo", {"objective": "dpo"}, {}, work),
+            "ppo": tuned(env, "ppo", {}, {"objective.clip": CLIPS}, work),
+        }
+        return meet(env, contenders, STEPS[env]) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+
+    return {"places": [once(work / f"dpo-{env}.json", lambda env=env: one(env)) for env in DPO_ENVS]}
+
+
+def learned(
+    objective: Any,
+    tasks: Tasks,
+    name: str,
+    work: Path,
+    kind: fitness.Kind = KIND,
+    spread: float = 1.0,
+    generations: int = 80,
+) -> Learned:
+    """An objective evolved on several environments at once, in lives of `1 / spread` to `spread` times the usual."""
+    domains = []
+    for env, own in tasks:
+        steps = (int(STEPS[env] / spread), int(STEPS[env] * spread)) if spread > 1 else STEPS[env]
+        domains.append(spec.domain("ppo", env, steps, objective=objective, **common(env), **own))
+    found = evolve.evolve(
+        "ppo",
+        domains,
+        strategy=OpenES(
+            popsize=32, shaping=raw, sigma=0.1, sigma_decay=0.99, sigma_limit=0.03, lr=0.03, lr_decay=0.98, beta1=0.9
+        ),
+        generations=generations,
+        lives=len(domains),
+        kind=kind,
+        judges=16,
+        judge_every=15,
+        out=work / name,
+    )
+    return finished(found)
+
+
+def lpo(work: Path) -> dict[str, Any]:
+    """LPO learned on three environments, against tuned PPO and DPO there, elsewhere, and for longer."""
+    found = learned(LPO(**network(8, 16)), FEW, "lpo", work)
+    return {"search": summary(found), "places": rivalry("lpo", found.objective, FEW, HELD_OUT, work)}
+
+
+def lpo_many(work: Path) -> dict[str, Any]:
+    """The same, learned on five environments of more kinds."""
+    found = learned(LPO(**network(8, 16)), MANY, "lpo-many", work, generations=50)
+    return {"search": summary(found), "places": rivalry("lpo-many", found.objective, MANY, HELD_OUT_OF_MANY, work)}
+
+
+def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], work: Path) -> list[dict[str, Any]]:
+    """A learned objective against tuned PPO and DPO: where it was learned, elsewhere, and for longer."""
+
+    def one(env: str, steps: int) -> dict[str, Any]:
+        contenders = {name: tuned(env, name, {"objective": objective}, {}, work)}
+        contenders["ppo"] = tuned(env, "ppo", {}, {"objective.clip": CLIPS}, work)
+        contenders["dpo"] = tuned(env, "dpo", {"objective": "dpo"}, {}, work)
+        return meet(env, contenders, steps) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+
+    places = [(env, STEPS[env]) for env in (*dict(tasks), *held_out)]
+    places += [(env, LONGER * STEPS[env]) for env in dict(tasks)]
+    return [
+        once(work / f"{name}-{env.replace('/', '-')}-{steps}.json", lambda env=env, steps=steps: one(env, steps))
+        for env, steps in places
+    ]
+
+
+def ta_lpo(work: Path) -> dict[str, Any]:
+    """TA-LPO beside LPO, both learned over lives of several lengths, for what they end with; all with one setting."""
+    found = {
+        name: learned(objective, TIMED, f"{name}-lengths", work, "final", SPREAD, generations=60)
+        for name, objective in (("ta-lpo", TALPO(**network(16, 16))), ("lpo", LPO(**network(8, 16))))
+    }
+
+    def one(env: str, steps: int) -> dict[str, Any]:
+        contenders = {name: {"objective": x.objective} for name, x in found.items()}
+        contenders |= {f"ppo, clip {clip}": {"objective.clip": clip} for clip in CLIPS}
+        contenders["dpo"] = {"objective": "dpo"}
+        contenders = {name: dict(TIMED)[env] | x for name, x in contenders.items()}
+        contenders |= {
+            f"ppo, clip {clip}, annealed": {**dict(TIMED)[env], "objective.clip": clip, "lr_final": 0.0}
+            for clip in CLIPS
+        }
+        return meet(env, contenders, steps, "final")
+
+    places = [
+        once(work / f"ta-lpo-{env}-{steps}.json", lambda env=env, steps=steps: one(env, steps))
+        for env, _ in TIMED
+        for steps in (int(STEPS[env] * times) for times in LENGTHS)
+    ]
+    return {"searches": {name: summary(x) for name, x in found.items()}, "places": places}

@@ -1,0 +1,184 @@
+"""Learned update rules, with and without knowledge of time, by evolution and by meta-gradients. Run by discovery.py.
+
+Agents are tables on a family of small gridworlds, a level of its own for each life; a life lasts 10 to 250 updates of
+64 environments x 20 steps, log-uniform, and counts by what its policy scores at the end. The rules have a recurrent
+layer of 16 units.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import say
+from kept import finished, once, summary
+
+from rljax import build
+from rljax.envs.gridworld import optimal_return
+from rljax.meta import compare, descend, evolve, fitness, leaves, spec, tasks
+from rljax.meta.result import Learned
+from rljax.meta.strategies import OpenES, raw
+from rljax.ops.tree import as_arrays
+from rljax.results import stats
+from rljax.run import run
+
+FAMILY = "gridworld/small"
+EACH = 64 * 20  # environment steps of an update
+BOUNDS = (10 * EACH, 250 * EACH)
+SIZES: dict[str, Any] = {"rule_width": 16, "bootstrap": 4, "embedding": 8}
+JUDGED: dict[str, Any] = {"kind": "evaluation", "judges": 64}
+LENGTHS = (10, 25, 50, 100, 250, 500)  # updates; no life was as long as the last
+SEEDS = 128
+TUNING = 32  # the first of them choose PPO's settings, the others count
+PPO = [{"lr": lr, "num_epochs": epochs} for lr in (1e-3, 4e-3, 1e-2) for epochs in (2, 8)]
+SEEN = (25, 100, 250)  # lengths of the lives that are looked into
+TOLD = 250  # updates, to agents that have fewer
+POINTS = 25  # of a life, in a result
+LOOKED_AT = ("entropy", "pi_hat_sq", "kl", "grad_norm")
+
+
+def lpg(work: Path) -> dict[str, Any]:
+    """LPG and TA-LPG by both methods: compared at every length, and what the rules do over a life."""
+    found = {}
+    for algo in ("lpg", "ta-lpg"):
+        found[f"{algo}, evolution"] = by_evolution(algo, work / f"{algo}-evolution")
+        found[f"{algo}, gradient"] = by_gradient(algo, work / f"{algo}-gradient")
+    return {
+        "searches": {name: summary(x) for name, x in found.items()},
+        "places": [once(work / f"rules-{n}.json", lambda n=n: meet(found, n)) for n in LENGTHS],
+        "lives": once(work / "rules-lives.json", lambda: {name: looked_into(x) for name, x in found.items()}),
+    }
+
+
+def by_evolution(algo: str, folder: Path) -> Learned:
+    """Pairs of members share levels, lengths and seeds; the better one of each pair counts."""
+    return finished(
+        evolve.evolve(
+            algo,
+            FAMILY,
+            BOUNDS,
+            learn=("rule",),
+            strategy=OpenES(popsize=64, shaping=raw, sigma=0.1, lr=0.05, lr_decay=0.99, beta1=0.9),
+            generations=200,
+            lives=2,
+            shared=False,
+            normalise="pairwise",
+            judge_every=25,
+            out=folder,
+            **JUDGED,
+            **SIZES,
+        )
+    )
+
+
+def by_gradient(algo: str, folder: Path) -> Learned:
+    """Through five updates of agents that persist."""
+    return finished(
+        descend.descend(
+            algo,
+            FAMILY,
+            BOUNDS,
+            generations=100,
+            agents=32,
+            num_updates=5,
+            meta_steps=20,
+            meta_lr=1e-3,
+            judge_every=12,
+            out=folder,
+            **JUDGED,
+            **SIZES,
+        )
+    )
+
+
+def meet(found: dict[str, Learned], updates: int) -> dict[str, Any]:
+    """All rules and PPO in the same lives of one length, beside what is best there."""
+    domains = {
+        name: [spec.domain(algo_of(x), FAMILY, updates * EACH, use_preset=False, rule=x.theta["rule"], **SIZES)]
+        for name, x in found.items()
+    }
+    for i, own in enumerate(PPO):
+        domains[f"ppo {i}"] = [
+            spec.domain("ppo", FAMILY, updates * EACH, use_preset=False, num_envs=64, num_steps=20, **own)
+        ]
+    met = compare.compare(domains, SEEDS, "evaluation", progress=False)
+    if met is None:
+        raise KeyboardInterrupt
+    scores = dict(zip(met.contenders, met.comparable()[:, 0]))
+    best = max(range(len(PPO)), key=lambda i: scores[f"ppo {i}"][:TUNING].mean())
+    counted = {name: scores[name][TUNING:] for name in found} | {"ppo": scores[f"ppo {best}"][TUNING:]}
+    best_return = optimal(range(TUNING, SEEDS))
+    rows = [row(name, x, best_return, counted) for name, x in counted.items()]
+    for each in rows:
+        say(f"{updates} updates: {each}")
+    return {
+        "env": FAMILY,
+        "steps": updates * EACH,
+        "updates": updates,
+        "optimal": float(best_return.mean()),
+        "ppo": PPO[best],
+        "table": rows,
+        "scores": {name: np.round(x, 4).tolist() for name, x in counted.items()},
+    }
+
+
+def row(name: str, scores: np.ndarray, best: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A contender: mean return, its share of the best one, and for TA-LPG by how much it is above LPG."""
+    mean, low, high = stats.mean_ci(scores)
+    found = {"contender": name, "mean": mean, "low": low, "high": high, "of_best": mean / float(best.mean())}
+    if name.startswith("ta-"):
+        gain, gain_low, gain_high = stats.paired_difference(scores, others[name.removeprefix("ta-")])
+        found |= {"gain": gain, "gain_low": gain_low, "gain_high": gain_high}
+    return found
+
+
+def looked_into(found: Learned) -> dict[str, Any]:
+    """What happens in lives of several lengths; and what they end with, told how long they are and told wrong."""
+    lives = {}
+    for updates in SEEN:
+        score, course = live(found, updates, updates)
+        lives[str(updates)] = {"course": course, "final": stats.mean_ci(score)}
+        if algo_of(found) == "ta-lpg" and updates < TOLD:
+            wrong, _ = live(found, updates, TOLD)
+            lives[str(updates)] |= {
+                "told_wrong": stats.mean_ci(wrong),
+                "difference": stats.paired_difference(score, wrong),
+            }
+    return lives
+
+
+def live(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str, list[float]]]:
+    """Lives of that length of agents that are told another -> (final returns, means over lives at points of a life)."""
+    steps = updates * EACH
+    there = build.prepare(algo_of(found), FAMILY, steps=steps, use_preset=False, **SIZES)
+    hypers: Any = leaves.write(as_arrays(there.algorithm.hypers), found.theta)
+    hypers = hypers.replace(horizon=jnp.float32(told))
+    seeds = np.arange(TUNING, SEEDS, dtype=np.uint32)
+    levels = tasks.tasks_of(there, [tasks.Life(0, int(seed), updates, {}) for seed in seeds])
+
+    @jax.jit
+    def all_of(seeds, levels):
+        return jax.vmap(lambda seed, level: run(there.algorithm, jax.random.key(seed), hypers, level, updates)[1])(
+            seeds, levels
+        )
+
+    metrics = {name: np.asarray(x) for name, x in all_of(seeds, levels).items()}
+    score = fitness.of_training("final", metrics, np.full(len(seeds), updates))
+    parts = np.array_split(np.arange(updates), min(POINTS, updates))
+    course = {name: [float(np.nanmean(metrics[name][:, part])) for part in parts] for name in LOOKED_AT}
+    return np.where(np.isfinite(score), score, np.nanmin(score)), course
+
+
+def optimal(seeds: range) -> np.ndarray:
+    """The best return that can be expected on the level of each life."""
+    there = build.prepare("lpg", FAMILY, steps=EACH, use_preset=False)
+    levels = tasks.tasks_of(there, [tasks.Life(0, seed, 1, {}) for seed in seeds])
+    return np.asarray(jax.lax.map(optimal_return, levels))
+
+
+def algo_of(found: Learned) -> str:
+    """What the agents of a search ran."""
+    return cast(str, found.record["rows"][0]["algo"])
