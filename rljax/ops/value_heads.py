@@ -1,0 +1,216 @@
+r"""What the outputs of a critic say about the return, and how they learn a target.
+
+A head reads K numbers per action. A target is made of the next step's outputs under a policy there, given as weights
+over actions and an amount to add to each (an entropy bonus, say):
+
+$$y = r + \gamma \sum_{a'} w(a') \, (Q(s', a') + b(a')),$$
+
+for a head that holds a distribution, the distribution of that. `[...]` stands for batch axes, A for actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rljax.ops.losses import huber, squared_error
+from rljax.types import Array, Scalar
+
+
+class Next(NamedTuple):
+    """What follows, for a target: `[B, ...]`."""
+
+    outputs: Array  # [B, A, K] of the critic at the successor
+    weight: Array  # [B, A] of each action there, w
+    bonus: Array  # [B, A] what is added to its value, b
+    reward: Array  # [B]
+    discount: Array  # [B] of what follows; 0 where nothing does
+
+
+class Bounds(NamedTuple):
+    """Numbers of a head that holds a distribution over a fixed range of returns."""
+
+    low: Scalar
+    high: Scalar
+    sigma: Scalar = 0.75  # of HL-Gauss: standard deviation of a target, in bins
+
+
+class Head(Protocol):
+    """How K numbers stand for a return. Static; its numbers are `bounds`."""
+
+    @property
+    def size(self) -> int:
+        """K."""
+        ...
+
+    def value(self, outputs: Array, bounds: Bounds) -> Array:
+        """The expected return: `[..., K]` -> `[...]`."""
+        ...
+
+    def target(self, next: Next, bounds: Bounds) -> Array:
+        """What to learn, `[B, ...]`; no gradient is to pass through it."""
+        ...
+
+    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+        """`[B, K]` and a target -> (losses `[B]`, how wrong each was `[B]`, non-negative: its priority)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScalarHead:
+    """The return itself, K = 1, by half the squared error, or by the Huber loss."""
+
+    robust: bool = False
+    size: int = 1
+
+    def value(self, outputs: Array, bounds: Bounds) -> Array:
+        return outputs[..., 0]
+
+    def target(self, next: Next, bounds: Bounds) -> Array:
+        return expected(next, next.outputs[..., 0])
+
+    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+        value = outputs[..., 0]
+        return (huber if self.robust else squared_error)(value, target), jnp.abs(value - target)
+
+
+@dataclass(frozen=True)
+class CategoricalHead:
+    r"""C51: probabilities of K returns $z_i$ from `low` to `high`, by cross-entropy to the projected target.
+
+    The target distribution is that of $r + \gamma (z_i + b)$, i drawn with the probabilities of an action that is drawn
+    with w; what lies between two of the K returns is shared between them, what lies beyond goes to the ends.
+
+    Source: Bellemare et al. 2017, arXiv:1707.06887, eq. 7.
+    """
+
+    size: int = 51
+
+    def value(self, outputs: Array, bounds: Bounds) -> Array:
+        support = spaced(bounds.low, bounds.high, self.size)
+        return jax.nn.softmax(outputs) @ support
+
+    def target(self, next: Next, bounds: Bounds) -> Array:
+        support = spaced(bounds.low, bounds.high, self.size)
+        mass = next.weight[..., None] * jax.nn.softmax(next.outputs)  # [B, A, K]
+        point = next.reward[:, None, None] + next.discount[:, None, None] * (
+            support[None, None] + next.bonus[..., None]
+        )
+        flat = (point.shape[0], -1)
+        return project(point.reshape(flat), mass.reshape(flat), support)
+
+    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+        return divergence(target, outputs)
+
+
+@dataclass(frozen=True)
+class HLGaussHead:
+    """Probabilities of K equal bins from `low` to `high`, by cross-entropy to a Gaussian around the expected target.
+
+    Source: Farebrother et al. 2024 (Stop Regressing), arXiv:2403.03950, section 3.1.
+    """
+
+    size: int = 51
+
+    def value(self, outputs: Array, bounds: Bounds) -> Array:
+        return hl_gauss_mean(jax.nn.softmax(outputs), bounds)
+
+    def target(self, next: Next, bounds: Bounds) -> Array:
+        return hl_gauss(expected(next, self.value(next.outputs, bounds)), bounds, self.size)
+
+    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+        return divergence(target, outputs)
+
+
+@dataclass(frozen=True)
+class QuantileHead:
+    r"""QR-DQN: K quantiles of the return at $\tau_i = (2 i - 1) / 2 K$, by quantile regression with a Huber loss.
+
+    Under a policy that mixes actions, quantile i of the target is the mixture of theirs, as in M-IQN.
+
+    Source: Dabney et al. 2018, arXiv:1710.10044, eq. 10.
+    """
+
+    size: int = 51
+
+    def value(self, outputs: Array, bounds: Bounds) -> Array:
+        return outputs.mean(-1)
+
+    def target(self, next: Next, bounds: Bounds) -> Array:
+        mixed = (next.weight[..., None] * (next.outputs + next.bonus[..., None])).sum(-2)
+        return next.reward[:, None] + next.discount[:, None] * mixed
+
+    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+        loss = quantile_huber(outputs, target)
+        return loss, loss
+
+
+def expected(next: Next, value: Array) -> Array:
+    """The target `[B]` from values `[B, A]`."""
+    return next.reward + next.discount * (next.weight * (value + next.bonus)).sum(-1)
+
+
+def spaced(low: Scalar, high: Scalar, count: int) -> Array:
+    """`count` equidistant numbers from `low` to `high`, which may be traced."""
+    return low + (high - low) * jnp.arange(count) / (count - 1)
+
+
+def project(point: Array, mass: Array, support: Array) -> Array:
+    r"""Probabilities on the support: $p_i = \sum_m \mathrm{mass}_m \max(0, 1 - |\mathrm{clip}(x_m) - z_i| / \Delta z)$.
+
+    Args:
+      point, mass: `[B, M]`; the masses of a row sum to 1.
+      support: `[K]`, equidistant, K at least 2.
+
+    Returns:
+      `[B, K]`, of the same mean where no point lies beyond the support.
+    """
+    gap = support[1] - support[0]
+    inside = jnp.clip(point, support[0], support[-1])
+    share = jnp.maximum(0.0, 1.0 - jnp.abs(inside[..., None] - support[None, None]) / gap)
+    return (mass[..., None] * share).sum(-2)
+
+
+def hl_gauss(target: Array, bounds: Bounds, bins: int) -> Array:
+    r"""Probabilities `[B, bins]` of a Gaussian around `target` [B], cut off at the bounds.
+
+    $p_i \propto \Phi((u_{i+1} - y) / \sigma) - \Phi((u_i - y) / \sigma)$ with edges u, y clipped to the bounds.
+    """
+    edges = spaced(bounds.low, bounds.high, bins + 1)
+    width = bounds.sigma * (bounds.high - bounds.low) / bins
+    centre = jnp.clip(target, bounds.low, bounds.high)
+    below = jax.scipy.special.ndtr((edges[None] - centre[:, None]) / width)
+    return jnp.diff(below) / (below[:, -1:] - below[:, :1])
+
+
+def hl_gauss_mean(probability: Array, bounds: Bounds) -> Array:
+    """The mean of the bins' centres: `[..., bins]` -> `[...]`."""
+    edges = spaced(bounds.low, bounds.high, probability.shape[-1] + 1)
+    return probability @ (0.5 * (edges[1:] + edges[:-1]))
+
+
+def divergence(target: Array, logits: Array) -> tuple[Array, Array]:
+    """(cross-entropy `[B]` of logits to target probabilities, both `[B, K]`; what of it can be learned: the KL)."""
+    loss = -(target * jax.nn.log_softmax(logits)).sum(-1)
+    least = -jax.scipy.special.xlogy(target, target).sum(-1)
+    return loss, jnp.maximum(loss - least, 0.0)
+
+
+def quantile_huber(quantile: Array, target: Array) -> Array:
+    r"""$\sum_i \frac{1}{M} \sum_j |\tau_i - 1[u_{ij} < 0]| \, H_1(u_{ij})$, $u_{ij} = y_j - \theta_i$.
+
+    Args:
+      quantile: theta, `[B, K]`.
+      target: y, `[B, M]`.
+
+    Returns:
+      `[B]`.
+    """
+    count = quantile.shape[-1]
+    tau = (jnp.arange(count) + 0.5) / count
+    y, theta = jnp.broadcast_arrays(target[:, None, :], quantile[:, :, None])
+    weight = jnp.abs(tau[None, :, None] - (y < theta))
+    return (weight * huber(theta, y)).mean(-1).sum(-1)

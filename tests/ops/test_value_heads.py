@@ -1,0 +1,106 @@
+"""Heads of critics against closed forms."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from rljax.ops import value_heads as heads
+from rljax.ops.losses import huber
+
+BOUNDS = heads.Bounds(-2.0, 2.0)
+EVERY = [heads.ScalarHead(), heads.CategoricalHead(21), heads.HLGaussHead(21), heads.QuantileHead(21)]
+every_head = pytest.mark.parametrize("head", EVERY, ids=lambda head: type(head).__name__)
+strict = pytest.mark.usefixtures("strict")
+
+
+def follows(head: heads.Head, size: int = 6, actions: int = 3, **changes) -> heads.Next:
+    draw = np.random.default_rng(0)
+    weight = draw.dirichlet(np.ones(actions), size)
+    found = {
+        "outputs": draw.normal(size=(size, actions, head.size)) * 0.3,
+        "weight": weight,
+        "bonus": draw.normal(size=(size, actions)) * 0.1,
+        "reward": draw.normal(size=size) * 0.1,
+        "discount": np.array([0.0] + [0.9] * (size - 1)),
+    }
+    return heads.Next(**{n: jnp.asarray(x, jnp.float32) for n, x in (found | changes).items()})
+
+
+def mean(head: heads.Head, target: jax.Array) -> jax.Array:
+    """The expectation of a target."""
+    if isinstance(head, heads.ScalarHead):
+        return target
+    if isinstance(head, heads.QuantileHead):
+        return target.mean(-1)
+    return head.value(jnp.log(target), BOUNDS)
+
+
+@strict
+@every_head
+def test_the_mean_of_a_target_is_the_bellman_target(head):
+    after = follows(head)
+    value = head.value(after.outputs, BOUNDS)
+    expected = after.reward + after.discount * (after.weight * (value + after.bonus)).sum(-1)
+    np.testing.assert_allclose(mean(head, head.target(after, BOUNDS)), expected, atol=2e-3)
+
+
+@strict
+@pytest.mark.parametrize("head", EVERY[:3], ids=lambda head: type(head).__name__)
+def test_descending_the_loss_finds_the_target(head):
+    """Then nothing is left to learn. (Quantiles have a test of their own.)"""
+    target = head.target(follows(head), BOUNDS)
+
+    def total(outputs):
+        return head.loss(outputs, target, BOUNDS)[0].sum()
+
+    outputs = jnp.zeros((6, head.size))
+    rate = 0.5 if isinstance(head, heads.ScalarHead) else 5.0
+    outputs = jax.lax.fori_loop(0, 4000, lambda i, x: x - rate * jax.grad(total)(x), outputs)
+    np.testing.assert_allclose(head.value(outputs, BOUNDS), mean(head, target), atol=2e-2)
+    np.testing.assert_allclose(head.loss(outputs, target, BOUNDS)[1], 0.0, atol=2e-2)
+
+
+@strict
+def test_projection_by_hand():
+    """Between two atoms, on one, and beyond the last."""
+    support = jnp.array([0.0, 1.0, 2.0])
+    found = heads.project(jnp.array([[0.25, 1.0, 5.0]]), jnp.array([[0.4, 0.1, 0.5]]), support)
+    np.testing.assert_allclose(found, [[0.3, 0.2, 0.5]], rtol=1e-6)
+
+
+@strict
+def test_hl_gauss_is_the_gaussian_in_bins_and_its_mean_comes_back():
+    y = jnp.array([-2.5, -0.3, 0.0, 1.234])
+    found = heads.hl_gauss(y, BOUNDS, 40)
+    np.testing.assert_allclose(found.sum(-1), 1.0, rtol=1e-5)
+    edges, sigma = np.linspace(-2, 2, 41), 0.75 * 0.1
+    by_definition = np.diff(norm.cdf((edges - 1.234) / sigma))
+    np.testing.assert_allclose(found[3], by_definition / by_definition.sum(), atol=1e-6)
+    np.testing.assert_allclose(heads.hl_gauss_mean(found[1:], BOUNDS), y[1:], atol=1e-3)
+
+
+@strict
+def test_quantile_loss_by_definition():
+    draw = np.random.default_rng(1)
+    theta, y = draw.normal(size=(2, 3)), draw.normal(size=(2, 5)) * 2
+    expected = np.zeros(2)
+    for b in range(2):
+        for i in range(3):
+            u = y[b] - theta[b, i]
+            weight = np.abs((i + 0.5) / 3 - (u < 0))
+            expected[b] += (weight * np.asarray(huber(jnp.asarray(u), jnp.zeros(5)))).mean()
+    np.testing.assert_allclose(heads.quantile_huber(jnp.asarray(theta), jnp.asarray(y)), expected, rtol=1e-5)
+
+
+@strict
+def test_quantiles_of_a_known_distribution():
+    """Fitted to many samples of a normal, they are its quantiles (but for the Huber loss's rounding of the median)."""
+    sample = norm.ppf((np.arange(400) + 0.5) / 400)[None] * 20.0
+    theta = jnp.zeros((1, 9))
+    go = jax.grad(lambda theta: heads.quantile_huber(theta, jnp.asarray(sample, jnp.float32)).sum())
+    theta = jax.lax.fori_loop(0, 3000, lambda i, x: x - 2.0 * go(x), theta)
+    np.testing.assert_allclose(theta[0], norm.ppf((np.arange(9) + 0.5) / 9) * 20.0, atol=0.5)
