@@ -11,12 +11,12 @@ for a head that holds a distribution, the distribution of that. `[...]` stands f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from rljax.ops.losses import huber, squared_error
+from rljax.ops.losses import dqn_clipped, dqn_reg, huber, squared_error
 from rljax.types import Array, Scalar
 
 
@@ -30,51 +30,62 @@ class Next(NamedTuple):
     discount: Array  # [B] of what follows; 0 where nothing does
 
 
-class Bounds(NamedTuple):
-    """Numbers of a head that holds a distribution over a fixed range of returns."""
+class Numbers(NamedTuple):
+    """What may be traced of a head."""
 
-    low: Scalar
-    high: Scalar
+    low: Scalar = 0.0  # the range of returns of a head that holds a distribution over a fixed one
+    high: Scalar = 1.0
     sigma: Scalar = 0.75  # of HL-Gauss: standard deviation of a target, in bins
+    weight: Scalar = 0.1  # of values in DQNReg
 
 
 class Head(Protocol):
-    """How K numbers stand for a return. Static; its numbers are `bounds`."""
+    """How K numbers stand for a return. Static."""
 
     @property
     def size(self) -> int:
         """K."""
         ...
 
-    def value(self, outputs: Array, bounds: Bounds) -> Array:
+    def value(self, outputs: Array, numbers: Numbers) -> Array:
         """The expected return: `[..., K]` -> `[...]`."""
         ...
 
-    def target(self, next: Next, bounds: Bounds) -> Array:
+    def target(self, next: Next, numbers: Numbers) -> Array:
         """What to learn, `[B, ...]`; no gradient is to pass through it."""
         ...
 
-    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
         """`[B, K]` and a target -> (losses `[B]`, how wrong each was `[B]`, non-negative: its priority)."""
         ...
 
 
+Loss = Literal["squared", "huber", "dqn-reg", "dqn-clipped"]
+
+
 @dataclass(frozen=True)
 class ScalarHead:
-    """The return itself, K = 1, by half the squared error, or by the Huber loss."""
+    """The return itself, K = 1. A target is (y, the expected value that follows, its discount)."""
 
-    robust: bool = False
+    kind: Loss = "squared"
     size: int = 1
 
-    def value(self, outputs: Array, bounds: Bounds) -> Array:
+    def value(self, outputs: Array, numbers: Numbers) -> Array:
         return outputs[..., 0]
 
-    def target(self, next: Next, bounds: Bounds) -> Array:
-        return expected(next, next.outputs[..., 0])
+    def target(self, next: Next, numbers: Numbers) -> Array:
+        following = expected(next.outputs[..., 0], next)
+        return jnp.stack([next.reward + next.discount * following, following, next.discount], axis=-1)
 
-    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
-        value = outputs[..., 0]
-        return (huber if self.robust else squared_error)(value, target), jnp.abs(value - target)
+    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
+        value, (y, following, discount) = outputs[..., 0], jnp.unstack(target, axis=-1)
+        if self.kind == "dqn-reg":
+            loss = dqn_reg(value, y, numbers.weight)
+        elif self.kind == "dqn-clipped":
+            loss = dqn_clipped(value, y, following, discount)
+        else:
+            loss = (huber if self.kind == "huber" else squared_error)(value, y)
+        return loss, jnp.abs(value - y)
 
 
 @dataclass(frozen=True)
@@ -89,12 +100,12 @@ class CategoricalHead:
 
     size: int = 51
 
-    def value(self, outputs: Array, bounds: Bounds) -> Array:
-        support = spaced(bounds.low, bounds.high, self.size)
+    def value(self, outputs: Array, numbers: Numbers) -> Array:
+        support = spaced(numbers.low, numbers.high, self.size)
         return jax.nn.softmax(outputs) @ support
 
-    def target(self, next: Next, bounds: Bounds) -> Array:
-        support = spaced(bounds.low, bounds.high, self.size)
+    def target(self, next: Next, numbers: Numbers) -> Array:
+        support = spaced(numbers.low, numbers.high, self.size)
         mass = next.weight[..., None] * jax.nn.softmax(next.outputs)  # [B, A, K]
         point = next.reward[:, None, None] + next.discount[:, None, None] * (
             support[None, None] + next.bonus[..., None]
@@ -102,7 +113,7 @@ class CategoricalHead:
         flat = (point.shape[0], -1)
         return project(point.reshape(flat), mass.reshape(flat), support)
 
-    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
         return divergence(target, outputs)
 
 
@@ -115,13 +126,14 @@ class HLGaussHead:
 
     size: int = 51
 
-    def value(self, outputs: Array, bounds: Bounds) -> Array:
-        return hl_gauss_mean(jax.nn.softmax(outputs), bounds)
+    def value(self, outputs: Array, numbers: Numbers) -> Array:
+        return hl_gauss_mean(jax.nn.softmax(outputs), numbers)
 
-    def target(self, next: Next, bounds: Bounds) -> Array:
-        return hl_gauss(expected(next, self.value(next.outputs, bounds)), bounds, self.size)
+    def target(self, next: Next, numbers: Numbers) -> Array:
+        y = next.reward + next.discount * expected(self.value(next.outputs, numbers), next)
+        return hl_gauss(y, numbers, self.size)
 
-    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
         return divergence(target, outputs)
 
 
@@ -136,21 +148,21 @@ class QuantileHead:
 
     size: int = 51
 
-    def value(self, outputs: Array, bounds: Bounds) -> Array:
+    def value(self, outputs: Array, numbers: Numbers) -> Array:
         return outputs.mean(-1)
 
-    def target(self, next: Next, bounds: Bounds) -> Array:
+    def target(self, next: Next, numbers: Numbers) -> Array:
         mixed = (next.weight[..., None] * (next.outputs + next.bonus[..., None])).sum(-2)
         return next.reward[:, None] + next.discount[:, None] * mixed
 
-    def loss(self, outputs: Array, target: Array, bounds: Bounds) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
         loss = quantile_huber(outputs, target)
         return loss, loss
 
 
-def expected(next: Next, value: Array) -> Array:
-    """The target `[B]` from values `[B, A]`."""
-    return next.reward + next.discount * (next.weight * (value + next.bonus)).sum(-1)
+def expected(value: Array, next: Next) -> Array:
+    """What follows is worth `[B]`, from values `[B, A]`."""
+    return (next.weight * (value + next.bonus)).sum(-1)
 
 
 def spaced(low: Scalar, high: Scalar, count: int) -> Array:
@@ -174,21 +186,21 @@ def project(point: Array, mass: Array, support: Array) -> Array:
     return (mass[..., None] * share).sum(-2)
 
 
-def hl_gauss(target: Array, bounds: Bounds, bins: int) -> Array:
-    r"""Probabilities `[B, bins]` of a Gaussian around `target` [B], cut off at the bounds.
+def hl_gauss(target: Array, numbers: Numbers, bins: int) -> Array:
+    r"""Probabilities `[B, bins]` of a Gaussian around `target` [B], cut off at the numbers.
 
     $p_i \propto \Phi((u_{i+1} - y) / \sigma) - \Phi((u_i - y) / \sigma)$ with edges u, y clipped to the bounds.
     """
-    edges = spaced(bounds.low, bounds.high, bins + 1)
-    width = bounds.sigma * (bounds.high - bounds.low) / bins
-    centre = jnp.clip(target, bounds.low, bounds.high)
+    edges = spaced(numbers.low, numbers.high, bins + 1)
+    width = numbers.sigma * (numbers.high - numbers.low) / bins
+    centre = jnp.clip(target, numbers.low, numbers.high)
     below = jax.scipy.special.ndtr((edges[None] - centre[:, None]) / width)
     return jnp.diff(below) / (below[:, -1:] - below[:, :1])
 
 
-def hl_gauss_mean(probability: Array, bounds: Bounds) -> Array:
+def hl_gauss_mean(probability: Array, numbers: Numbers) -> Array:
     """The mean of the bins' centres: `[..., bins]` -> `[...]`."""
-    edges = spaced(bounds.low, bounds.high, probability.shape[-1] + 1)
+    edges = spaced(numbers.low, numbers.high, probability.shape[-1] + 1)
     return probability @ (0.5 * (edges[1:] + edges[:-1]))
 
 

@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import norm
 
 from rljax.ops import value_heads as heads
-from rljax.ops.losses import huber
+from rljax.ops.losses import dqn_clipped, dqn_reg, huber
 
-BOUNDS = heads.Bounds(-2.0, 2.0)
+NUMBERS = heads.Numbers(-2.0, 2.0)
 EVERY = [heads.ScalarHead(), heads.CategoricalHead(21), heads.HLGaussHead(21), heads.QuantileHead(21)]
 every_head = pytest.mark.parametrize("head", EVERY, ids=lambda head: type(head).__name__)
 strict = pytest.mark.usefixtures("strict")
@@ -33,36 +33,53 @@ def follows(head: heads.Head, size: int = 6, actions: int = 3, **changes) -> hea
 def mean(head: heads.Head, target: jax.Array) -> jax.Array:
     """The expectation of a target."""
     if isinstance(head, heads.ScalarHead):
-        return target
+        return target[:, 0]
     if isinstance(head, heads.QuantileHead):
         return target.mean(-1)
-    return head.value(jnp.log(target), BOUNDS)
+    return head.value(jnp.log(target), NUMBERS)
 
 
 @strict
 @every_head
 def test_the_mean_of_a_target_is_the_bellman_target(head):
     after = follows(head)
-    value = head.value(after.outputs, BOUNDS)
+    value = head.value(after.outputs, NUMBERS)
     expected = after.reward + after.discount * (after.weight * (value + after.bonus)).sum(-1)
-    np.testing.assert_allclose(mean(head, head.target(after, BOUNDS)), expected, atol=2e-3)
+    np.testing.assert_allclose(mean(head, head.target(after, NUMBERS)), expected, atol=2e-3)
 
 
 @strict
 @pytest.mark.parametrize("head", EVERY[:3], ids=lambda head: type(head).__name__)
 def test_at_the_target_nothing_is_left_to_learn(head):
     """And anywhere else there is. (Quantiles have a test of their own.)"""
-    target = head.target(follows(head), BOUNDS)
-    there = target[:, None] if isinstance(head, heads.ScalarHead) else jnp.log(target + 1e-20)
+    target = head.target(follows(head), NUMBERS)
+    there = target[:, :1] if isinstance(head, heads.ScalarHead) else jnp.log(target + 1e-20)
 
     def total(outputs):
-        return head.loss(outputs, target, BOUNDS)[0].sum()
+        return head.loss(outputs, target, NUMBERS)[0].sum()
 
-    np.testing.assert_allclose(head.loss(there, target, BOUNDS)[1], 0.0, atol=1e-5)
+    np.testing.assert_allclose(head.loss(there, target, NUMBERS)[1], 0.0, atol=1e-5)
     np.testing.assert_allclose(jax.grad(total)(there), 0.0, atol=1e-6)
     elsewhere = jnp.broadcast_to(jnp.linspace(1.0, 2.0, head.size), there.shape)
-    assert (head.loss(elsewhere, target, BOUNDS)[1] > 1e-3).all()
+    assert (head.loss(elsewhere, target, NUMBERS)[1] > 1e-3).all()
     assert total(elsewhere - 0.01 * jax.grad(total)(elsewhere)) < total(elsewhere)
+
+
+@strict
+@pytest.mark.parametrize("kind", ["huber", "dqn-reg", "dqn-clipped"])
+def test_a_scalar_head_uses_the_loss_it_is_told(kind):
+    after, head = follows(heads.ScalarHead()), heads.ScalarHead(kind)
+    y, following, discount = head.target(after, NUMBERS).T
+    np.testing.assert_allclose(y, after.reward + discount * following, rtol=1e-6)
+    value = jnp.linspace(-3.0, 3.0, 6)
+    by_name = {
+        "huber": lambda: huber(value, y),
+        "dqn-reg": lambda: dqn_reg(value, y, 0.3),
+        "dqn-clipped": lambda: dqn_clipped(value, y, following, discount),
+    }
+    loss, wrong = head.loss(value[:, None], head.target(after, NUMBERS), NUMBERS._replace(weight=0.3))
+    np.testing.assert_array_equal(loss, by_name[kind]())
+    np.testing.assert_array_equal(wrong, jnp.abs(value - y))
 
 
 @strict
@@ -76,12 +93,12 @@ def test_projection_by_hand():
 @strict
 def test_hl_gauss_is_the_gaussian_in_bins_and_its_mean_comes_back():
     y = jnp.array([-2.5, -0.3, 0.0, 1.234])
-    found = heads.hl_gauss(y, BOUNDS, 40)
+    found = heads.hl_gauss(y, NUMBERS, 40)
     np.testing.assert_allclose(found.sum(-1), 1.0, rtol=1e-5)
     edges, sigma = np.linspace(-2, 2, 41), 0.75 * 0.1
     by_definition = np.diff(norm.cdf((edges - 1.234) / sigma))
     np.testing.assert_allclose(found[3], by_definition / by_definition.sum(), atol=1e-6)
-    np.testing.assert_allclose(heads.hl_gauss_mean(found[1:], BOUNDS), y[1:], atol=1e-3)
+    np.testing.assert_allclose(heads.hl_gauss_mean(found[1:], NUMBERS), y[1:], atol=1e-3)
 
 
 @strict
