@@ -31,6 +31,7 @@ STEPS = {
     "FourRooms-misc": 49_152,
     "Breakout-MinAtar": 65_536,
     "Asterix-MinAtar": 65_536,
+    "SpaceInvaders-MinAtar": 65_536,
     "Pendulum-v1": 98_304,
     "Reacher-misc": 49_152,
 }

@@ -72,6 +72,7 @@ def train(
         "steps": plan.steps,
         "updates": plan.updates,
         "steps_per_update": algorithm.steps_per_update,
+        "warmup_steps": algorithm.warmup_steps,
         "config": plan.config,
         "hypers": describe(algorithm.hypers) | files_of(algo, settings),
         "task": dict(task or {}),
@@ -171,14 +172,14 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | N
             found = checkpoints.restore_latest(abstract_state(algorithm, env))
         state, step = (found.state, found.step) if found else (None, 0)
         rows = _Rows()
-        sinks = [rows, *_sinks(record, folder, step, progress)]
+        sinks = [rows, *_sinks(record, folder, step, algorithm.steps(record["updates"]), progress)]
         for sink in sinks:
             stack.callback(sink.close)
         before = log.read_jsonl(folder / store.METRICS) if folder else {}
 
         def save(updates: int, state: Any) -> None:
             if checkpoints is not None:
-                checkpoints.save(updates * algorithm.steps_per_update, state)
+                checkpoints.save(algorithm.steps(updates), state)
 
         try:
             outcome = drivers.train(
@@ -188,7 +189,7 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | N
                 env.task,
                 record["updates"],
                 state=state,
-                done=step // algorithm.steps_per_update,
+                done=algorithm.updates(step),
                 seconds=float(before["seconds"][-1]) if len(before.get("seconds", ())) else 0.0,
                 log_every=record["log_every"],
                 save_every=record["save_every"],
@@ -201,13 +202,12 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | N
             )
             raise DivergedError(f"{error}{kept}") from None
     metrics = log.read_jsonl(folder / store.METRICS) if folder else _columns(rows.rows)
-    step = outcome.updates * algorithm.steps_per_update
+    step = algorithm.steps(outcome.updates)
     return Run(record, Policy(algorithm, env, outcome.state, step), metrics, folder, step, outcome.stopped_by)
 
 
-def _sinks(record: dict[str, Any], folder: Path | None, step: int, progress: bool) -> Iterator[log.Sink]:
+def _sinks(record: dict[str, Any], folder: Path | None, step: int, total: int, progress: bool) -> Iterator[log.Sink]:
     if progress:  # first, so that nothing delays what is seen
-        total = record["updates"] * record["steps_per_update"]
         yield log.ProgressSink(f"{record['algo']} {record['env']}", total, start=step)
     if folder is not None:
         yield log.JsonlSink(folder / store.METRICS, resume_step=step)

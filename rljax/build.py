@@ -49,8 +49,12 @@ def make(
     env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else env, task or {})
     module, known = algos.load(algo), algos.settings(algo)
     config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
-    built = module.make(env, module.Config(**config))
+    shapes = module.Config(**config)
+    built = module.make(env, shapes)
     numbers = {name: value for name, value in settings.items() if name not in config}
+    for name, need in (module.unused(shapes) if hasattr(module, "unused") else {}).items():
+        given = numbers.get(name, known[name].default)  # a record gives defaults too
+        require(np.array_equal(given, known[name].default), name, given, f"has no effect without {need}")
     for name in numbers.keys() & _parts(algo):
         numbers[name] = _part(getattr(built.hypers, name), name, numbers[name])
     return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers)), env
@@ -84,7 +88,8 @@ def prepare(
         steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
     require(isinstance(steps, int) and steps >= 1, "steps", steps, "must be a whole number, at least 1")
     algorithm, environment = make(algo, env, task=task, env_args=env_args, **settings)
-    updates = -(-steps // algorithm.steps_per_update)
+    updates = algorithm.updates(steps)
+    require(updates >= 1, "steps", steps, f"must be more than the {algorithm.warmup_steps} before learning begins")
     if "horizon" not in settings:
         algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
     config = {n: settings.get(n, s.default) for n, s in algos.settings(algo).items() if s.group == "config"}

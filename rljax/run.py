@@ -113,7 +113,7 @@ def train(
             done += n
             row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
             _refuse_divergence(row, done)
-            place = {"updates": done, "step": done * algo.steps_per_update, "seconds": time.perf_counter() - began}
+            place = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began}
             for sink in sinks:
                 sink.write(place | row)
             stopping = done == num_updates or bool(received)

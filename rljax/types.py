@@ -37,6 +37,7 @@ class Algorithm:
       initial_carry: `(batch_size) -> carry` for `act`; `()` for feed-forward policies.
       hypers: the default hyperparameters.
       steps_per_update: environment steps that one `step` takes (0 offline).
+      warmup_steps: environment steps that `init` takes.
     """
 
     init: Callable[..., Any]
@@ -45,6 +46,15 @@ class Algorithm:
     initial_carry: Callable[[int], Any]
     hypers: Any = field(compare=False)
     steps_per_update: int
+    warmup_steps: int = 0
+
+    def steps(self, updates: int) -> int:
+        """Environment steps behind a run after that many updates."""
+        return self.warmup_steps + updates * self.steps_per_update
+
+    def updates(self, steps: int) -> int:
+        """Whole updates that it takes to come to that many environment steps."""
+        return max(0, -(-(steps - self.warmup_steps) // self.steps_per_update))
 
 
 class StepResult(NamedTuple):
@@ -169,6 +179,16 @@ class Box:
     def clip(self, x: Array) -> Array:
         """The nearest point of the box; `x` is `[..., *shape]`."""
         return jnp.clip(x, jnp.broadcast_to(self.low, x.shape), jnp.broadcast_to(self.high, x.shape))
+
+    def from_unit(self, x: Array) -> Array:
+        """From the cube of -1 to 1 into the box, which must be bounded; `x` is `[..., *shape]`."""
+        low, high = (jnp.broadcast_to(bound, x.shape) for bound in (self.low, self.high))
+        return jnp.clip(low + 0.5 * (x + 1.0) * (high - low), low, high)  # rounding can leave the box
+
+    def to_unit(self, x: Array) -> Array:
+        """The inverse of `from_unit`."""
+        low, high = (jnp.broadcast_to(bound, x.shape) for bound in (self.low, self.high))
+        return 2.0 * (x - low) / (high - low) - 1.0
 
 
 Space = Box | Discrete | MultiDiscrete

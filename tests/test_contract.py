@@ -17,10 +17,14 @@ from rljax.run import advance, as_arrays, run, start
 from rljax.types import Algorithm, Env
 
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
+RAINBOW = {"head": "categorical", "dueling": True, "noisy": True, "n_step": 3, "prioritised": True, "capacity": 64}
 CASES = [
     pytest.param("ppo", "CartPole-v1", {}, id="ppo-discrete"),
     pytest.param("ppo", "Pendulum-v1", {"normalize_obs": True, "normalize_reward": True}, id="ppo-gaussian"),
     pytest.param("lpg", "CartPole-v1", LPG, id="lpg"),
+    pytest.param("dqn", "CartPole-v1", {"loss": "dqn-reg"}, id="dqn"),
+    pytest.param("dqn", "CartPole-v1", RAINBOW, id="rainbow"),
+    pytest.param("dqn", "CartPole-v1", {"target": "munchausen", "head": "hl-gauss"}, id="munchausen"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
 every_algorithm = pytest.mark.parametrize(("algo", "env", "settings"), CASES)
@@ -122,7 +126,8 @@ def test_row_of_a_sweep_equals_the_lone_run(algo, env, settings):
             _, lone = alone(keys[s], jax.tree.map(lambda x, n=n: x[n], rows), task)
             one = jax.tree.map(lambda x, n=n, s=s: x[n, s], swept)
             chex.assert_trees_all_close(one, lone, rtol=2e-3, atol=2e-4)
-    assert not np.allclose(swept["policy_loss"][0], swept["policy_loss"][1])
+    loss = swept["policy_loss" if "policy_loss" in swept else "loss"]
+    assert not np.allclose(loss[0], loss[1])
 
 
 @every_algorithm
@@ -154,7 +159,19 @@ def test_every_parameter_learns(algo, env, settings):
 def test_every_number_in_hypers_matters(algo, env, settings):
     algorithm, environment = build(algo, env, settings)
     # Values at which each number is in force: a clip that clips, annealing that anneals.
-    forced = {"lr": 0.02, "lr_final": 0.5, "horizon": 4.0, "value_clip": 0.1, "max_grad_norm": 0.05}
+    forced = {
+        "lr": 0.02,
+        "lr_final": 0.5,
+        "horizon": 4.0,
+        "value_clip": 0.1,
+        "max_grad_norm": 0.05,
+        "target_period": 3.0,
+        "exploration": 2.0,
+        "value_low": -1.0,
+        "munchausen_clip": -0.01,
+        "temperature": 1.0,
+        "reg_weight": 1.0,
+    }
     known = {name: value for name, value in forced.items() if hasattr(algorithm.hypers, name)}
     hypers = algorithm.hypers.replace(**known)
     if hasattr(hypers, "objective"):
@@ -163,7 +180,11 @@ def test_every_number_in_hypers_matters(algo, env, settings):
     go = jax.jit(lambda hypers: run(algorithm, jax.random.key(0), hypers, task, 4)[0].params)
     base = go(as_arrays(hypers))
     leaves, structure = jax.tree.flatten(as_arrays(hypers))
+    module = algos.load(algo)
+    unused = module.unused(tiny(algo, **settings)) if hasattr(module, "unused") else {}
     for i, (path, _) in enumerate(jax.tree.leaves_with_path(hypers)):
+        if jax.tree_util.keystr(path, simple=True) in unused:
+            continue
         changed = go(jax.tree.unflatten(structure, [x * 0.1 if j == i else x for j, x in enumerate(leaves)]))
         assert not leaves_equal(base, changed), f"hypers{jax.tree_util.keystr(path)} is a dead knob"
 

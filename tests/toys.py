@@ -20,6 +20,12 @@ TINY = {
     "num_epochs": 2,
     "num_minibatches": 2,
     "hidden": (8,),
+    "rule_width": 8,
+    "batch_size": 8,
+    "capacity": 128,
+    "warmup": 32,
+    "gradient_steps": 2,
+    "atoms": 5,
 }
 
 
@@ -27,7 +33,7 @@ def tiny(algo: str, **settings):
     """The smallest sensible `Config` of an algorithm: whatever fields of TINY it has."""
     config = algos.load(algo).Config
     names = {f.name for f in dataclasses.fields(config)}
-    return config(**{k: v for k, v in (TINY | {"rule_width": 8} | settings).items() if k in names})
+    return config(**{k: v for k, v in (TINY | settings).items() if k in names})
 
 
 class CounterTask(struct.PyTreeNode):

@@ -63,7 +63,7 @@ class Domain:
         """Updates of the shortest and of the longest life."""
         if self.shortest is None:
             return prepared.updates, prepared.updates
-        return -(-self.shortest // prepared.algorithm.steps_per_update), prepared.updates
+        return max(1, prepared.algorithm.updates(self.shortest)), prepared.updates
 
     def draw(self, number: int, prepared: Prepared, generator: np.random.Generator) -> Life:
         """One life on this domain, which is the `number`-th."""

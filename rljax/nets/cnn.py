@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from flax import linen as nn
 
@@ -20,6 +21,7 @@ class CNN(nn.Module):
       hidden: the widths of the dense layers.
       activation: a name in `rljax.nets.mlp.ACTIVATIONS`.
       gain: the scale of the orthogonal weights.
+      layer_norm, dense: of the dense layers, as of `MLP`.
 
     Args of the call:
       x: `[..., H, W, C]`; bool and integers are cast, not rescaled.
@@ -38,6 +40,8 @@ class CNN(nn.Module):
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
     gain: float = math.sqrt(2)
+    layer_norm: bool = False
+    dense: Callable[..., nn.Module] = nn.Dense
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -46,4 +50,4 @@ class CNN(nn.Module):
         for channels in self.features:
             x = act(nn.Conv(channels, (self.kernel, self.kernel), padding="VALID", kernel_init=init)(x))
         x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))
-        return MLP(self.hidden, self.activation, self.gain)(x)
+        return MLP(self.hidden, self.activation, self.gain, self.layer_norm, self.dense)(x)

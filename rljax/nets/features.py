@@ -16,3 +16,9 @@ def features(space: Space, obs: Array) -> Array:
 def feature_shape(space: Space) -> tuple[int, ...]:
     """The shape of one observation's features."""
     return (space.n,) if isinstance(space, Discrete) else space.shape
+
+
+def flat_features(space: Space, obs: Array) -> Array:
+    """The same as vectors: `[..., *space.shape]` -> `[..., F]`."""
+    x = features(space, obs)
+    return x.reshape(*x.shape[: x.ndim - len(feature_shape(space))], -1)

@@ -49,6 +49,7 @@ class MLP(nn.Module):
       activation: a name in `ACTIVATIONS`.
       gain: the scale of the orthogonal weights.
       layer_norm: normalise before each activation.
+      dense: what makes a layer of a width, with weights that begin as they are told.
 
     Args of the call:
       x: `[..., features]`; bool and integers are cast.
@@ -66,11 +67,12 @@ class MLP(nn.Module):
     activation: str = "tanh"
     gain: float = math.sqrt(2)
     layer_norm: bool = False
+    dense: Callable[..., nn.Module] = nn.Dense
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         act, x = activation(self.activation), as_float(x)
         for width in self.hidden:
-            x = nn.Dense(width, kernel_init=orthogonal(self.gain))(x)
+            x = self.dense(width, kernel_init=orthogonal(self.gain))(x)
             x = act(nn.LayerNorm()(x) if self.layer_norm else x)
         return x

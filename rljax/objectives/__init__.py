@@ -22,6 +22,7 @@ One of your own takes a few lines, and is used as `rljax.train(..., objective=Le
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def build(name: str, **fields: Any) -> Objective:
     """
     kind = named(name)
     if kind in (LPO, TALPO):
-        return load(_TRAINED / f"{name_of(kind())}.npz").replace(**fields)
+        return dataclasses.replace(load(_TRAINED / f"{name_of(kind())}.npz"), **fields)  # pyright: ignore[reportArgumentType]
     return kind(**fields)
 
 

@@ -160,6 +160,13 @@ class QuantileHead:
         return loss, loss
 
 
+def head_of(name: str, size: int, loss: Loss = "squared") -> Head:
+    """A head by its name: `scalar` (of that loss), `categorical`, `hl-gauss` or `quantile` (of that size)."""
+    if name == "scalar":
+        return ScalarHead(loss)
+    return {"categorical": CategoricalHead, "hl-gauss": HLGaussHead, "quantile": QuantileHead}[name](size)
+
+
 def expected(value: Array, next: Next) -> Array:
     """What follows is worth `[B]`, from values `[B, A]`."""
     return (next.weight * (value + next.bonus)).sum(-1)

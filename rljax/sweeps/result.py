@@ -91,7 +91,7 @@ class SweepResult:
     @property
     def step(self) -> np.ndarray:
         """Environment steps `[N, U]` at each point, NaN past the end of a row."""
-        return self.update * self._per_update[:, None]
+        return self._steps(self.update.T).T
 
     def __len__(self) -> int:
         return len(self.index)
@@ -162,7 +162,7 @@ class SweepResult:
         mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
         columns = {name: [row[name] for row in self.rows] for name in self.varied}
         columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
-        columns |= {"steps": (self.reached.max(1) * self._per_update).astype(int)}
+        columns |= {"steps": self._steps(self.reached.max(1)).astype(int)}
         columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1)}
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
@@ -228,8 +228,7 @@ class SweepResult:
         number = self._number(row)
         prepared = rows.from_record(self.record, own)[number].prepare()
         state = _state(prepared, store.states(self.folder, [(number, seed)]))
-        per_update = self.record["rows"][number]["steps_per_update"]
-        steps = int(self.reached[row, self.seeds.index(seed)]) * per_update
+        steps = prepared.algorithm.steps(int(self.reached[row, self.seeds.index(seed)]))
         return Policy(prepared.algorithm, prepared.env, state, steps)
 
     def save(self, path: str | Path) -> Path:
@@ -246,9 +245,10 @@ class SweepResult:
         store.write_arrays(Path(path), arrays | self.metrics)
         return Path(path)
 
-    @property
-    def _per_update(self) -> np.ndarray:
-        return np.array([self.record["rows"][i]["steps_per_update"] for i in self.index], float)
+    def _steps(self, updates: np.ndarray) -> np.ndarray:
+        """Environment steps behind `updates` `[..., N]` of each row; none where there were no updates."""
+        each, before = ([self.record["rows"][i][n] for i in self.index] for n in ("steps_per_update", "warmup_steps"))
+        return np.where(updates == 0, 0.0, np.array(before) + updates * np.array(each, float))
 
     def _share(self, row: int) -> float:
         """How much of its run a row has done."""

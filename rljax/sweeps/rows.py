@@ -60,6 +60,7 @@ class Row:
             "env_args": self.env_args,
             "steps": self.steps,
             "steps_per_update": prepared.algorithm.steps_per_update,
+            "warmup_steps": prepared.algorithm.warmup_steps,
             "updates": prepared.updates,
             "varied": {name: plain(value) for name, value in self.varied.items()},
             "settings": {

@@ -55,6 +55,7 @@ def make(folder: Path, rows: list[dict], seeds: int = 8, unfinished=(), diverged
                 "varied": row,
                 "steps": 250_000,
                 "steps_per_update": 2048,
+                "warmup_steps": 0,
                 "updates": int(POINTS[-1]),
                 "points": POINTS.tolist(),
                 "group": 0,

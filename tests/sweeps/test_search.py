@@ -27,7 +27,7 @@ def results(scores, ends, lasts, seeds=1, varied=None):
     update = np.full((len(ends), 2), np.nan)
     update[:, 0], update[:, 1] = ends, lasts
     returns = np.stack([scores, np.full_like(scores, np.nan)], -1)
-    rows = [{"varied": v, "env": "a", "steps_per_update": 1} for v in varied or [{}] * len(ends)]
+    rows = [{"varied": v, "env": "a", "steps_per_update": 1, "warmup_steps": 0} for v in varied or [{}] * len(ends)]
     metrics = {"episode_return": returns, "episodes": np.where(np.isfinite(returns), 1.0, np.nan)}
     reached = np.broadcast_to(np.array(ends)[:, None], scores.shape)
     record = {"rows": rows, "seeds": list(range(seeds)), "varied": list(rows[0]["varied"])}

@@ -1,0 +1,255 @@
+r"""Deep Q-networks (Mnih et al. 2015, Nature 518:529) and what has been added to them; all of it.
+
+The value of an action is learned from transitions drawn from a memory, by what the value after it is thought to be:
+
+$$y = r + \gamma \sum_{a'} w(a' | s') (\bar Q(s', a') + b(a' | s'))$$
+
+with a slow copy $\bar Q$ of the network. w is 1 for the best action by $\bar Q$ (`greedy`), for the best one by Q itself
+(`double`: van Hasselt et al. 2016, arXiv:1509.06461), or the softmax of $\bar Q / \tau$ with the bonus
+$b = -\tau \log w$, the reward then being raised by $\alpha \tau \log w(a | s)$, clipped (`munchausen`: Vieillard et al.
+2020, arXiv:2007.14430, eq. 3).
+
+`head` says what an output stands for, `loss` how a scalar one is learned; `dueling`, `noisy`, `n_step` and `prioritised`
+can be had with any of them. All of them but munchausen, with the categorical head, make Rainbow (Hessel et al. 2018,
+arXiv:1710.02298).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from rljax.data.memory import Held, blocks, fill, memory, replay
+from rljax.data.memory import check as check_memory
+from rljax.data.transitions import transition
+from rljax.errors import ConfigError, require
+from rljax.nets.features import feature_shape, features
+from rljax.nets.mlp import activation
+from rljax.nets.noisy import NOISE
+from rljax.nets.q import QNetwork, chosen
+from rljax.ops import optim
+from rljax.ops.explore import epsilon_greedy, falling
+from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.ops.value_heads import Next, Numbers, head_of
+from rljax.types import Algorithm, Array, Discrete, Env, Scalar
+
+
+@dataclass(frozen=True)
+class Config:
+    """Shapes and branches. Changing one compiles a new program."""
+
+    num_envs: int = 8  # parallel environments, E
+    num_steps: int = 1  # steps per environment and update, T
+    gradient_steps: int = 1  # per update
+    batch_size: int = 128  # of each gradient step
+    capacity: int = 100_000  # steps that are remembered
+    warmup: int = 1_000  # random steps before learning begins
+    n_step: int = 1  # steps whose rewards a target takes as they were
+    prioritised: bool = False  # draw by how wrong the network was
+    torso: Literal["mlp", "cnn"] = "mlp"  # cnn: one convolution below the hidden layers, for image observations
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    activation: str = "relu"  # tanh, relu, swish, gelu, elu
+    layer_norm: bool = False  # in the hidden layers
+    dueling: bool = False  # a stream of its own for the state's value
+    noisy: bool = False  # explore by perturbed weights, not by random actions
+    target: Literal["greedy", "double", "munchausen"] = "double"  # what follows, for the target
+    head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = "scalar"  # what the outputs stand for
+    atoms: int = 51  # outputs per action, of the other heads
+    loss: Literal["squared", "huber", "dqn-reg", "dqn-clipped"] = "huber"  # of the scalar head
+
+
+class Hypers(struct.PyTreeNode):
+    """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
+
+    lr: Scalar = 5e-4  # learning rate of Adam
+    discount: Scalar = 0.99  # gamma
+    target_rate: Scalar = 1.0  # how far the target network moves towards the network when it does
+    target_period: Scalar = 250.0  # gradient steps from one such move to the next
+    epsilon: Scalar = 1.0  # share of random actions at the start
+    epsilon_final: Scalar = 0.05  # and at the end
+    exploration: Scalar = 0.3  # share of the run in which it falls, linearly
+    max_grad_norm: Scalar = 10.0  # bound on the global gradient norm
+    value_low: Scalar = 0.0  # returns that the categorical and hl-gauss heads can hold: the least
+    value_high: Scalar = 100.0  # and the greatest
+    sigma: Scalar = 0.75  # of the hl-gauss head: width of a target, in bins
+    reg_weight: Scalar = 0.1  # of values, in the loss dqn-reg
+    priority_exponent: Scalar = 0.6  # of prioritised draws; 0: uniform
+    priority_beta: Scalar = 0.4  # how much of their bias is undone at the start; all of it at the end
+    munchausen: Scalar = 0.9  # alpha
+    temperature: Scalar = 0.03  # tau, of munchausen
+    munchausen_clip: Scalar = -1.0  # the least that tau log w(a|s) may be
+    horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
+
+
+class State(struct.PyTreeNode):
+    """All that evolves; arrays only."""
+
+    params: Any
+    target_params: Any
+    opt: Any
+    episodes: Episodes  # [E, ...]
+    held: Held  # what is remembered
+    epsilon: Array  # [] share of random actions
+    key: Array
+    updates: Array  # [] updates done
+    gradient_steps: Array  # [] done
+
+
+@cache
+def make(env: Env, config: Config = Config()) -> Algorithm:
+    """DQN on `env`.
+
+    Raises:
+      ConfigError: actions that are not discrete, a count that cannot be, or a network that does not fit.
+    """
+    check(env, config)
+    space, head, per_update = env.action_space, head_of(config.head, config.atoms, config.loss), config.num_envs * config.num_steps
+    assert isinstance(space, Discrete)
+    store = memory(env, config)
+    network: Any = network_of(env, config)
+
+    def look(params, obs, key=None):
+        """Outputs `[..., A, K]`; with a key, of a network perturbed by it."""
+        noise = {NOISE: key} if config.noisy and key is not None else None
+        return network.apply(params, features(env.observation_space, obs), rngs=noise)
+
+    def best(outputs):
+        # Of numbers of the head the largest value does not depend, so that acting needs no hypers.
+        return head.value(outputs, Numbers()).argmax(-1).astype(jnp.int32)
+
+    def choose(params, epsilon, obs, key):
+        k_noise, k_explore = jax.random.split(key)
+        return epsilon_greedy(k_explore, best(look(params, obs, k_noise)), epsilon, space.n)
+
+    def init(key, hypers, task):
+        key, k_env, k_net, k_warmup = jax.random.split(key, 4)
+        episodes = begin(env, task, k_env, config.num_envs)
+        params = network.init(k_net, features(env.observation_space, episodes.obs[:1]))
+        episodes, held = fill(store, env, task, episodes, k_warmup, config)
+        return State(
+            params=params,
+            target_params=params,
+            opt=optim.adam(hypers.lr, hypers.max_grad_norm).init(params),
+            episodes=episodes,
+            held=held,
+            epsilon=jnp.float32(0.0),
+            key=key,
+            updates=jnp.int32(0),
+            gradient_steps=jnp.int32(0),
+        )
+
+    def act(state, carry, obs, reset, key, greedy):
+        k_greedy, key = jax.random.split(key)
+        action = choose(state.params, state.epsilon, obs, key)
+        return carry, jnp.where(greedy, best(look(state.params, obs)), action)
+
+    def follows(params, target_params, batch, hypers, numbers, key):
+        """What comes after a batch of transitions, for their targets."""
+        k_target, k_double = jax.random.split(key)
+        outputs = look(target_params, batch.next_obs, k_target)  # [B, A, K]
+        if config.target == "munchausen":
+            log_policy = jax.nn.log_softmax(head.value(outputs, numbers) / hypers.temperature)
+            here = jax.nn.log_softmax(head.value(look(target_params, batch.obs, k_double), numbers) / hypers.temperature)
+            log_taken = chosen(here[..., None], batch.action)[:, 0]
+            raised = hypers.munchausen * jnp.clip(hypers.temperature * log_taken, hypers.munchausen_clip, 0.0)
+            return Next(outputs, jnp.exp(log_policy), -hypers.temperature * log_policy, batch.reward + raised, batch.discount)
+        judge = look(params, batch.next_obs, k_double) if config.target == "double" else outputs
+        weight = jax.nn.one_hot(best(judge), space.n)
+        return Next(outputs, weight, jnp.zeros_like(weight), batch.reward, batch.discount)
+
+    def learn(state, hypers, progress, key):
+        """Gradient steps on what is remembered -> (state, metrics)."""
+        numbers = Numbers(hypers.value_low, hypers.value_high, hypers.sigma, hypers.reg_weight)
+        optimiser = optim.adam(hypers.lr, hypers.max_grad_norm)
+
+        def loss(params, target_params, drawn, key):
+            k_now, k_next = jax.random.split(key)
+            batch = transition(drawn.steps, hypers.discount)
+            outputs = chosen(look(params, batch.obs, k_now), batch.action)
+            after = follows(params, target_params, batch, hypers, numbers, k_next)
+            target = jax.lax.stop_gradient(head.target(after, numbers))
+            losses, wrong = head.loss(outputs, target, numbers)
+            total = (drawn.weight * losses).mean()
+            return total, (wrong, {"loss": total, "value": head.value(outputs, numbers).mean(), "error": wrong.mean()})
+
+        def update(carry, drawn, key):
+            params, target_params, opt, count = carry
+            grads, (wrong, metrics) = jax.grad(loss, has_aux=True)(params, target_params, drawn, key)
+            params, opt = optim.apply(optimiser, grads, opt, params)
+            count = count + 1
+            move = jnp.where(count % hypers.target_period < 1.0, hypers.target_rate, 0.0)
+            target_params = jax.tree.map(lambda slow, new: slow + move * (new - slow), target_params, params)
+            priority = (wrong + 1e-6) ** hypers.priority_exponent
+            return (params, target_params, opt, count), priority, metrics | {"grad_norm": optim.global_norm(grads)}
+
+        carry = state.params, state.target_params, state.opt, state.gradient_steps
+        beta = hypers.priority_beta + progress * (1.0 - hypers.priority_beta)
+        (params, target_params, opt, count), held, metrics = replay(
+            store, update, carry, state.held, key, config.batch_size, config.gradient_steps, beta
+        )
+        state = state.replace(params=params, target_params=target_params, opt=opt, held=held, gradient_steps=count)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    def step(state, hypers, task):
+        key, k_collect, k_learn = jax.random.split(state.key, 3)
+        progress = state.updates / hypers.horizon
+        # 1. act, and remember
+        epsilon = falling(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        epsilon = jnp.zeros_like(epsilon) if config.noisy else epsilon
+
+        def behave(carry, obs, reset, key):
+            return carry, choose(state.params, epsilon, obs, key), ()
+
+        episodes, _, steps, _, seen = rollout(env, task, behave, (), state.episodes, k_collect, config.num_steps)
+        state = state.replace(episodes=episodes, held=store.add(state.held, steps), epsilon=epsilon)
+        # 2. learn from what is remembered
+        state, learned = learn(state, hypers, progress, k_learn)
+        return state.replace(key=key, updates=state.updates + 1), seen | learned | {"epsilon": epsilon}
+
+    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), per_update, blocks(config) * per_update)
+
+
+def network_of(env: Env, config: Config) -> QNetwork:
+    """The network that acts and learns."""
+    assert isinstance(env.action_space, Discrete)
+    return QNetwork(
+        actions=env.action_space.n,
+        size=head_of(config.head, config.atoms).size,
+        axes=len(feature_shape(env.observation_space)),
+        torso=config.torso,
+        hidden=config.hidden,
+        activation=config.activation,
+        layer_norm=config.layer_norm,
+        dueling=config.dueling,
+        noisy=config.noisy,
+    )
+
+
+def unused(config: Config) -> dict[str, str]:
+    """The numbers in `Hypers` that this config leaves without effect, each with what would use it."""
+    needs = {
+        "target=munchausen": (config.target == "munchausen", ("munchausen", "temperature", "munchausen_clip")),
+        "prioritised=true": (config.prioritised, ("priority_exponent", "priority_beta")),
+        "noisy=false": (not config.noisy, ("epsilon", "epsilon_final", "exploration")),
+        "head=categorical or hl-gauss": (config.head in ("categorical", "hl-gauss"), ("value_low", "value_high")),
+        "head=hl-gauss": (config.head == "hl-gauss", ("sigma",)),
+        "loss=dqn-reg": (config.head == "scalar" and config.loss == "dqn-reg", ("reg_weight",)),
+    }
+    return {name: need for need, (met, names) in needs.items() if not met for name in names}
+
+
+def check(env: Env, config: Config) -> None:
+    """Refuses what cannot run."""
+    space = env.action_space
+    if not isinstance(space, Discrete):
+        raise ConfigError(f"action_space={type(space).__name__}: must be Discrete; use another algorithm, such as sac")
+    check_memory(config)
+    require(config.atoms >= 2, "atoms", config.atoms, "must be at least 2")
+    shape = env.observation_space.shape
+    require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")
+    activation(config.activation)

@@ -1,0 +1,168 @@
+"""What an off-policy agent remembers, and how it goes over it: one object for uniform and prioritised replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from rljax.data import prioritised, ring, rows
+from rljax.errors import require
+from rljax.ops.rollout import Episodes, rollout
+from rljax.types import Array, Env, Scalar, TimeStep
+
+
+class Held(struct.PyTreeNode):
+    """What is remembered; part of an algorithm's state."""
+
+    ring: ring.Ring
+    priorities: Any  # Priorities of the first step of every run; () where draws are uniform
+
+
+class Drawn(NamedTuple):
+    """A batch of runs of steps."""
+
+    steps: TimeStep  # [n, B, ...]
+    place: Array  # [B] of the first step
+    weight: Array  # [B] that undoes the bias of prioritised draws; 1 where draws are uniform
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What stays as it is.
+
+    Attributes:
+      layout: of a step.
+      length: L, steps of each environment that there is room for.
+      num_envs: E.
+      run: n, steps of an environment that are drawn together.
+      prioritised: draw in proportion to priorities.
+    """
+
+    layout: rows.Layout
+    length: int
+    num_envs: int
+    run: int = 1
+    prioritised: bool = False
+
+    def start(self) -> Held:
+        """Nothing is remembered yet."""
+        places = self.length * self.num_envs
+        priorities = prioritised.start(places) if self.prioritised else ()
+        return Held(ring.empty(self.layout, self.length, self.num_envs), priorities)
+
+    def add(self, held: Held, steps: TimeStep) -> Held:
+        """Remembers `steps` [T, E, ...] and forgets the oldest; T is the same every time, and divides L."""
+        after = ring.insert(held.ring, self.layout, steps)
+        if not self.prioritised:
+            return held.replace(ring=after)
+        # A run can begin n - 1 steps before the newest one. What it has never been drawn by gets the highest priority.
+        fresh, late = steps.reward.shape[0], self.run - 1
+        time = held.ring.inserted - late + jnp.arange(fresh + late)
+        value = jnp.where((time >= 0) & (jnp.arange(fresh + late) < fresh), held.priorities.highest, 0.0)
+        place = (time % self.length)[:, None] * self.num_envs + jnp.arange(self.num_envs)[None]
+        value = jnp.broadcast_to(value[:, None], place.shape)
+        priorities = prioritised.assign(held.priorities, place.reshape(-1), value.reshape(-1))
+        return held.replace(ring=after, priorities=priorities)
+
+    def draw(self, held: Held, key: Array, batch_size: int, beta: Scalar = 1.0) -> Drawn:
+        """B runs of n steps; `beta`: how much of the bias of prioritised draws the weights undo."""
+        if self.prioritised:
+            place = prioritised.draw(held.priorities, key, batch_size)
+            time, env = place // self.num_envs, place % self.num_envs
+            count = (held.ring.stored - (self.run - 1)) * self.num_envs
+            weight = prioritised.weights(held.priorities, place, count, beta)
+        else:
+            time, env = ring.draw(held.ring, key, batch_size, self.run)
+            place, weight = time * self.num_envs + env, jnp.ones(batch_size)
+        return Drawn(ring.read(held.ring, self.layout, time, env, self.run), place, weight)
+
+    def prioritise(self, held: Held, place: Array, priority: Array) -> Held:
+        """New priorities of what was drawn."""
+        if not self.prioritised:
+            return held
+        return held.replace(priorities=prioritised.assign(held.priorities, place, priority))
+
+
+def memory(env: Env, config: Any) -> Memory:
+    """A memory of the steps of `env`, as a `Config` that `check` accepts describes it.
+
+    Raises:
+      ConfigError: a capacity that holds no run and what comes after it.
+    """
+    num_envs, run = config.num_envs, config.n_step
+    length = ring.room(config.capacity, num_envs, config.num_steps)
+    least = (run + config.num_steps) * num_envs
+    require(length * num_envs >= least, "capacity", config.capacity, f"must be at least {least}")
+    spaces = env.observation_space, env.action_space
+    obs, action = (jax.ShapeDtypeStruct(space.shape, space.dtype) for space in spaces)
+    number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
+    step: Any = (obs, action, number, obs, flag, flag)
+    return Memory(rows.layout(TimeStep(*step)), length, num_envs, run, config.prioritised)
+
+
+def blocks(config: Any) -> int:
+    """In how many blocks of `num_steps` steps of each environment the steps before learning arrive."""
+    return -(-config.warmup // (config.num_envs * config.num_steps))
+
+
+def fill(memory: Memory, env: Env, task: Any, episodes: Episodes, key: Array, config: Any) -> tuple[Episodes, Held]:
+    """Steps with random actions, to begin with -> (episodes, what is remembered)."""
+
+    def at_random(carry, obs, reset, key):
+        return carry, jax.vmap(env.action_space.sample)(jax.random.split(key, memory.num_envs)), ()
+
+    def collect(loop, key):
+        episodes, held = loop
+        episodes, _, steps, _, _ = rollout(env, task, at_random, (), episodes, key, config.num_steps)
+        return (episodes, memory.add(held, steps)), None
+
+    return jax.lax.scan(collect, (episodes, memory.start()), jax.random.split(key, blocks(config)))[0]
+
+
+def check(config: Any) -> None:
+    """Refuses what cannot run of a `Config` with the fields that all algorithms with a memory have.
+
+    Raises:
+      ConfigError: a count below 1, or a batch larger than what there is to draw from when learning begins.
+    """
+    for name in ("num_envs", "num_steps", "gradient_steps", "batch_size", "warmup", "n_step"):
+        require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
+    length = ring.room(config.capacity, config.num_envs, config.num_steps)
+    runs = (min(blocks(config) * config.num_steps, length) - (config.n_step - 1)) * config.num_envs
+    found = f"must be at most the {max(runs, 0)} that warmup={config.warmup} and capacity={config.capacity} leave"
+    require(config.batch_size <= runs, "batch_size", config.batch_size, found)
+
+
+def replay(
+    memory: Memory,
+    update: Callable[[Any, Drawn, Array], tuple[Any, Array, Any]],
+    carry: Any,
+    held: Held,
+    key: Array,
+    batch_size: int,
+    count: int,
+    beta: Scalar = 1.0,
+) -> tuple[Any, Held, Any]:
+    """`count` updates, each from a batch of its own.
+
+    Args:
+      update: `(carry, drawn, key) -> (carry, priority [B], out)`.
+
+    Returns:
+      (carry, held, outs stacked `[count, ...]`).
+    """
+
+    def one(loop, key):
+        carry, held = loop
+        k_draw, key = jax.random.split(key)
+        drawn = memory.draw(held, k_draw, batch_size, beta)
+        carry, priority, out = update(carry, drawn, key)
+        return (carry, memory.prioritise(held, drawn.place, priority)), out
+
+    (carry, held), outs = jax.lax.scan(one, (carry, held), jax.random.split(key, count))
+    return carry, held, outs

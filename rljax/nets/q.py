@@ -1,0 +1,71 @@
+"""Action values of discrete actions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from rljax.nets.cnn import CNN
+from rljax.nets.initializers import orthogonal
+from rljax.nets.mlp import MLP
+from rljax.nets.noisy import NoisyDense
+from rljax.types import Array
+
+
+class QNetwork(nn.Module):
+    r"""K outputs for each of A actions; what they stand for is a matter of the head, see `ops.value_heads`.
+
+    Dueling, they are $V + (A - \frac{1}{|A|} \sum_{a'} A_{a'})$, for each of the K.
+
+    Attributes:
+      actions, size: A and K.
+      axes: of an observation's features; flattened unless the torso is a cnn.
+      torso, hidden, activation, layer_norm: what lies below.
+      dueling: a stream of its own for the state.
+      noisy: perturbed weights in all linear layers, where a random stream for them is given.
+
+    Args of the call:
+      x: features `[..., *shape]`.
+
+    Returns:
+      `[..., A, K]`.
+
+    Source: dueling: Wang et al. 2016, arXiv:1511.06581, eq. 9; for distributions Hessel et al. 2018, arXiv:1710.02298.
+    """
+
+    actions: int
+    size: int = 1
+    axes: int = 1
+    torso: Literal["mlp", "cnn"] = "mlp"
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
+    layer_norm: bool = False
+    dueling: bool = False
+    noisy: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        dense = NoisyDense if self.noisy else nn.Dense
+        kind = CNN if self.torso == "cnn" else MLP
+        if self.torso == "mlp":
+            x = x.reshape(*x.shape[: x.ndim - self.axes], -1)
+        x = kind(hidden=self.hidden, activation=self.activation, layer_norm=self.layer_norm, dense=dense)(x)
+
+        def outputs(actions: int, name: str) -> Array:
+            made = dense(actions * self.size, kernel_init=orthogonal(1.0), name=name)(x)
+            return made.reshape(*x.shape[:-1], actions, self.size)
+
+        advantage = outputs(self.actions, "advantage" if self.dueling else "value")
+        if not self.dueling:
+            return advantage
+        return jnp.broadcast_to(outputs(1, "value"), advantage.shape) + advantage - advantage.mean(-2, keepdims=True)
+
+
+def chosen(outputs: Array, action: Array) -> Array:
+    """The outputs of actions that were taken: `[..., A, K]`, `[...]` -> `[..., K]`."""
+    # A masked sum, not a gather: its gradient is no scatter.
+    taken = jax.nn.one_hot(action, outputs.shape[-2], dtype=bool)[..., None]
+    return jnp.where(taken, outputs, 0.0).sum(-2)

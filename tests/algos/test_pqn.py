@@ -1,0 +1,73 @@
+"""PQN on environments with known answers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import tiny
+
+import rljax
+from rljax import envs
+from rljax.algos import pqn
+from rljax.errors import ConfigError
+from rljax.nets.q import QNetwork
+from rljax.run import as_arrays, evaluate, run
+
+SMALL = pqn.Config(num_envs=8, num_steps=16, num_epochs=2, num_minibatches=2, hidden=(16,))
+
+
+@partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
+def learn(algo, hypers, task, seeds, updates):
+    """`seeds` whole runs side by side -> (state [S], metrics [S, U])."""
+    keys = jax.random.split(jax.random.key(0), seeds)
+    return jax.vmap(lambda key: run(algo, key, hypers, task, updates))(keys)
+
+
+def values(name, obs, updates=600, **numbers):
+    env = envs.make(name)
+    algo = pqn.make(env, SMALL)
+    given = {"lr": 2e-2, "lr_final": 0.1, "horizon": float(updates), "epsilon_final": 0.5}
+    state, _ = learn(algo, as_arrays(algo.hypers.replace(**(given | numbers))), as_arrays(env.task), 2, updates)
+    network = QNetwork(env.action_space.n, hidden=SMALL.hidden, layer_norm=True)
+    return jax.vmap(lambda params: network.apply(params, jnp.array(obs)[:, None])[..., 0])(state.params)
+
+
+@pytest.mark.parametrize("trace", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("name", "obs", "expected"),
+    [
+        ("probe/truncation", [0.0], [10.0]),
+        ("probe/discounted", [0.0, 1.0], [0.9, 1.0]),
+        ("probe/observation", [-1.0, 1.0], [-1.0, 1.0]),
+        ("probe/both-flags", [0.0, 1.0, 2.0, 3.0], [3.439, 2.71, 1.9, 1.0]),
+    ],
+)
+def test_values_on_probes(name, obs, expected, trace):
+    found = values(name, obs, discount=0.9, trace=trace)
+    np.testing.assert_allclose(found.mean(-1), [expected] * 2, rtol=0.03, atol=0.1)
+
+
+def test_actions_are_told_apart():
+    np.testing.assert_allclose(values("probe/action", [0.0])[:, 0], [[0.0, 1.0]] * 2, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "message"),
+    [("Pendulum-v1", {}, "must be Discrete"), ("CartPole-v1", {"num_minibatches": 3}, "num_minibatches=3: must divide")],
+)
+def test_what_cannot_be_is_refused_by_field(env, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        pqn.make(envs.make(env), tiny("pqn", **settings))
+
+
+@pytest.mark.slow
+def test_cartpole_is_solved():
+    algo, env = rljax.make("pqn", "CartPole-v1")
+    updates = algo.updates(500_000)
+    state, _ = learn(algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates)
+    scores = jax.vmap(lambda s: evaluate(algo, s, env, jax.random.key(1), 32))(state)
+    assert scores.mean() >= 475
