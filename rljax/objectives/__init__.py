@@ -83,14 +83,15 @@ def named(name: str) -> type:
 def build(name: str, **fields: Any) -> Objective:
     """An objective by its name, with these fields and defaults for others.
 
-    Learned ones have the weights that were learned, and come with rljax; their classes begin as PPO.
+    A learned one has the weights that were learned and come with rljax, if there are any; its class begins as PPO.
 
     Raises:
       ConfigError: there is none.
     """
     kind = named(name)
-    if kind in (LPO, TALPO):
-        return dataclasses.replace(load(_TRAINED / f"{name_of(kind())}.npz"), **fields)  # pyright: ignore[reportArgumentType]
+    trained = _TRAINED / f"{name_of(kind())}.npz"
+    if kind in (LPO, TALPO) and trained.exists():
+        return dataclasses.replace(load(trained), **fields)  # pyright: ignore[reportArgumentType]
     return kind(**fields)
 
 
