@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -77,12 +77,20 @@ class Hypers(struct.PyTreeNode):
     horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
 
 
-class State(struct.PyTreeNode):
-    """All that evolves; arrays only."""
+class Learner(NamedTuple):
+    """What gradient steps change."""
 
     params: Any  # of `actor` and `critics`
     target_params: Any  # likewise, slowly following
     opt: Any  # of each of params
+
+
+class State(struct.PyTreeNode):
+    """All that evolves; arrays only."""
+
+    params: Any  # as in `Learner`
+    target_params: Any
+    opt: Any
     episodes: Episodes  # [E, ...]
     held: Held  # what is remembered
     noise: Array  # [] of exploration
@@ -147,21 +155,17 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     def act(state, carry, obs, reset, key, greedy):
         return carry, explore(state.params, jnp.where(greedy, 0.0, state.noise), obs, key)
 
-    def descend(name, params, target_params, opt, hypers, loss):
-        """One gradient step of one network, and of its slow copy -> (params, target_params, opt, aux, gradient norm)."""
-        grads, aux = jax.grad(loss, has_aux=True)(params[name])
-        new, new_opt = optim.apply(optimisers(hypers)[name], grads, opt[name], params[name])
-        slow = jax.tree.map(lambda slow, x: slow + hypers.target_rate * (x - slow), target_params[name], new)
-        return (
-            params | {name: new},
-            target_params | {name: slow},
-            opt | {name: new_opt},
-            aux,
-            optim.global_norm(grads),
-        )
+    def descend(learner, name, hypers, loss):
+        """One gradient step of one network, and of its slow copy -> (learner, aux, gradient norm)."""
+        grads, aux = jax.grad(loss, has_aux=True)(learner.params[name])
+        new, opt = optim.apply(optimisers(hypers)[name], grads, learner.opt[name], learner.params[name])
+        slow = jax.tree.map(lambda x, y: x + hypers.target_rate * (y - x), learner.target_params[name], new)
+        parts = zip(learner, ({name: new}, {name: slow}, {name: opt}))
+        return Learner(*(old | part for old, part in parts)), aux, optim.global_norm(grads)
 
-    def learn_critics(params, target_params, opt, drawn, hypers, expectile, numbers, key):
-        """-> (params, target_params, opt, how wrong they were [B], metrics)."""
+    def learn_critics(learner, drawn, hypers, expectile, numbers, key):
+        """-> (learner, how wrong they were [B], metrics)."""
+        target_params = learner.target_params
         batch = transition(drawn.steps, hypers.discount)
         x, next_x = see(batch.obs), see(batch.next_obs)
         smooth = actor.apply(target_params["actor"], next_x)
@@ -176,19 +180,19 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             total, wrong = learn_target(head, outputs, after, drawn.weight, numbers, expectile)
             return total, (wrong, {"critic_loss": total, "value": head.value(outputs, numbers).mean()})
 
-        *new, (wrong, metrics), norm = descend("critics", params, target_params, opt, hypers, loss)
-        return *new, wrong, metrics | {"critic_grad_norm": norm, "error": wrong.mean()}
+        learner, (wrong, metrics), norm = descend(learner, "critics", hypers, loss)
+        return learner, wrong, metrics | {"critic_grad_norm": norm, "error": wrong.mean()}
 
-    def learn_policy(params, target_params, opt, x, hypers, numbers):
-        """-> (params, target_params, opt, metrics)."""
+    def learn_policy(learner, x, hypers, numbers):
+        """-> (learner, metrics)."""
 
         def loss(actor_params):
-            outputs = critics.apply(params["critics"], x, actor.apply(actor_params, x))
+            outputs = critics.apply(learner.params["critics"], x, actor.apply(actor_params, x))
             total = -head.value(outputs[0], numbers).mean()
             return total, {"policy_loss": total}
 
-        *new, metrics, norm = descend("actor", params, target_params, opt, hypers, loss)
-        return *new, metrics | {"grad_norm": norm}
+        learner, metrics, norm = descend(learner, "actor", hypers, loss)
+        return learner, metrics | {"grad_norm": norm}
 
     def learn(state, hypers, progress, key):
         """Gradient steps on what is remembered -> (state, metrics)."""
@@ -196,23 +200,22 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         expectile = hypers.expectile + progress * (hypers.expectile_final - hypers.expectile)
         beta = hypers.priority_beta + progress * (1.0 - hypers.priority_beta)
 
-        def update(carry, drawn, key):
-            *carry, wrong, metrics = learn_critics(*carry, drawn, hypers, expectile, numbers, key)
-            return tuple(carry), (wrong + 1e-6) ** hypers.priority_exponent, (metrics, drawn.steps.obs[0])
+        def update(learner, drawn, key):
+            learner, wrong, metrics = learn_critics(learner, drawn, hypers, expectile, numbers, key)
+            return learner, (wrong + 1e-6) ** hypers.priority_exponent, (metrics, drawn.steps.obs[0])
 
         def cycle(loop, key):
-            carry, held = loop
-            carry, held, (metrics, obs) = replay(
-                store, update, carry, held, key, config.batch_size, config.policy_delay, beta
+            learner, held = loop
+            learner, held, (metrics, obs) = replay(
+                store, update, learner, held, key, config.batch_size, config.policy_delay, beta
             )
-            *carry, of_policy = learn_policy(*carry, see(obs[-1]), hypers, numbers)
-            return (tuple(carry), held), jax.tree.map(jnp.mean, metrics) | of_policy
+            learner, of_policy = learn_policy(learner, see(obs[-1]), hypers, numbers)
+            return (learner, held), jax.tree.map(jnp.mean, metrics) | of_policy
 
         keys = jax.random.split(key, config.gradient_steps // config.policy_delay)
-        carry = (state.params, state.target_params, state.opt), state.held
-        ((params, target_params, opt), held), metrics = jax.lax.scan(cycle, carry, keys)
-        state = state.replace(params=params, target_params=target_params, opt=opt, held=held)
-        return state, jax.tree.map(jnp.mean, metrics)
+        learner = Learner(state.params, state.target_params, state.opt)
+        (learner, held), metrics = jax.lax.scan(cycle, (learner, state.held), keys)
+        return state.replace(held=held, **learner._asdict()), jax.tree.map(jnp.mean, metrics)
 
     def step(state, hypers, task):
         key, k_collect, k_learn = jax.random.split(state.key, 3)
