@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -83,12 +83,20 @@ class Hypers(struct.PyTreeNode):
     horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
 
 
+class Learner(NamedTuple):
+    """What gradient steps change."""
+
+    params: Any  # of `actor`, `critics` and `log_alpha`
+    target_params: Any  # of the critics, slowly following
+    opt: Any  # of each of params
+
+
 class State(struct.PyTreeNode):
     """All that evolves; arrays only."""
 
-    params: Any  # of `actor`, `critics` and `log_alpha`
-    target_params: Any  # of the critics
-    opt: Any  # of each of params
+    params: Any  # as in `Learner`
+    target_params: Any
+    opt: Any
     episodes: Episodes  # [E, ...]
     held: Held  # what is remembered
     key: Array
@@ -178,9 +186,15 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         distribution = policy(state.params["actor"], see(obs))
         return carry, to_env(jnp.where(greedy, distribution.mode(), distribution.sample(key)))
 
-    def learn_critics(params, target_params, opt, drawn, hypers, expectile, numbers, key):
-        """One gradient step of the critics -> (params, target_params, opt, how wrong they were [B], metrics)."""
+    def descend(learner, name, gradient, hypers):
+        """One gradient step of one of the params -> learner."""
+        new, opt = optim.apply(optimisers(hypers)[name], gradient, learner.opt[name], learner.params[name])
+        return learner._replace(params=learner.params | {name: new}, opt=learner.opt | {name: opt})
+
+    def learn_critics(learner, drawn, hypers, expectile, numbers, key):
+        """-> (learner, how wrong they were [B], metrics)."""
         k_next, k_subset = jax.random.split(key)
+        params, target_params = learner.params, learner.target_params
         batch = transition(drawn.steps, hypers.discount)
         x, next_x = see(batch.obs), see(batch.next_obs)
         outputs, weight, log_prob = under_policy(params["actor"], target_params, next_x, k_next)
@@ -194,14 +208,14 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             return total, (wrong, {"critic_loss": total, "value": head.value(outputs, numbers).mean()})
 
         grads, (wrong, metrics) = jax.grad(loss, has_aux=True)(params["critics"])
-        new, opt_critics = optim.apply(optimisers(hypers)["critics"], grads, opt["critics"], params["critics"])
-        target_params = jax.tree.map(lambda slow, x: slow + hypers.target_rate * (x - slow), target_params, new)
+        learner = descend(learner, "critics", grads, hypers)
+        slow = jax.tree.map(lambda x, y: x + hypers.target_rate * (y - x), target_params, learner.params["critics"])
         metrics |= {"critic_grad_norm": optim.global_norm(grads), "error": wrong.mean()}
-        return params | {"critics": new}, target_params, opt | {"critics": opt_critics}, wrong, metrics
+        return learner._replace(target_params=slow), wrong, metrics
 
-    def learn_policy(params, opt, x, hypers, numbers, key):
-        """One gradient step of the policy, and one of the temperature -> (params, opt, metrics)."""
-        alpha = jnp.exp(params["log_alpha"])
+    def learn_policy(learner, x, hypers, numbers, key):
+        """Of the temperature, too -> (learner, metrics)."""
+        params, alpha = learner.params, jnp.exp(learner.params["log_alpha"])
 
         def loss(actor_params):
             outputs, weight, log_prob = under_policy(actor_params, params["critics"], x, key)
@@ -211,11 +225,9 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
         (value, entropy), grads = jax.value_and_grad(loss, has_aux=True)(params["actor"])
         wanted = hypers.entropy_discrete * np.log(space.n) if discrete else hypers.entropy_continuous * space.shape[0]
-        found = {"actor": grads, "log_alpha": entropy - wanted}  # of log(alpha) (H - wanted)
-        new, new_opt = dict(params), dict(opt)
-        for name, gradient in found.items():
-            new[name], new_opt[name] = optim.apply(optimisers(hypers)[name], gradient, opt[name], params[name])
-        return new, new_opt, {"policy_loss": value, "entropy": entropy, "temperature": alpha}
+        learner = descend(learner, "actor", grads, hypers)
+        learner = descend(learner, "log_alpha", entropy - wanted, hypers)  # of log(alpha) (H - wanted)
+        return learner, {"policy_loss": value, "entropy": entropy, "temperature": alpha}
 
     def learn(state, hypers, progress, key):
         """Gradient steps on what is remembered -> (state, metrics)."""
@@ -223,26 +235,23 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         expectile = hypers.expectile + progress * (hypers.expectile_final - hypers.expectile)
         beta = hypers.priority_beta + progress * (1.0 - hypers.priority_beta)
 
-        def update(carry, drawn, key):
-            params, target_params, opt = carry
-            *carry, wrong, metrics = learn_critics(params, target_params, opt, drawn, hypers, expectile, numbers, key)
-            return tuple(carry), (wrong + 1e-6) ** hypers.priority_exponent, (metrics, drawn.steps.obs[0])
+        def update(learner, drawn, key):
+            learner, wrong, metrics = learn_critics(learner, drawn, hypers, expectile, numbers, key)
+            return learner, (wrong + 1e-6) ** hypers.priority_exponent, (metrics, drawn.steps.obs[0])
 
         def cycle(loop, key):
-            carry, held = loop
+            learner, held = loop
             k_critics, k_policy = jax.random.split(key)
-            carry, held, (metrics, obs) = replay(
-                store, update, carry, held, k_critics, config.batch_size, config.policy_delay, beta
+            learner, held, (metrics, obs) = replay(
+                store, update, learner, held, k_critics, config.batch_size, config.policy_delay, beta
             )
-            params, target_params, opt = carry
-            params, opt, of_policy = learn_policy(params, opt, see(obs[-1]), hypers, numbers, k_policy)
-            return ((params, target_params, opt), held), jax.tree.map(jnp.mean, metrics) | of_policy
+            learner, of_policy = learn_policy(learner, see(obs[-1]), hypers, numbers, k_policy)
+            return (learner, held), jax.tree.map(jnp.mean, metrics) | of_policy
 
         keys = jax.random.split(key, config.gradient_steps // config.policy_delay)
-        carry = (state.params, state.target_params, state.opt), state.held
-        ((params, target_params, opt), held), metrics = jax.lax.scan(cycle, carry, keys)
-        state = state.replace(params=params, target_params=target_params, opt=opt, held=held)
-        return state, jax.tree.map(jnp.mean, metrics)
+        learner = Learner(state.params, state.target_params, state.opt)
+        (learner, held), metrics = jax.lax.scan(cycle, (learner, state.held), keys)
+        return state.replace(held=held, **learner._asdict()), jax.tree.map(jnp.mean, metrics)
 
     def step(state, hypers, task):
         key, k_collect, k_learn = jax.random.split(state.key, 3)
