@@ -25,6 +25,10 @@ CASES = [
     pytest.param("dqn", "CartPole-v1", {"loss": "dqn-reg"}, id="dqn"),
     pytest.param("dqn", "CartPole-v1", RAINBOW, id="rainbow"),
     pytest.param("dqn", "CartPole-v1", {"target": "munchausen", "head": "hl-gauss"}, id="munchausen"),
+    pytest.param("pqn", "CartPole-v1", {}, id="pqn"),
+    pytest.param("sac", "Pendulum-v1", {"critics": 3, "policy_delay": 2, "layer_norm": True}, id="sac"),
+    pytest.param("sac", "CartPole-v1", {"head": "categorical", "prioritised": True}, id="sac-discrete"),
+    pytest.param("td3", "Pendulum-v1", {"head": "hl-gauss", "prioritised": True, "n_step": 2}, id="td3"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
 every_algorithm = pytest.mark.parametrize(("algo", "env", "settings"), CASES)

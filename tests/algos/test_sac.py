@@ -1,0 +1,132 @@
+"""SAC: what it learns on environments with known answers, and the traps of its kind."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import tiny
+
+import rljax
+from rljax import envs
+from rljax.algos import sac
+from rljax.algos.presets import preset
+from rljax.errors import ConfigError
+from rljax.nets.critic import Critics, DiscreteCritics
+from rljax.ops.value_heads import Numbers, head_of
+from rljax.run import as_arrays, evaluate, run
+from rljax.types import Discrete
+
+SMALL = {"num_envs": 8, "batch_size": 64, "capacity": 2048, "warmup": 128, "hidden": (16,), "gradient_steps": 2}
+
+
+@partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
+def learn(algo, hypers, task, seeds, updates):
+    """`seeds` whole runs side by side -> (state [S], metrics [S, U])."""
+    keys = jax.random.split(jax.random.key(0), seeds)
+    return jax.vmap(lambda key: run(algo, key, hypers, task, updates))(keys)
+
+
+def trained(name, updates=800, settings=None, **numbers):
+    """-> (critics of `(params, obs, action)`, algo, state, metrics)."""
+    env, config = envs.make(name), sac.Config(**(SMALL | (settings or {})))
+    algo = sac.make(env, config)
+    given = {"lr": 3e-3, "critic_lr": 1e-2, "temperature_lr": 1e-2, "target_rate": 0.05, "horizon": float(updates)}
+    hypers = algo.hypers.replace(**(given | numbers))
+    state, metrics = learn(algo, as_arrays(hypers), as_arrays(env.task), 2, updates)
+    head = head_of(config.head, config.atoms)
+    sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
+    if isinstance(env.action_space, Discrete):
+        network = DiscreteCritics(config.critics, env.action_space.n, head.size, **sizes)
+    else:
+        network = Critics(config.critics, head.size, **sizes)
+
+    def values(*inputs):
+        """`[S, M, ...]`."""
+        outputs = jax.vmap(lambda params: network.apply(params, *inputs))(state.params["critics"])
+        return head.value(outputs, Numbers(hypers.value_low, hypers.value_high))
+
+    return values, algo, state, metrics
+
+
+@pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritised": True}, {"head": "quantile", "atoms": 11}])
+def test_the_value_of_an_env_that_is_only_ever_truncated(settings):
+    """1 / (1 - g) where entropy is worth nothing."""
+    numbers = {"temperature": 1e-6, "temperature_lr": 0.0, "discount": 0.9}
+    values, *_ = trained("probe/truncation", settings=settings, **numbers)
+    np.testing.assert_allclose(values(jnp.zeros((1, 1))), 10.0, rtol=0.05)
+
+
+def test_entropy_is_worth_its_temperature():
+    """One state for ever, reward 1, uniform policy: Q = (1 + g alpha log 2) / (1 - g)."""
+    numbers = {"temperature": 0.5, "temperature_lr": 0.0, "discount": 0.9, "lr": 0.0}
+    values, *_ = trained("probe/truncation", **numbers)
+    np.testing.assert_allclose(values(jnp.zeros((1, 1))), (1 + 0.9 * 0.5 * np.log(2)) / 0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize(("wanted", "spread"), [(-2.0, 0.3), (-0.5, 0.3)])
+def test_the_temperature_drives_the_entropy_to_where_it_is_wanted(wanted, spread):
+    _, _, _, metrics = trained("probe/continuous", 1500, entropy_continuous=wanted)
+    np.testing.assert_allclose(metrics["entropy"][:, -200:].mean(1), wanted, atol=spread)
+
+
+def test_and_of_discrete_actions():
+    _, _, _, metrics = trained("probe/action-observation", 1500, entropy_discrete=0.3)
+    np.testing.assert_allclose(metrics["entropy"][:, -200:].mean(1), 0.3 * np.log(2), atol=0.1)
+
+
+def test_the_best_continuous_action_is_found():
+    """Q(a) = -(a - target)^2."""
+    values, algo, state, _ = trained("probe/continuous", 1200, entropy_continuous=-2.0)
+    env = envs.make("probe/continuous")
+    target = float(env.task.target)
+    obs = jnp.zeros((1, *env.observation_space.shape))
+    action = jax.vmap(lambda s: algo.act(s, (), obs, jnp.ones(1, bool), jax.random.key(0), True)[1])(state)
+    np.testing.assert_allclose(action[:, 0, 0], target, atol=0.1)
+
+
+def test_several_critics_and_an_expectile_above_a_half_raise_no_bias_where_nothing_is_random():
+    values, *_ = trained(
+        "probe/discounted", settings={"critics": 4}, expectile=0.8, temperature=1e-6, temperature_lr=0.0, discount=0.9
+    )
+    found = values(jnp.array([[0.0], [1.0]]))
+    np.testing.assert_allclose(found.mean((1, 3)), [[0.9, 1.0]] * 2, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "message"),
+    [
+        ("Pendulum-v1", {"batch_size": 5000}, "batch_size=5000: must be at most the 1000"),
+        ("Pendulum-v1", {"policy_delay": 2}, "policy_delay=2: must divide gradient_steps=1"),
+        ("Pendulum-v1", {"target_critics": 3}, "target_critics=3"),
+        ("Pendulum-v1", {"sigma": 0.1}, "sigma=0.1: has no effect without head=hl-gauss"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_field(env, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        rljax.make("sac", env, **settings)
+
+
+def test_a_critic_of_each_kind_gets_a_gradient():
+    for head in ("scalar", "categorical", "hl-gauss", "quantile"):
+        env = envs.make("Pendulum-v1")
+        algo = sac.make(env, tiny("sac", head=head))
+        task, hypers = as_arrays(env.task), as_arrays(algo.hypers)
+        state = jax.jit(algo.init)(jax.random.key(0), hypers, task)
+        after, _ = jax.jit(algo.step)(state, hypers, task)
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, after.params)
+        assert all(jax.tree.leaves(moved)), head
+
+
+@pytest.mark.slow
+def test_pendulum_is_solved():
+    known = preset("sac", "Pendulum-v1")
+    assert known is not None and known.steps <= 30_000
+    algo, env = rljax.make("sac", "Pendulum-v1", **known.settings)
+    updates = algo.updates(known.steps)
+    state, _ = learn(algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates)
+    scores = jax.vmap(lambda s: evaluate(algo, s, env, jax.random.key(1), 32))(state)
+    assert scores.mean() > -200
