@@ -33,16 +33,26 @@ STEPS = {
     "Asterix-MinAtar": 65_536,
     "Pendulum-v1": 98_304,
     "Reacher-misc": 49_152,
+    "PointRobot-misc": 49_152,
+    "DiscountingChain-bsuite": 24_576,
+    "UmbrellaChain-bsuite": 24_576,
+    "DeepSea-bsuite": 24_576,
 }
 CONTINUOUS = ("Pendulum-v1", "Reacher-misc")
 OWN: dict[str, dict[str, Any]] = {
     "Pendulum-v1": {"discount": 0.95, "entropy_coef": 0.0, "value_clip": float("inf")},
     "Reacher-misc": {"entropy_coef": 0.0},
+    "PointRobot-misc": {"entropy_coef": 0.0},
 }
 RATES, EPOCHS, CLIPS = (1e-3, 4e-3, 1e-2), (4, 16), (0.1, 0.2, 0.3, 0.5)
 TUNING = list(range(1000, 1008))
 SEEDS = 32
 
+CONTROL: Tasks = (  # continuous actions
+    ("Pendulum-v1", {"lr": 4e-3, "num_epochs": 16}),
+    ("Pendulum-v1", {"lr": 1e-2, "num_epochs": 16}),
+    ("Reacher-misc", {"lr": 1e-2, "num_epochs": 16}),
+)
 TIMED: Tasks = (  # constant rates: what is to slow down at the end of a run must know of it
     ("CartPole-v1", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
     ("Catch-bsuite", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
@@ -65,7 +75,14 @@ MANY: Tasks = (
     ("Breakout-MinAtar", {"lr": 1e-2, "num_epochs": 16}),
 )
 HELD_OUT = ("Breakout-MinAtar", "FourRooms-misc", "Pendulum-v1")
-HELD_OUT_OF_MANY = ("Asterix-MinAtar", "SpaceInvaders-MinAtar", "FourRooms-misc", "Reacher-misc")
+HELD_OUT_OF_MANY = (
+    "FourRooms-misc",
+    "Reacher-misc",
+    "DiscountingChain-bsuite",
+    "UmbrellaChain-bsuite",
+    "DeepSea-bsuite",
+)
+HELD_OUT_OF_CONTROL = ("PointRobot-misc", "CartPole-v1", "Catch-bsuite", "Acrobot-v1")
 LONGER = 4  # times the steps that were learned on
 SPREAD = 2.0  # lives are learned on that are half to twice as long
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # and compared, the first and the last unseen
@@ -165,6 +182,15 @@ def lpo_many(work: Path) -> dict[str, Any]:
     """The same, learned on five environments of more kinds."""
     found = learned(LPO(**network(8, 16)), MANY, "lpo-many", work, generations=50)
     return {"search": summary(found), "places": rivalry("lpo-many", found.objective, MANY, HELD_OUT_OF_MANY, work)}
+
+
+def lpo_control(work: Path) -> dict[str, Any]:
+    """The same, learned on continuous actions alone."""
+    found = learned(LPO(**network(8, 16)), CONTROL, "lpo-control", work, generations=50)
+    return {
+        "search": summary(found),
+        "places": rivalry("lpo-control", found.objective, CONTROL, HELD_OUT_OF_CONTROL, work),
+    }
 
 
 def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], work: Path) -> list[dict[str, Any]]:
