@@ -22,6 +22,7 @@ PARTS = {
     "dpo": drifts.dpo,
     "lpo": drifts.lpo,
     "lpo-many": drifts.lpo_many,
+    "lpo-control": drifts.lpo_control,
     "ta-lpo": drifts.ta_lpo,
     "lpg": rules.lpg,
 }

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from harness import say
-from kept import finished, once, summary
+from kept import finished, met, once, summary
 
 import rljax
-from rljax.meta import compare, evolve, fitness, spec
+from rljax.meta import evolve, fitness, spec
 from rljax.meta.result import Learned
 from rljax.meta.strategies import OpenES, raw
 from rljax.objectives import LPO, TALPO, network
@@ -30,25 +30,25 @@ STEPS = {
     "Acrobot-v1": 49_152,
     "FourRooms-misc": 49_152,
     "Breakout-MinAtar": 65_536,
-    "Asterix-MinAtar": 65_536,
-    "SpaceInvaders-MinAtar": 65_536,
     "Pendulum-v1": 98_304,
     "Reacher-misc": 49_152,
+    "PointRobot-misc": 49_152,
+    "DiscountingChain-bsuite": 24_576,
+    "UmbrellaChain-bsuite": 24_576,
+    "DeepSea-bsuite": 24_576,
 }
-CONTINUOUS = ("Pendulum-v1", "Reacher-misc")
 OWN: dict[str, dict[str, Any]] = {
     "Pendulum-v1": {"discount": 0.95, "entropy_coef": 0.0, "value_clip": float("inf")},
     "Reacher-misc": {"entropy_coef": 0.0},
+    "PointRobot-misc": {"entropy_coef": 0.0},
 }
 RATES, EPOCHS, CLIPS = (1e-3, 4e-3, 1e-2), (4, 16), (0.1, 0.2, 0.3, 0.5)
 TUNING = list(range(1000, 1008))
 SEEDS = 32
-
-TIMED: Tasks = (  # constant rates: what is to slow down at the end of a run must know of it
-    ("CartPole-v1", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
-    ("Catch-bsuite", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
-    ("Acrobot-v1", {"lr": 1e-3, "num_epochs": 16, "lr_final": 1.0}),
-)
+STANDARD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what is fixed, and what of its own is tuned
+    "ppo": ({}, {"objective.clip": CLIPS}),
+    "dpo": ({"objective": "dpo"}, {}),
+}
 
 DPO_ENVS = ("CartPole-v1", "Catch-bsuite", "Acrobot-v1", "Breakout-MinAtar", "Pendulum-v1", "Reacher-misc")
 Tasks = tuple[tuple[str, dict[str, Any]], ...]  # environments to learn on, with settings near what suits PPO there
@@ -65,8 +65,25 @@ MANY: Tasks = (
     ("Pendulum-v1", {"lr": 4e-3, "num_epochs": 16}),
     ("Breakout-MinAtar", {"lr": 1e-2, "num_epochs": 16}),
 )
+CONTROL: Tasks = (  # continuous actions
+    ("Pendulum-v1", {"lr": 4e-3, "num_epochs": 16}),
+    ("Pendulum-v1", {"lr": 1e-2, "num_epochs": 16}),
+    ("Reacher-misc", {"lr": 1e-2, "num_epochs": 16}),
+)
+TIMED: Tasks = (  # constant rates: what is to slow down at the end of a run must know of it
+    ("CartPole-v1", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
+    ("Catch-bsuite", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
+    ("Acrobot-v1", {"lr": 1e-3, "num_epochs": 16, "lr_final": 1.0}),
+)
 HELD_OUT = ("Breakout-MinAtar", "FourRooms-misc", "Pendulum-v1")
-HELD_OUT_OF_MANY = ("Asterix-MinAtar", "SpaceInvaders-MinAtar", "FourRooms-misc", "Reacher-misc")
+HELD_OUT_OF_MANY = (
+    "FourRooms-misc",
+    "Reacher-misc",
+    "DiscountingChain-bsuite",
+    "UmbrellaChain-bsuite",
+    "DeepSea-bsuite",
+)
+HELD_OUT_OF_CONTROL = ("PointRobot-misc", "CartPole-v1", "Catch-bsuite", "Acrobot-v1")
 LONGER = 4  # times the steps that were learned on
 SPREAD = 2.0  # lives are learned on that are half to twice as long
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # and compared, the first and the last unseen
@@ -100,9 +117,7 @@ def meet(env: str, contenders: dict[str, Settings], steps: int, kind: fitness.Ki
         name: [spec.domain("ppo", env, steps, use_preset=False, **common(env), **settings)]
         for name, settings in contenders.items()
     }
-    found = compare.compare(domains, SEEDS, kind, progress=False)
-    if found is None:
-        raise KeyboardInterrupt
+    found = met(domains, SEEDS, kind)
     say(found.table().to_string(index=False))
     table = json.loads(found.table().to_json(orient="records") or "")
     return {"env": env, "steps": steps, "table": table, "scores": np.round(found.scores[:, 0], 4).tolist()}
@@ -113,15 +128,21 @@ def plain(settings: Settings) -> Settings:
     return {name: value for name, value in settings.items() if isinstance(value, int | float | str)}
 
 
+def standard(env: str, names: Sequence[str], work: Path) -> dict[str, Settings]:
+    """The tuned settings of known objectives."""
+    return {name: tuned(env, name, *STANDARD[name], work) for name in names}
+
+
+def meet_tuned(env: str, contenders: dict[str, Settings], steps: int) -> dict[str, Any]:
+    """The same, with the settings that they came with."""
+    return meet(env, contenders, steps) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+
+
 def dpo(work: Path) -> dict[str, Any]:
     """DPO against PPO, either tuned on each environment."""
 
     def one(env: str) -> dict[str, Any]:
-        contenders = {
-            "dpo": tuned(env, "dpo", {"objective": "dpo"}, {}, work),
-            "ppo": tuned(env, "ppo", {}, {"objective.clip": CLIPS}, work),
-        }
-        return meet(env, contenders, STEPS[env]) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+        return meet_tuned(env, standard(env, ("dpo", "ppo"), work), STEPS[env])
 
     return {"places": [once(work / f"dpo-{env}.json", lambda env=env: one(env)) for env in DPO_ENVS]}
 
@@ -157,15 +178,26 @@ def learned(
 
 
 def lpo(work: Path) -> dict[str, Any]:
-    """LPO learned on three environments, against tuned PPO and DPO there, elsewhere, and for longer."""
-    found = learned(LPO(**network(8, 16)), FEW, "lpo", work)
-    return {"search": summary(found), "places": rivalry("lpo", found.objective, FEW, HELD_OUT, work)}
+    """LPO learned on three environments."""
+    return learned_and_met("lpo", FEW, HELD_OUT, work)
 
 
 def lpo_many(work: Path) -> dict[str, Any]:
-    """The same, learned on five environments of more kinds."""
-    found = learned(LPO(**network(8, 16)), MANY, "lpo-many", work, generations=50)
-    return {"search": summary(found), "places": rivalry("lpo-many", found.objective, MANY, HELD_OUT_OF_MANY, work)}
+    """On five environments of more kinds."""
+    return learned_and_met("lpo-many", MANY, HELD_OUT_OF_MANY, work, generations=50)
+
+
+def lpo_control(work: Path) -> dict[str, Any]:
+    """On continuous actions alone."""
+    return learned_and_met("lpo-control", CONTROL, HELD_OUT_OF_CONTROL, work, generations=50)
+
+
+def learned_and_met(
+    name: str, tasks: Tasks, held_out: Sequence[str], work: Path, generations: int = 80
+) -> dict[str, Any]:
+    """An LPO, against tuned PPO and DPO."""
+    found = learned(LPO(**network(8, 16)), tasks, name, work, generations=generations)
+    return {"search": summary(found), "places": rivalry(name, found.objective, tasks, held_out, work)}
 
 
 def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], work: Path) -> list[dict[str, Any]]:
@@ -173,9 +205,7 @@ def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], wo
 
     def one(env: str, steps: int) -> dict[str, Any]:
         contenders = {name: tuned(env, name, {"objective": objective}, {}, work)}
-        contenders["ppo"] = tuned(env, "ppo", {}, {"objective.clip": CLIPS}, work)
-        contenders["dpo"] = tuned(env, "dpo", {"objective": "dpo"}, {}, work)
-        return meet(env, contenders, steps) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+        return meet_tuned(env, contenders | standard(env, ("ppo", "dpo"), work), steps)
 
     places = [(env, STEPS[env]) for env in (*dict(tasks), *held_out)]
     places += [(env, LONGER * STEPS[env]) for env in dict(tasks)]
@@ -193,15 +223,11 @@ def ta_lpo(work: Path) -> dict[str, Any]:
     }
 
     def one(env: str, steps: int) -> dict[str, Any]:
-        contenders = {name: {"objective": x.objective} for name, x in found.items()}
-        contenders |= {f"ppo, clip {clip}": {"objective.clip": clip} for clip in CLIPS}
-        contenders["dpo"] = {"objective": "dpo"}
-        contenders = {name: dict(TIMED)[env] | x for name, x in contenders.items()}
-        contenders |= {
-            f"ppo, clip {clip}, annealed": {**dict(TIMED)[env], "objective.clip": clip, "lr_final": 0.0}
-            for clip in CLIPS
-        }
-        return meet(env, contenders, steps, "final")
+        own: dict[str, Settings] = {name: {"objective": x.objective} for name, x in found.items()}
+        own |= {f"ppo, clip {clip}": {"objective.clip": clip} for clip in CLIPS}
+        own |= {"dpo": {"objective": "dpo"}}
+        own |= {f"ppo, clip {clip}, annealed": {"objective.clip": clip, "lr_final": 0.0} for clip in CLIPS}
+        return meet(env, {name: dict(TIMED)[env] | x for name, x in own.items()}, steps, "final")
 
     places = [
         once(work / f"ta-lpo-{env}-{steps}.json", lambda env=env, steps=steps: one(env, steps))

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from rljax.meta import compare, fitness
 from rljax.meta.result import Learned
+from rljax.meta.tasks import Domain
 
 
 def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -19,6 +21,14 @@ def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found))
     return json.loads(path.read_text())
+
+
+def met(contenders: dict[str, list[Domain]], seeds: int, kind: fitness.Kind) -> compare.Comparison:
+    """Contenders in the same lives. Raises KeyboardInterrupt if that was stopped."""
+    found = compare.compare(contenders, seeds, kind, progress=False)
+    if found is None:
+        raise KeyboardInterrupt
+    return found
 
 
 def finished(found: Learned) -> Learned:

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from harness import say
-from kept import finished, once, summary
+from kept import finished, met, once, summary
 
 from rljax import build
 from rljax.envs.gridworld import optimal_return
-from rljax.meta import compare, descend, evolve, fitness, leaves, spec, tasks
+from rljax.meta import descend, evolve, fitness, leaves, spec, tasks
 from rljax.meta.result import Learned
 from rljax.meta.strategies import OpenES, raw
 from rljax.ops.tree import as_arrays
@@ -104,10 +104,8 @@ def meet(found: dict[str, Learned], updates: int) -> dict[str, Any]:
         domains[f"ppo {i}"] = [
             spec.domain("ppo", FAMILY, updates * EACH, use_preset=False, num_envs=64, num_steps=20, **own)
         ]
-    met = compare.compare(domains, SEEDS, "evaluation", progress=False)
-    if met is None:
-        raise KeyboardInterrupt
-    scores = dict(zip(met.contenders, met.comparable()[:, 0]))
+    compared = met(domains, SEEDS, "evaluation")
+    scores = dict(zip(compared.contenders, compared.comparable()[:, 0]))
     best = max(range(len(PPO)), key=lambda i: scores[f"ppo {i}"][:TUNING].mean())
     counted = {name: scores[name][TUNING:] for name in found} | {"ppo": scores[f"ppo {best}"][TUNING:]}
     best_return = optimal(range(TUNING, SEEDS))

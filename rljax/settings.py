@@ -16,6 +16,7 @@ from rljax.errors import ConfigError, require, unknown
 
 INF = float("inf")
 FILE = ".npz"  # what the name of a file with learned numbers ends with
+DRIFT = ("objective.hidden", "objective.output")  # of a learned policy objective, what is learned
 RANGES = {  # what the field's standard numbers may be, wherever they occur
     "lr": (0.0, INF),
     "lr_final": (0.0, INF),

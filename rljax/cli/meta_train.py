@@ -14,7 +14,7 @@ from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.cli.options import Option, command_type, given, named, of_settings
 from rljax.errors import SIGNALLED, ConfigError, require, unknown
-from rljax.settings import assignment, with_objective
+from rljax.settings import DRIFT, assignment, with_objective
 from rljax.sweeps.space import DISTRIBUTIONS, literal
 
 LENGTHS = "a number, or SHORTEST:LONGEST"
@@ -31,7 +31,6 @@ class Learnable(NamedTuple):
     descends: bool = False  # whether it can be learned by meta-gradients too
 
 
-DRIFT = ("objective.hidden", "objective.output")
 LEARNABLE = {
     "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's", 128),
     "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life", 128),

@@ -30,6 +30,11 @@ class Priorities(struct.PyTreeNode):
     highest: Array
 
     @property
+    def leaves(self) -> int:
+        """P."""
+        return self.nodes.shape[0] // 2
+
+    @property
     def total(self) -> Array:
         """The sum of all priorities, `[]`."""
         return self.nodes[1]
@@ -42,10 +47,9 @@ def start(size: int) -> Priorities:
 
 def assign(priorities: Priorities, place: Array, value: Array) -> Priorities:
     """New priorities `value` [K], non-negative, of `place` [K] int32; where one stands twice, either of its values."""
-    leaves = priorities.nodes.shape[0] // 2
-    node = place + leaves
+    node = place + priorities.leaves
     nodes = priorities.nodes.at[node].set(value)
-    for _ in range(leaves.bit_length() - 1):
+    for _ in range(priorities.leaves.bit_length() - 1):
         node = node // 2
         nodes = nodes.at[node].set(nodes[2 * node] + nodes[2 * node + 1])
     return Priorities(nodes, jnp.maximum(priorities.highest, value.max()))
@@ -57,7 +61,7 @@ def draw(priorities: Priorities, key: Array, batch_size: int) -> Array:
     The sum of priorities is cut into B equal ranges and one number is drawn from each, so every place is expected as
     often as with independent draws, and varies less.
     """
-    nodes, leaves = priorities.nodes, priorities.nodes.shape[0] // 2
+    nodes, leaves = priorities.nodes, priorities.leaves
     share = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
     left_over, node = share * priorities.total, jnp.ones(batch_size, jnp.int32)
     for _ in range(leaves.bit_length() - 1):
@@ -79,6 +83,6 @@ def weights(priorities: Priorities, place: Array, stored: Array, beta: Scalar) -
 
     The largest weight is that of the batch, as in common implementations; the paper does not say over what.
     """
-    probability = priorities.nodes[place + priorities.nodes.shape[0] // 2] / priorities.total
+    probability = priorities.nodes[place + priorities.leaves] / priorities.total
     weight = (stored * probability) ** -beta
     return weight / weight.max()

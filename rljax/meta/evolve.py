@@ -24,9 +24,8 @@ from rljax.meta import fitness, registry, search, spec, tasks
 from rljax.meta.crew import Crew, Member
 from rljax.meta.result import Learned
 from rljax.meta.strategies import Strategy
+from rljax.settings import DRIFT
 from rljax.types import Env
-
-DRIFT = ("objective.hidden", "objective.output")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ OBJECTIVES: dict[str, type] = {
 }
 """The objectives that have a name on the command line."""
 
-_TRAINED = Path(__file__).parents[1] / "meta" / "learned"  # the files of learned ones that come with rljax
+_TRAINED: dict[type, Path] = {LPO: Path(__file__).parents[1] / "meta" / "learned" / "lpo.npz"}  # come with rljax
 
 
 def named(name: str) -> type:
@@ -83,15 +83,14 @@ def named(name: str) -> type:
 def build(name: str, **fields: Any) -> Objective:
     """An objective by its name, with these fields and defaults for others.
 
-    A learned one has the weights that were learned and come with rljax, if there are any; its class begins as PPO.
+    A learned one whose weights come with rljax has those; its class begins as PPO.
 
     Raises:
       ConfigError: there is none.
     """
     kind = named(name)
-    trained = _TRAINED / f"{name_of(kind())}.npz"
-    if kind in (LPO, TALPO) and trained.exists():
-        return dataclasses.replace(load(trained), **fields)  # pyright: ignore[reportArgumentType]
+    if kind in _TRAINED:
+        return dataclasses.replace(load(_TRAINED[kind]), **fields)  # pyright: ignore[reportArgumentType]
     return kind(**fields)
 
 

@@ -194,7 +194,7 @@ def project(point: Array, mass: Array, support: Array) -> Array:
 
 
 def hl_gauss(target: Array, numbers: Numbers, bins: int) -> Array:
-    r"""Probabilities `[B, bins]` of a Gaussian around `target` [B], cut off at the numbers.
+    r"""Probabilities `[B, bins]` of a Gaussian around `target` [B], cut off at the bounds.
 
     $p_i \propto \Phi((u_{i+1} - y) / \sigma) - \Phi((u_i - y) / \sigma)$ with edges u, y clipped to the bounds.
     """

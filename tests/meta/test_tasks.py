@@ -9,6 +9,7 @@ import pytest
 from rljax.build import prepare
 from rljax.errors import ConfigError
 from rljax.meta import leaves, spec, tasks
+from rljax.objectives import LPO
 from rljax.ops.tree import as_arrays
 
 TINY = {"num_envs": 4, "num_steps": 8, "num_minibatches": 1}
@@ -76,7 +77,7 @@ def test_unknown_task_parameters_are_refused():
 
 
 def test_parts_of_hypers_are_read_written_and_found_by_name():
-    prepared = prepare("ppo", "CartPole-v1", objective="lpo", **TINY)
+    prepared = prepare("ppo", "CartPole-v1", objective=LPO(), **TINY)
     hypers = as_arrays(prepared.algorithm.hypers)
     theta = leaves.read(hypers, ("lr", "objective.hidden"))
     changed = leaves.write(hypers, jax.tree.map(lambda x: x + 1, theta))

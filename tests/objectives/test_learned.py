@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from toys import tiny
 from rljax import envs, objectives
 from rljax.algos import ppo
 from rljax.errors import ConfigError
-from rljax.objectives import DPO, LPO, TALPO, PPOClip, files
+from rljax.objectives import DPO, LPO, TALPO, PPOClip, build, files
 from rljax.objectives.learned import network
 from rljax.ops.tree import as_arrays
 from rljax.run import run
@@ -184,3 +185,14 @@ def test_a_history_is_not_optional(tmp_path):
     with pytest.raises(ConfigError, match="cannot be written"):
         LPO().save(tmp_path / "no" / "a.npz", HISTORY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_stands_for_what_was_learned_and_says_how():
+    shipped = build("lpo")
+    assert isinstance(shipped, LPO) and np.abs(shipped.output).max() > 0 and build("LPO").output.shape == (16,)
+    assert (shipped.clip, shipped.ppo) == (LPO().clip, LPO().ppo)  # what help texts say
+    assert build("lpo", clip=0.3).clip == 0.3 and build("ppo-clip", clip=0.3) == PPOClip(0.3)
+    history = files.read(Path(objectives.__file__).parents[1] / "meta" / "learned" / "lpo.npz").provenance
+    assert {"method", "tasks", "scores", "machine"} <= set(history) and len(history["tasks"]) > 1
+    loss = shipped(jnp.zeros(3), jnp.array([-1.0, 0.0, 2.0]), 0.5)
+    np.testing.assert_array_equal(loss, [1.0, 0.0, -2.0])  # a drift: none at r = 1
