@@ -52,7 +52,7 @@ def make(
     shapes = module.Config(**config)
     built = module.make(env, shapes)
     numbers = {name: value for name, value in settings.items() if name not in config}
-    for name, need in (module.unused(shapes) if hasattr(module, "unused") else {}).items():
+    for name, need in (module.unused(shapes, env) if hasattr(module, "unused") else {}).items():
         given = numbers.get(name, known[name].default)  # a record gives defaults too
         require(np.array_equal(given, known[name].default), name, given, f"has no effect without {need}")
     for name in numbers.keys() & _parts(algo):

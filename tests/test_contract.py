@@ -29,6 +29,7 @@ CASES = [
     pytest.param("sac", "Pendulum-v1", {"critics": 3, "policy_delay": 2, "layer_norm": True}, id="sac"),
     pytest.param("sac", "CartPole-v1", {"head": "categorical", "prioritised": True}, id="sac-discrete"),
     pytest.param("td3", "Pendulum-v1", {"head": "hl-gauss", "prioritised": True, "n_step": 2}, id="td3"),
+    pytest.param("revalued", "Pendulum-v1", {"critics": 2, "prioritised": True}, id="revalued"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
 every_algorithm = pytest.mark.parametrize(("algo", "env", "settings"), CASES)
@@ -130,7 +131,7 @@ def test_row_of_a_sweep_equals_the_lone_run(algo, env, settings):
             _, lone = alone(keys[s], jax.tree.map(lambda x, n=n: x[n], rows), task)
             one = jax.tree.map(lambda x, n=n, s=s: x[n, s], swept)
             chex.assert_trees_all_close(one, lone, rtol=2e-3, atol=2e-4)
-    loss = swept["policy_loss" if "policy_loss" in swept else "loss"]
+    loss = swept["policy_loss" if "policy_loss" in swept else "value_loss"]
     assert not np.allclose(loss[0], loss[1])
 
 
@@ -185,7 +186,7 @@ def test_every_number_in_hypers_matters(algo, env, settings):
     base = go(as_arrays(hypers))
     leaves, structure = jax.tree.flatten(as_arrays(hypers))
     module = algos.load(algo)
-    unused = module.unused(tiny(algo, **settings)) if hasattr(module, "unused") else {}
+    unused = module.unused(tiny(algo, **settings), environment) if hasattr(module, "unused") else {}
     for i, (path, _) in enumerate(jax.tree.leaves_with_path(hypers)):
         if jax.tree_util.keystr(path, simple=True) in unused:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,9 @@ import numpy as np
 from flax import struct
 
 import rljax
-from rljax import algos
+from rljax import algos, envs
+from rljax.ops.tree import as_arrays
+from rljax.run import run
 from rljax.sweeps import spec, store
 from rljax.types import Box, Discrete, Env, StepResult
 
@@ -34,6 +37,21 @@ def tiny(algo: str, **settings):
     config = algos.load(algo).Config
     names = {f.name for f in dataclasses.fields(config)}
     return config(**{k: v for k, v in (TINY | settings).items() if k in names})
+
+
+@partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
+def learn(algo, hypers, task, seeds, updates):
+    """`seeds` whole runs side by side -> (state [S], metrics [S, U])."""
+    keys = jax.random.split(jax.random.key(0), seeds)
+    return jax.vmap(lambda key: run(algo, key, hypers, task, updates))(keys)
+
+
+def learned(algo, env, settings, seeds, updates, **numbers):
+    """The same by name, with other numbers than an algorithm begins with -> (algorithm, state [S], metrics [S, U])."""
+    env, module = envs.make(env), algos.load(algo)
+    algorithm = module.make(env, module.Config(**settings))
+    hypers = algorithm.hypers.replace(horizon=float(updates), **numbers)
+    return algorithm, *learn(algorithm, as_arrays(hypers), as_arrays(env.task), seeds, updates)
 
 
 class CounterTask(struct.PyTreeNode):

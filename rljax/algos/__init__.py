@@ -13,7 +13,7 @@ from typing import Any
 from rljax import settings as _settings
 from rljax.errors import ConfigError, unknown
 
-_modules = {"dqn": "rljax.algos.dqn", "lpg": "rljax.algos.lpg", "ppo": "rljax.algos.ppo", "pqn": "rljax.algos.pqn", "sac": "rljax.algos.sac", "td3": "rljax.algos.td3"}
+_modules = {name: f"rljax.algos.{name}" for name in ("dqn", "lpg", "ppo", "pqn", "revalued", "sac", "td3")}
 
 _variants: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo": ("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation

@@ -24,19 +24,17 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from rljax.data.memory import Held, blocks, fill, memory, replay
-from rljax.data.memory import check as check_memory
-from rljax.data.transitions import transition
 from rljax.errors import ConfigError, require
 from rljax.nets.features import feature_shape, features
 from rljax.nets.mlp import activation
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
-from rljax.ops import optim
+from rljax.ops import off_policy, optim, value_heads
+from rljax.ops.ensemble import learn_target
 from rljax.ops.explore import epsilon_greedy, falling
-from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.ops.off_policy import Method, algorithm, fresh
 from rljax.ops.value_heads import Next, Numbers, head_of
-from rljax.types import Algorithm, Array, Discrete, Env, Scalar
+from rljax.types import Algorithm, Discrete, Env, Scalar
 
 
 @dataclass(frozen=True)
@@ -86,20 +84,6 @@ class Hypers(struct.PyTreeNode):
     horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
 
 
-class State(struct.PyTreeNode):
-    """All that evolves; arrays only."""
-
-    params: Any
-    target_params: Any
-    opt: Any
-    episodes: Episodes  # [E, ...]
-    held: Held  # what is remembered
-    epsilon: Array  # [] share of random actions
-    key: Array
-    updates: Array  # [] updates done
-    gradient_steps: Array  # [] done
-
-
 @cache
 def make(env: Env, config: Config = Config()) -> Algorithm:
     """DQN on `env`.
@@ -108,9 +92,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
       ConfigError: actions that are not discrete, a count that cannot be, or a network that does not fit.
     """
     check(env, config)
-    space, head, per_update = env.action_space, head_of(config.head, config.atoms, config.loss), config.num_envs * config.num_steps
-    assert isinstance(space, Discrete)
-    store = memory(env, config)
+    space: Any = env.action_space
+    head = head_of(config.head, config.atoms, config.loss)
     network: Any = network_of(env, config)
 
     def look(params, obs, key=None):
@@ -122,96 +105,53 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         # Of numbers of the head the largest value does not depend, so that acting needs no hypers.
         return head.value(outputs, Numbers()).argmax(-1).astype(jnp.int32)
 
-    def choose(params, epsilon, obs, key):
+    def optimiser(hypers):
+        return optim.adam(hypers.lr, hypers.max_grad_norm)
+
+    def begin(key, hypers, obs):
+        params = {"values": network.init(key, features(env.observation_space, obs))}
+        return fresh(params, ("values",), {"values": optimiser(hypers)})
+
+    def act(params, exploration, obs, key, greedy):
         k_noise, k_explore = jax.random.split(key)
-        return epsilon_greedy(k_explore, best(look(params, obs, k_noise)), epsilon, space.n)
+        outputs = look(params["values"], obs, k_noise)
+        if config.noisy:
+            outputs = jnp.where(greedy, look(params["values"], obs), outputs)
+        return epsilon_greedy(k_explore, best(outputs), jnp.where(greedy, 0.0, exploration), space.n)
 
-    def init(key, hypers, task):
-        key, k_env, k_net, k_warmup = jax.random.split(key, 4)
-        episodes = begin(env, task, k_env, config.num_envs)
-        params = network.init(k_net, features(env.observation_space, episodes.obs[:1]))
-        episodes, held = fill(store, env, task, episodes, k_warmup, config)
-        return State(
-            params=params,
-            target_params=params,
-            opt=optim.adam(hypers.lr, hypers.max_grad_norm).init(params),
-            episodes=episodes,
-            held=held,
-            epsilon=jnp.float32(0.0),
-            key=key,
-            updates=jnp.int32(0),
-            gradient_steps=jnp.int32(0),
-        )
+    def exploration(hypers, progress):
+        return 0.0 if config.noisy else falling(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
 
-    def act(state, carry, obs, reset, key, greedy):
-        k_greedy, key = jax.random.split(key)
-        action = choose(state.params, state.epsilon, obs, key)
-        return carry, jnp.where(greedy, best(look(state.params, obs)), action)
-
-    def follows(params, target_params, batch, hypers, numbers, key):
-        """What comes after a batch of transitions, for their targets."""
-        k_target, k_double = jax.random.split(key)
-        outputs = look(target_params, batch.next_obs, k_target)  # [B, A, K]
+    def follows(learner, batch, hypers, numbers, key):
+        """What comes after a batch of transitions."""
+        k_target, k_other = jax.random.split(key)
+        outputs = look(learner.target_params["values"], batch.next_obs, k_target)  # [B, A, K]
         if config.target == "munchausen":
-            log_policy = jax.nn.log_softmax(head.value(outputs, numbers) / hypers.temperature)
-            here = jax.nn.log_softmax(head.value(look(target_params, batch.obs, k_double), numbers) / hypers.temperature)
-            log_taken = chosen(here[..., None], batch.action)[:, 0]
-            raised = hypers.munchausen * jnp.clip(hypers.temperature * log_taken, hypers.munchausen_clip, 0.0)
-            return Next(outputs, jnp.exp(log_policy), -hypers.temperature * log_policy, batch.reward + raised, batch.discount)
-        judge = look(params, batch.next_obs, k_double) if config.target == "double" else outputs
+            tau = hypers.temperature
+            here = look(learner.target_params["values"], batch.obs, k_other)
+            log_here, log_next = (jax.nn.log_softmax(head.value(x, numbers) / tau) for x in (here, outputs))
+            log_taken = chosen(log_here[..., None], batch.action)[:, 0]
+            raised = hypers.munchausen * jnp.clip(tau * log_taken, hypers.munchausen_clip, 0.0)
+            return Next(outputs, jnp.exp(log_next), -tau * log_next, batch.reward + raised, batch.discount)
+        judge = look(learner.params["values"], batch.next_obs, k_other) if config.target == "double" else outputs
         weight = jax.nn.one_hot(best(judge), space.n)
         return Next(outputs, weight, jnp.zeros_like(weight), batch.reward, batch.discount)
 
-    def learn(state, hypers, progress, key):
-        """Gradient steps on what is remembered -> (state, metrics)."""
+    def learn_values(learner, batch, weight, hypers, progress, key):
+        k_now, k_next = jax.random.split(key)
         numbers = Numbers(hypers.value_low, hypers.value_high, hypers.sigma, hypers.reg_weight)
-        optimiser = optim.adam(hypers.lr, hypers.max_grad_norm)
 
-        def loss(params, target_params, drawn, key):
-            k_now, k_next = jax.random.split(key)
-            batch = transition(drawn.steps, hypers.discount)
-            outputs = chosen(look(params, batch.obs, k_now), batch.action)
-            after = follows(params, target_params, batch, hypers, numbers, k_next)
-            target = jax.lax.stop_gradient(head.target(after, numbers))
-            losses, wrong = head.loss(outputs, target, numbers)
-            total = (drawn.weight * losses).mean()
-            return total, (wrong, {"loss": total, "value": head.value(outputs, numbers).mean(), "error": wrong.mean()})
+        def outputs_of(params):
+            return chosen(look(params, batch.obs, k_now), batch.action)[None]
 
-        def update(carry, drawn, key):
-            params, target_params, opt, count = carry
-            grads, (wrong, metrics) = jax.grad(loss, has_aux=True)(params, target_params, drawn, key)
-            params, opt = optim.apply(optimiser, grads, opt, params)
-            count = count + 1
-            move = jnp.where(count % hypers.target_period < 1.0, hypers.target_rate, 0.0)
-            target_params = jax.tree.map(lambda slow, new: slow + move * (new - slow), target_params, params)
-            priority = (wrong + 1e-6) ** hypers.priority_exponent
-            return (params, target_params, opt, count), priority, metrics | {"grad_norm": optim.global_norm(grads)}
-
-        carry = state.params, state.target_params, state.opt, state.gradient_steps
-        beta = hypers.priority_beta + progress * (1.0 - hypers.priority_beta)
-        (params, target_params, opt, count), held, metrics = replay(
-            store, update, carry, state.held, key, config.batch_size, config.gradient_steps, beta
+        after = follows(learner, batch, hypers, numbers, k_next)
+        learner, wrong, metrics = learn_target(
+            learner, "values", optimiser(hypers), outputs_of, head, after, weight, numbers
         )
-        state = state.replace(params=params, target_params=target_params, opt=opt, held=held, gradient_steps=count)
-        return state, jax.tree.map(jnp.mean, metrics)
+        due = (learner.gradient_steps + 1) % hypers.target_period < 1.0
+        return learner.follow(jnp.where(due, hypers.target_rate, 0.0)), wrong, metrics
 
-    def step(state, hypers, task):
-        key, k_collect, k_learn = jax.random.split(state.key, 3)
-        progress = state.updates / hypers.horizon
-        # 1. act, and remember
-        epsilon = falling(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
-        epsilon = jnp.zeros_like(epsilon) if config.noisy else epsilon
-
-        def behave(carry, obs, reset, key):
-            return carry, choose(state.params, epsilon, obs, key), ()
-
-        episodes, _, steps, _, seen = rollout(env, task, behave, (), state.episodes, k_collect, config.num_steps)
-        state = state.replace(episodes=episodes, held=store.add(state.held, steps), epsilon=epsilon)
-        # 2. learn from what is remembered
-        state, learned = learn(state, hypers, progress, k_learn)
-        return state.replace(key=key, updates=state.updates + 1), seen | learned | {"epsilon": epsilon}
-
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), per_update, blocks(config) * per_update)
+    return algorithm(env, config, Method(begin, act, learn_values, exploration=exploration), Hypers())
 
 
 def network_of(env: Env, config: Config) -> QNetwork:
@@ -230,17 +170,15 @@ def network_of(env: Env, config: Config) -> QNetwork:
     )
 
 
-def unused(config: Config) -> dict[str, str]:
-    """The numbers in `Hypers` that this config leaves without effect, each with what would use it."""
+def unused(config: Config, env: Env) -> dict[str, str]:
+    """The numbers in `Hypers` that have no effect, each with what would use it."""
     needs = {
         "target=munchausen": (config.target == "munchausen", ("munchausen", "temperature", "munchausen_clip")),
-        "prioritised=true": (config.prioritised, ("priority_exponent", "priority_beta")),
         "noisy=false": (not config.noisy, ("epsilon", "epsilon_final", "exploration")),
-        "head=categorical or hl-gauss": (config.head in ("categorical", "hl-gauss"), ("value_low", "value_high")),
-        "head=hl-gauss": (config.head == "hl-gauss", ("sigma",)),
         "loss=dqn-reg": (config.head == "scalar" and config.loss == "dqn-reg", ("reg_weight",)),
     }
-    return {name: need for need, (met, names) in needs.items() if not met for name in names}
+    own = {name: need for need, (met, names) in needs.items() if not met for name in names}
+    return own | off_policy.unused(config) | value_heads.unused(config.head)
 
 
 def check(env: Env, config: Config) -> None:
@@ -248,7 +186,7 @@ def check(env: Env, config: Config) -> None:
     space = env.action_space
     if not isinstance(space, Discrete):
         raise ConfigError(f"action_space={type(space).__name__}: must be Discrete; use another algorithm, such as sac")
-    check_memory(config)
+    off_policy.check(config)
     require(config.atoms >= 2, "atoms", config.atoms, "must be at least 2")
     shape = env.observation_space.shape
     require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")

@@ -134,7 +134,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             value = chosen(look(params, batch.obs)[..., None], batch.action)[..., 0]
             total = squared_error(value, batch.target).mean()
             fit = explained_variance(value, batch.target)
-            return total, {"loss": total, "value": value.mean(), "explained_variance": fit}
+            return total, {"value_loss": total, "value": value.mean(), "explained_variance": fit}
 
         def update(carry, batch, key):
             params, opt = carry

@@ -12,26 +12,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from rljax.data.memory import Held, blocks, fill, memory, replay
-from rljax.data.memory import check as check_memory
-from rljax.data.transitions import transition
 from rljax.errors import ConfigError, require
-from rljax.nets.critic import Critics
+from rljax.nets.critic import Critics, DeterministicActor
 from rljax.nets.features import flat_features
-from rljax.nets.initializers import orthogonal
-from rljax.nets.mlp import MLP, activation
-from rljax.ops import optim
+from rljax.nets.mlp import activation
+from rljax.ops import off_policy, optim, value_heads
 from rljax.ops.ensemble import learn_target, least
-from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.ops.explore import falling
+from rljax.ops.off_policy import Method, algorithm, fresh
 from rljax.ops.value_heads import Next, Numbers, head_of
-from rljax.types import Algorithm, Array, Box, Env, Scalar
+from rljax.types import Algorithm, Box, Env, Scalar
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Hypers(struct.PyTreeNode):
     lr: Scalar = 3e-4  # learning rate of Adam, of the policy
     critic_lr: Scalar = 3e-4  # of the critics
     discount: Scalar = 0.99  # gamma
-    target_rate: Scalar = 0.005  # how far the slow copies move in each gradient step of what they are copies of
+    target_rate: Scalar = 0.005  # how far slow copies of both move, once for each gradient step of the policy
     exploration_noise: Scalar = 0.1  # standard deviation of what is added to actions, within the unit box
     target_noise: Scalar = 0.2  # and to those of the slow policy
     target_noise_clip: Scalar = 0.5  # how much that may be at most
@@ -77,39 +73,6 @@ class Hypers(struct.PyTreeNode):
     horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
 
 
-class Learner(NamedTuple):
-    """What gradient steps change."""
-
-    params: Any  # of `actor` and `critics`
-    target_params: Any  # likewise, slowly following
-    opt: Any  # of each of params
-
-
-class State(struct.PyTreeNode):
-    """All that evolves; arrays only."""
-
-    params: Any  # as in `Learner`
-    target_params: Any
-    opt: Any
-    episodes: Episodes  # [E, ...]
-    held: Held  # what is remembered
-    noise: Array  # [] of exploration
-    key: Array
-    updates: Array  # [] updates done
-
-
-class Actor(nn.Module):
-    """Features `[..., F]` -> actions `[..., size]` within the unit box."""
-
-    config: Config
-    size: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        x = MLP(self.config.hidden, self.config.activation)(x)
-        return jnp.tanh(nn.Dense(self.size, kernel_init=orthogonal(0.01))(x))
-
-
 @cache
 def make(env: Env, config: Config = Config()) -> Algorithm:
     """TD3 on `env`.
@@ -117,143 +80,89 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     Raises:
       ConfigError: actions that are no vector within bounds, a count that cannot be.
     """
-    per_update = check(env, config)
+    check(env, config)
     space: Any = env.action_space
     head = head_of(config.head, config.atoms, config.loss)
-    store = memory(env, config)
-    actor: Any = Actor(config, space.shape[0])
-    critics: Any = Critics(config.critics, head.size, config.hidden, config.activation, config.layer_norm)
+    actor: Any = DeterministicActor(space.shape[0], config.hidden, config.activation)
+    critics: Any = critics_of(config)
 
     def see(obs):
         return flat_features(env.observation_space, obs)
 
-    def explore(params, noise, obs, key):
-        """Actions of the environment."""
+    def begin(key, hypers, obs):
+        k_actor, k_critics = jax.random.split(key)
+        action = jnp.zeros((1, *space.shape))
+        params = {"actor": actor.init(k_actor, see(obs)), "critics": critics.init(k_critics, see(obs), action)}
+        return fresh(params, ("actor", "critics"), optimisers(hypers))
+
+    def act(params, exploration, obs, key, greedy):
         action = actor.apply(params["actor"], see(obs))
-        return space.from_unit(jnp.clip(action + noise * jax.random.normal(key, action.shape), -1.0, 1.0))
+        noise = jnp.where(greedy, 0.0, exploration) * jax.random.normal(key, action.shape)
+        return space.from_unit(jnp.clip(action + noise, -1.0, 1.0))
 
-    def init(key, hypers, task):
-        key, k_env, k_actor, k_critics, k_warmup = jax.random.split(key, 5)
-        episodes = begin(env, task, k_env, config.num_envs)
-        x = see(episodes.obs[:1])
-        params = {
-            "actor": actor.init(k_actor, x),
-            "critics": critics.init(k_critics, x, jnp.zeros((1, *space.shape))),
-        }
-        episodes, held = fill(store, env, task, episodes, k_warmup, config)
-        return State(
-            params=params,
-            target_params=params,
-            opt={name: each.init(params[name]) for name, each in optimisers(hypers).items()},
-            episodes=episodes,
-            held=held,
-            noise=jnp.float32(0.0),
-            key=key,
-            updates=jnp.int32(0),
-        )
+    def learn_values(learner, batch, weight, hypers, progress, key):
+        numbers, slow = numbers_of(hypers), learner.target_params
+        action = actor.apply(slow["actor"], see(batch.next_obs))
+        noise = hypers.target_noise * jax.random.normal(key, action.shape)
+        action = jnp.clip(action + jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip), -1.0, 1.0)
+        outputs = least(head, critics.apply(slow["critics"], see(batch.next_obs), action), numbers)[:, None]
+        sure = jnp.ones((len(action), 1))
+        after = Next(outputs, sure, jnp.zeros_like(sure), batch.reward, batch.discount)
 
-    def act(state, carry, obs, reset, key, greedy):
-        return carry, explore(state.params, jnp.where(greedy, 0.0, state.noise), obs, key)
+        def outputs_of(params):
+            return critics.apply(params, see(batch.obs), space.to_unit(batch.action))
 
-    def descend(learner, name, hypers, loss):
-        """One gradient step of one network, and of its slow copy -> (learner, aux, gradient norm)."""
-        grads, aux = jax.grad(loss, has_aux=True)(learner.params[name])
-        new, opt = optim.apply(optimisers(hypers)[name], grads, learner.opt[name], learner.params[name])
-        slow = jax.tree.map(lambda x, y: x + hypers.target_rate * (y - x), learner.target_params[name], new)
-        parts = zip(learner, ({name: new}, {name: slow}, {name: opt}))
-        return Learner(*(old | part for old, part in parts)), aux, optim.global_norm(grads)
+        expectile = falling(progress, hypers.expectile, hypers.expectile_final)
+        optimiser = optimisers(hypers)["critics"]
+        return learn_target(learner, "critics", optimiser, outputs_of, head, after, weight, numbers, expectile)
 
-    def learn_critics(learner, drawn, hypers, expectile, numbers, key):
-        """-> (learner, how wrong they were [B], metrics)."""
-        target_params = learner.target_params
-        batch = transition(drawn.steps, hypers.discount)
-        x, next_x = see(batch.obs), see(batch.next_obs)
-        smooth = actor.apply(target_params["actor"], next_x)
-        noise = hypers.target_noise * jax.random.normal(key, smooth.shape)
-        smooth = jnp.clip(smooth + jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip), -1.0, 1.0)
-        outputs = least(head, critics.apply(target_params["critics"], next_x, smooth), numbers)[:, None]
-        one = jnp.ones((len(smooth), 1))
-        after = Next(outputs, one, jnp.zeros_like(one), batch.reward, batch.discount)
+    def learn_policy(learner, obs, hypers, key):
+        def loss(params):
+            outputs = critics.apply(learner.params["critics"], see(obs), actor.apply(params, see(obs)))
+            return -head.value(outputs[0], numbers_of(hypers)).mean()
 
-        def loss(critic_params):
-            outputs = critics.apply(critic_params, x, space.to_unit(batch.action))
-            total, wrong = learn_target(head, outputs, after, drawn.weight, numbers, expectile)
-            return total, (wrong, {"critic_loss": total, "value": head.value(outputs, numbers).mean()})
+        policy_loss, grads = jax.value_and_grad(loss)(learner.params["actor"])
+        learner = learner.descend("actor", optimisers(hypers)["actor"], grads)
+        return learner.follow(hypers.target_rate), {"policy_loss": policy_loss}
 
-        learner, (wrong, metrics), norm = descend(learner, "critics", hypers, loss)
-        return learner, wrong, metrics | {"critic_grad_norm": norm, "error": wrong.mean()}
+    def exploration(hypers, progress):
+        return hypers.exploration_noise
 
-    def learn_policy(learner, x, hypers, numbers):
-        """-> (learner, metrics)."""
+    method = Method(begin, act, learn_values, learn_policy, config.policy_delay, exploration)
+    return algorithm(env, config, method, Hypers())
 
-        def loss(actor_params):
-            outputs = critics.apply(learner.params["critics"], x, actor.apply(actor_params, x))
-            total = -head.value(outputs[0], numbers).mean()
-            return total, {"policy_loss": total}
 
-        learner, metrics, norm = descend(learner, "actor", hypers, loss)
-        return learner, metrics | {"grad_norm": norm}
+def critics_of(config: Config) -> Critics:
+    """The networks that judge actions."""
+    sizes: dict[str, Any] = {"hidden": config.hidden, "activation": config.activation, "layer_norm": config.layer_norm}
+    return Critics(config.critics, head_of(config.head, config.atoms).size, **sizes)
 
-    def learn(state, hypers, progress, key):
-        """Gradient steps on what is remembered -> (state, metrics)."""
-        numbers = Numbers(hypers.value_low, hypers.value_high, hypers.sigma)
-        expectile = hypers.expectile + progress * (hypers.expectile_final - hypers.expectile)
-        beta = hypers.priority_beta + progress * (1.0 - hypers.priority_beta)
 
-        def update(learner, drawn, key):
-            learner, wrong, metrics = learn_critics(learner, drawn, hypers, expectile, numbers, key)
-            return learner, (wrong + 1e-6) ** hypers.priority_exponent, (metrics, drawn.steps.obs[0])
-
-        def cycle(loop, key):
-            learner, held = loop
-            learner, held, (metrics, obs) = replay(
-                store, update, learner, held, key, config.batch_size, config.policy_delay, beta
-            )
-            learner, of_policy = learn_policy(learner, see(obs[-1]), hypers, numbers)
-            return (learner, held), jax.tree.map(jnp.mean, metrics) | of_policy
-
-        keys = jax.random.split(key, config.gradient_steps // config.policy_delay)
-        learner = Learner(state.params, state.target_params, state.opt)
-        (learner, held), metrics = jax.lax.scan(cycle, (learner, state.held), keys)
-        return state.replace(held=held, **learner._asdict()), jax.tree.map(jnp.mean, metrics)
-
-    def step(state, hypers, task):
-        key, k_collect, k_learn = jax.random.split(state.key, 3)
-        noise = jnp.float32(hypers.exploration_noise)
-
-        def behave(carry, obs, reset, key):
-            return carry, explore(state.params, noise, obs, key), ()
-
-        # 1. act, and remember
-        episodes, _, steps, _, seen = rollout(env, task, behave, (), state.episodes, k_collect, config.num_steps)
-        state = state.replace(episodes=episodes, held=store.add(state.held, steps), noise=noise)
-        # 2. learn from what is remembered
-        state, learned = learn(state, hypers, state.updates / hypers.horizon, k_learn)
-        return state.replace(key=key, updates=state.updates + 1), seen | learned
-
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), per_update, blocks(config) * per_update)
+def numbers_of(hypers: Hypers) -> Numbers:
+    """Those of the head."""
+    return Numbers(hypers.value_low, hypers.value_high, hypers.sigma)
 
 
 def optimisers(hypers: Hypers) -> dict[str, Any]:
-    """One for each of `State.params`."""
+    """One for each of `Learner.params`."""
     return {
         "actor": optim.adam(hypers.lr, hypers.max_grad_norm),
         "critics": optim.adam(hypers.critic_lr, hypers.max_grad_norm),
     }
 
 
-def check(env: Env, config: Config) -> int:
-    """Environment steps of an update, after refusing what cannot run."""
+def unused(config: Config, env: Env) -> dict[str, str]:
+    """The numbers in `Hypers` that have no effect, each with what would use it."""
+    return off_policy.unused(config) | value_heads.unused(config.head)
+
+
+def check(env: Env, config: Config) -> None:
+    """Refuses what cannot run."""
     space = env.action_space
     if not isinstance(space, Box):
         raise ConfigError(f"action_space={type(space).__name__}: must be Box; use another algorithm, such as dqn")
-    require(len(space.shape) == 1, "action_space.shape", space.shape, "must have one axis; flatten the actions")
-    require(space.bounded, "action_space", "Box without bounds", "must be bounded; use ppo")
-    check_memory(config)
+    off_policy.check_actions(space)
+    off_policy.check(config, config.policy_delay)
     require(config.critics >= 1, "critics", config.critics, "must be at least 1")
-    require(config.policy_delay >= 1, "policy_delay", config.policy_delay, "must be at least 1")
-    fits = config.gradient_steps % config.policy_delay == 0
-    require(fits, "policy_delay", config.policy_delay, f"must divide gradient_steps={config.gradient_steps}")
     require(config.atoms >= 2, "atoms", config.atoms, "must be at least 2")
     activation(config.activation)
-    return config.num_envs * config.num_steps

@@ -1,8 +1,7 @@
-"""What an off-policy agent remembers, and how it goes over it: one object for uniform and prioritised replay."""
+"""What an off-policy agent remembers: one object for uniform and prioritised replay."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ from flax import struct
 
 from rljax.data import prioritised, ring, rows
 from rljax.errors import require
-from rljax.ops.rollout import Episodes, rollout
 from rljax.types import Array, Env, Scalar, TimeStep
 
 
@@ -103,66 +101,3 @@ def memory(env: Env, config: Any) -> Memory:
     number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
     step: Any = (obs, action, number, obs, flag, flag)
     return Memory(rows.layout(TimeStep(*step)), length, num_envs, run, config.prioritised)
-
-
-def blocks(config: Any) -> int:
-    """In how many blocks of `num_steps` steps of each environment the steps before learning arrive."""
-    return -(-config.warmup // (config.num_envs * config.num_steps))
-
-
-def fill(memory: Memory, env: Env, task: Any, episodes: Episodes, key: Array, config: Any) -> tuple[Episodes, Held]:
-    """Steps with random actions, to begin with -> (episodes, what is remembered)."""
-
-    def at_random(carry, obs, reset, key):
-        return carry, jax.vmap(env.action_space.sample)(jax.random.split(key, memory.num_envs)), ()
-
-    def collect(loop, key):
-        episodes, held = loop
-        episodes, _, steps, _, _ = rollout(env, task, at_random, (), episodes, key, config.num_steps)
-        return (episodes, memory.add(held, steps)), None
-
-    return jax.lax.scan(collect, (episodes, memory.start()), jax.random.split(key, blocks(config)))[0]
-
-
-def check(config: Any) -> None:
-    """Refuses what cannot run of a `Config` with the fields that all algorithms with a memory have.
-
-    Raises:
-      ConfigError: a count below 1, or a batch larger than what there is to draw from when learning begins.
-    """
-    for name in ("num_envs", "num_steps", "gradient_steps", "batch_size", "warmup", "n_step"):
-        require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
-    length = ring.room(config.capacity, config.num_envs, config.num_steps)
-    runs = (min(blocks(config) * config.num_steps, length) - (config.n_step - 1)) * config.num_envs
-    found = f"must be at most the {max(runs, 0)} that warmup={config.warmup} and capacity={config.capacity} leave"
-    require(config.batch_size <= runs, "batch_size", config.batch_size, found)
-
-
-def replay(
-    memory: Memory,
-    update: Callable[[Any, Drawn, Array], tuple[Any, Array, Any]],
-    carry: Any,
-    held: Held,
-    key: Array,
-    batch_size: int,
-    count: int,
-    beta: Scalar = 1.0,
-) -> tuple[Any, Held, Any]:
-    """`count` updates, each from a batch of its own.
-
-    Args:
-      update: `(carry, drawn, key) -> (carry, priority [B], out)`.
-
-    Returns:
-      (carry, held, outs stacked `[count, ...]`).
-    """
-
-    def one(loop, key):
-        carry, held = loop
-        k_draw, key = jax.random.split(key)
-        drawn = memory.draw(held, k_draw, batch_size, beta)
-        carry, priority, out = update(carry, drawn, key)
-        return (carry, memory.prioritise(held, drawn.place, priority)), out
-
-    (carry, held), outs = jax.lax.scan(one, (carry, held), jax.random.split(key, count))
-    return carry, held, outs

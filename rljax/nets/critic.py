@@ -1,4 +1,4 @@
-"""Ensembles of critics."""
+"""Ensembles of critics, and the deterministic actor that goes with them."""
 
 from __future__ import annotations
 
@@ -7,51 +7,55 @@ from flax import linen as nn
 
 from rljax.nets.initializers import orthogonal
 from rljax.nets.mlp import MLP
-from rljax.nets.q import QNetwork
 from rljax.types import Array
 
 
 class Critics(nn.Module):
-    """M critics of a continuous action, without shared weights.
+    """M critics without shared weights, of one continuous action or of all discrete ones.
 
     One product each, not one batched product for all: that takes 1.6 times as long on a CPU.
 
     Attributes:
       members, size: M and K.
-      hidden, activation, layer_norm: of each.
+      actions: how many discrete ones; 0 where actions are continuous.
+      hidden, activation, layer_norm, dropout: of each.
 
     Args of the call:
       x: features `[..., F]`.
-      action: `[..., A]`.
+      action: `[..., A]`, where actions are continuous.
 
     Returns:
-      `[M, ..., K]`; what the K outputs stand for is a matter of the head, see `ops.value_heads`.
+      `[M, ..., K]`, or `[M, ..., actions, K]`; what the K outputs stand for is a matter of the head, see
+      `ops.value_heads`.
     """
 
     members: int = 2
     size: int = 1
+    actions: int = 0
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
     layer_norm: bool = False
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Array, action: Array) -> Array:
-        x = jnp.concatenate([x, action], axis=-1)
-        torsos = [MLP(self.hidden, self.activation, layer_norm=self.layer_norm)(x) for _ in range(self.members)]
-        return jnp.stack([nn.Dense(self.size, kernel_init=orthogonal(1.0))(each) for each in torsos])
+    def __call__(self, x: Array, action: Array | None = None) -> Array:
+        x = x if action is None else jnp.concatenate([x, action], axis=-1)
+        outputs = jnp.stack([self._member(x) for _ in range(self.members)])
+        return outputs.reshape(*outputs.shape[:-1], self.actions, self.size) if self.actions else outputs
+
+    def _member(self, x: Array) -> Array:
+        x = MLP(self.hidden, self.activation, layer_norm=self.layer_norm, dropout=self.dropout)(x)
+        return nn.Dense(max(self.actions, 1) * self.size, kernel_init=orthogonal(1.0))(x)
 
 
-class DiscreteCritics(nn.Module):
-    """M critics of discrete actions, without shared weights: features `[..., F]` -> `[M, ..., actions, K]`."""
+class DeterministicActor(nn.Module):
+    """Features `[..., F]` -> actions `[..., actions]` within the unit box."""
 
-    members: int
     actions: int
-    size: int = 1
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
-    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        sizes = {"hidden": self.hidden, "activation": self.activation, "layer_norm": self.layer_norm}
-        return jnp.stack([QNetwork(self.actions, self.size, **sizes)(x) for _ in range(self.members)])
+        x = MLP(self.hidden, self.activation)(x)
+        return jnp.tanh(nn.Dense(self.actions, kernel_init=orthogonal(0.01))(x))

@@ -13,6 +13,7 @@ from rljax.errors import unknown
 from rljax.nets.initializers import orthogonal
 from rljax.types import Array
 
+DROPOUT = "dropout"  # the random stream that drops units; without it none is
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
     "gelu": jax.nn.gelu,
@@ -40,15 +41,16 @@ def as_float(x: Array) -> Array:
 
 
 class MLP(nn.Module):
-    """Dense layers, each followed by layer normalisation, if asked for, and the activation.
+    """Dense layers, each followed by dropout and layer normalisation, if asked for, and the activation.
 
-    x_{l+1} = activation(layer_norm(W_l x_l + b_l)), W_l orthogonal times `gain`, b_l = 0
+    x_{l+1} = activation(layer_norm(dropout(W_l x_l + b_l))), W_l orthogonal times `gain`, b_l = 0
 
     Attributes:
       hidden: the width of each layer; empty for the identity.
       activation: a name in `ACTIVATIONS`.
       gain: the scale of the orthogonal weights.
       layer_norm: normalise before each activation.
+      dropout: share of units that are set to 0, wherever a random stream `DROPOUT` is given.
       dense: what makes a layer of a width, with weights that begin as they are told.
 
     Args of the call:
@@ -60,13 +62,14 @@ class MLP(nn.Module):
     Raises:
       ConfigError: unknown activation.
 
-    Source: the initialisation is that of arXiv 1312.6120.
+    Source: the initialisation is that of arXiv 1312.6120; dropout before normalisation as in DroQ, arXiv 2110.02034.
     """
 
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
     gain: float = math.sqrt(2)
     layer_norm: bool = False
+    dropout: float = 0.0
     dense: Callable[..., nn.Module] = nn.Dense
 
     @nn.compact
@@ -74,5 +77,6 @@ class MLP(nn.Module):
         act, x = activation(self.activation), as_float(x)
         for width in self.hidden:
             x = self.dense(width, kernel_init=orthogonal(self.gain))(x)
+            x = nn.Dropout(self.dropout, deterministic=not self.has_rng(DROPOUT))(x) if self.dropout else x
             x = act(nn.LayerNorm()(x) if self.layer_norm else x)
         return x

@@ -1,12 +1,17 @@
-"""What several critics say together."""
+"""What several critics say together, and how they learn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import optax
 
+from rljax.ops import optim
+from rljax.ops.off_policy import Learner
 from rljax.ops.value_heads import Head, Next, Numbers, expected
-from rljax.types import Array, Scalar
+from rljax.types import Array, Metrics, Scalar
 
 
 def least(head: Head, outputs: Array, numbers: Numbers) -> Array:
@@ -29,7 +34,7 @@ def subset(key: Array, outputs: Array, size: int) -> Array:
     return outputs[jax.random.permutation(key, outputs.shape[0])[:size]]
 
 
-def learn_target(
+def target_loss(
     head: Head, outputs: Array, after: Next, weight: Array, numbers: Numbers, expectile: Scalar = 0.5
 ) -> tuple[Array, Array]:
     r"""The loss of all critics on one target.
@@ -57,3 +62,28 @@ def learn_target(
     better = y[None] >= head.value(outputs, numbers)  # a comparison: no gradient passes
     share = 2.0 * jnp.where(better, expectile, 1.0 - expectile)
     return (weight[None] * share * losses).mean(1).sum(), wrong.mean(0)
+
+
+def learn_target(
+    learner: Learner,
+    name: str,
+    optimiser: optax.GradientTransformation,
+    outputs_of: Callable[..., Array],
+    head: Head,
+    after: Next,
+    weight: Array,
+    numbers: Numbers,
+    expectile: Scalar = 0.5,
+) -> tuple[Learner, Array, Metrics]:
+    """One gradient step of the critics of that name on `target_loss` -> (Learner, how wrong they were `[B]`, metrics).
+
+    `outputs_of`: their parameters -> `[M, B, K]`.
+    """
+
+    def loss(params):
+        outputs = outputs_of(params)
+        total, wrong = target_loss(head, outputs, after, weight, numbers, expectile)
+        return total, (wrong, {"value_loss": total, "value": head.value(outputs, numbers).mean()})
+
+    grads, (wrong, metrics) = jax.grad(loss, has_aux=True)(learner.params[name])
+    return learner.descend(name, optimiser, grads), wrong, metrics | {"grad_norm": optim.global_norm(grads)}

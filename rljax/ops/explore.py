@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rljax.types import Array, Scalar
 
 
-def falling(progress: Scalar, start: Scalar, final: Scalar, share: Scalar) -> Array:
+def falling(progress: Scalar, start: Scalar, final: Scalar, share: Scalar = 1.0) -> Array:
     """Linearly from `start` to `final` while the first `share` of a run passes, `final` from then on.
 
     Args:
@@ -18,7 +18,7 @@ def falling(progress: Scalar, start: Scalar, final: Scalar, share: Scalar) -> Ar
 
 
 def epsilon_greedy(key: Array, action: Array, epsilon: Scalar, actions: int) -> Array:
-    """`action` [B], but each with probability `epsilon` replaced by a uniform one of all."""
+    """`action` [B] or, of several entries, [B, D], but each with probability `epsilon` replaced by a uniform one."""
     k_explore, k_random = jax.random.split(key)
-    explore = jax.random.uniform(k_explore, action.shape) < epsilon
+    explore = jax.random.uniform(k_explore, (action.shape[0], *(1,) * (action.ndim - 1))) < epsilon
     return jnp.where(explore, jax.random.randint(k_random, action.shape, 0, actions), action)

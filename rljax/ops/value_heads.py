@@ -167,6 +167,12 @@ def head_of(name: str, size: int, loss: Loss = "squared") -> Head:
     return {"categorical": CategoricalHead, "hl-gauss": HLGaussHead, "quantile": QuantileHead}[name](size)
 
 
+def unused(name: str) -> dict[str, str]:
+    """The numbers that the head of that name leaves without effect, as `Hypers` call them, and what would use them."""
+    needs = {"head=categorical or hl-gauss": ("value_low", "value_high"), "head=hl-gauss": ("sigma",)}
+    return {number: need for need, numbers in needs.items() if name not in need for number in numbers}
+
+
 def expected(value: Array, next: Next) -> Array:
     """What follows is worth `[B]`, from values `[B, A]`."""
     return (next.weight * (value + next.bonus)).sum(-1)

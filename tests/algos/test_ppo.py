@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import counter, tiny
+from toys import learn, counter, tiny
 
 import rljax
 from rljax import envs
@@ -21,13 +21,6 @@ from rljax.run import as_arrays, evaluate, run, start
 from rljax.types import MultiDiscrete
 
 PROBE = ppo.Config(num_envs=8, num_steps=32, num_epochs=4, num_minibatches=4, hidden=(16,))
-
-
-@partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
-def learn(algo, hypers, task, seeds, updates):
-    """`seeds` whole runs side by side -> (state [S], metrics [S, U])."""
-    keys = jax.random.split(jax.random.key(0), seeds)
-    return jax.vmap(lambda key: run(algo, key, hypers, task, updates))(keys)
 
 
 def values(algo, env, config, state, obs):

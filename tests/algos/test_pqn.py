@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import tiny
+from toys import learn, learned, tiny
 
 import rljax
 from rljax import envs
@@ -17,22 +17,14 @@ from rljax.errors import ConfigError
 from rljax.nets.q import QNetwork
 from rljax.run import as_arrays, evaluate, run
 
-SMALL = pqn.Config(num_envs=8, num_steps=16, num_epochs=2, num_minibatches=2, hidden=(16,))
-
-
-@partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
-def learn(algo, hypers, task, seeds, updates):
-    """`seeds` whole runs side by side -> (state [S], metrics [S, U])."""
-    keys = jax.random.split(jax.random.key(0), seeds)
-    return jax.vmap(lambda key: run(algo, key, hypers, task, updates))(keys)
+SMALL = {"num_envs": 8, "num_steps": 16, "num_epochs": 2, "num_minibatches": 2, "hidden": (16,)}
 
 
 def values(name, obs, updates=600, **numbers):
+    given = {"lr": 2e-2, "lr_final": 0.1, "epsilon_final": 0.5} | numbers
+    _, state, _ = learned("pqn", name, SMALL, 2, updates, **given)
     env = envs.make(name)
-    algo = pqn.make(env, SMALL)
-    given = {"lr": 2e-2, "lr_final": 0.1, "horizon": float(updates), "epsilon_final": 0.5}
-    state, _ = learn(algo, as_arrays(algo.hypers.replace(**(given | numbers))), as_arrays(env.task), 2, updates)
-    network = QNetwork(env.action_space.n, hidden=SMALL.hidden, layer_norm=True)
+    network = QNetwork(env.action_space.n, hidden=SMALL["hidden"], layer_norm=True)
     return jax.vmap(lambda params: network.apply(params, jnp.array(obs)[:, None])[..., 0])(state.params)
 
 

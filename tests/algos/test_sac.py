@@ -8,48 +8,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import tiny
+from toys import learn, learned, tiny
 
 import rljax
 from rljax import envs
 from rljax.algos import sac
 from rljax.algos.presets import preset
 from rljax.errors import ConfigError
-from rljax.nets.critic import Critics, DiscreteCritics
 from rljax.ops.value_heads import Numbers, head_of
 from rljax.run import as_arrays, evaluate, run
-from rljax.types import Discrete
 
 SMALL = {"num_envs": 8, "batch_size": 64, "capacity": 2048, "warmup": 128, "hidden": (16,), "gradient_steps": 2}
 
 
-@partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
-def learn(algo, hypers, task, seeds, updates):
-    """`seeds` whole runs side by side -> (state [S], metrics [S, U])."""
-    keys = jax.random.split(jax.random.key(0), seeds)
-    return jax.vmap(lambda key: run(algo, key, hypers, task, updates))(keys)
-
-
 def trained(name, updates=800, settings=None, **numbers):
-    """-> (critics of `(params, obs, action)`, algo, state, metrics)."""
-    env, config = envs.make(name), sac.Config(**(SMALL | (settings or {})))
-    algo = sac.make(env, config)
-    given = {"lr": 3e-3, "critic_lr": 1e-2, "temperature_lr": 1e-2, "target_rate": 0.05, "horizon": float(updates)}
-    hypers = algo.hypers.replace(**(given | numbers))
-    state, metrics = learn(algo, as_arrays(hypers), as_arrays(env.task), 2, updates)
-    head = head_of(config.head, config.atoms)
-    sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
-    if isinstance(env.action_space, Discrete):
-        network = DiscreteCritics(config.critics, env.action_space.n, head.size, **sizes)
-    else:
-        network = Critics(config.critics, head.size, **sizes)
+    """-> (values of the critics for `(obs, action)`, algorithm, state [S], metrics [S, U])."""
+    settings = SMALL | (settings or {})
+    given = {"lr": 3e-3, "critic_lr": 1e-2, "temperature_lr": 1e-2, "target_rate": 0.05} | numbers
+    algorithm, state, metrics = learned("sac", name, settings, 2, updates, **given)
+    config = sac.Config(**settings)
+    network, head = sac.critics_of(envs.make(name), config), head_of(config.head, config.atoms)
 
     def values(*inputs):
         """`[S, M, ...]`."""
         outputs = jax.vmap(lambda params: network.apply(params, *inputs))(state.params["critics"])
-        return head.value(outputs, Numbers(hypers.value_low, hypers.value_high))
+        return head.value(outputs, Numbers())
 
-    return values, algo, state, metrics
+    return values, algorithm, state, metrics
 
 
 @pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritised": True}, {"head": "quantile", "atoms": 11}])
