@@ -63,7 +63,7 @@ def _rljax(workload: Workload) -> tuple[Any, Any]:
     import rljax
 
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
-    return rljax.make("ppo", workload.env, **settings)
+    return rljax.make(workload.algo, workload.env, **settings)
 
 
 def rljax_run(workload: Workload, agents: int) -> Program:
@@ -73,13 +73,35 @@ def rljax_run(workload: Workload, agents: int) -> Program:
 
     from rljax.run import as_arrays, run
 
+    updates = algo.updates(workload.updates * workload.batch)
+
     def train(key, hypers, task):
-        return run(algo, key, hypers, task, workload.updates)
+        return run(algo, key, hypers, task, updates)
 
     many = jax.vmap(train, (0, None, None)) if agents else train
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
     return Program(
         jitted(many, lambda seed: (keys(seed, agents), hypers, task)),
+        lambda out: final_return(out[1]["episodes"], out[1]["episode_return"]),
+    )
+
+
+def rljax_advance(workload: Workload, agents: int) -> Program:
+    """The updates alone, of an agent that has warmed up; its `init` is not timed."""
+    algo, env = _rljax(workload)
+    import jax
+
+    from rljax.run import advance, as_arrays
+
+    hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
+    state = jax.jit(algo.init)(jax.random.key(0), hypers, task)
+    updates = workload.updates
+
+    def train(state, hypers, task):
+        return advance(algo, state, hypers, task, updates, updates)
+
+    return Program(
+        jitted(train, lambda seed: (state, hypers, task)),
         lambda out: final_return(out[1]["episodes"], out[1]["episode_return"]),
     )
 
@@ -119,7 +141,9 @@ def rljax_folder(workload: Workload, agents: int) -> Program:
     def go(seed, steps=workload.steps):
         with tempfile.TemporaryDirectory() as folder:
             chunk = max(1, workload.updates // 200)
-            run = rljax.train("ppo", workload.env, steps=steps, seed=seed, out=folder, log_every=chunk, **settings)
+            run = rljax.train(
+                workload.algo, workload.env, steps=steps, seed=seed, out=folder, log_every=chunk, **settings
+            )
         return run.metrics
 
     def build():
@@ -137,7 +161,7 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
     from rljax.sweeps.execute import Job
 
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
-    asked = spec.specify("ppo", workload.env, workload.steps, agents, **settings, use_preset=False)
+    asked = spec.specify(workload.algo, workload.env, workload.steps, agents, **settings, use_preset=False)
 
     def build():
         planned = planning.make_plan(asked, workers=memory.cores())
@@ -180,9 +204,9 @@ def bare(workload: Workload, agents: int, one_sort: bool = False) -> Program:
 
 def rejax(workload: Workload, agents: int) -> Program:
     """The peer."""
-    import rejax_ppo
+    import rejax_peer
 
-    return rejax_ppo.build(workload, agents)
+    return rejax_peer.build(workload, agents)
 
 
 def matmul(workload: Workload, agents: int) -> Program:
@@ -198,6 +222,7 @@ def matmul(workload: Workload, agents: int) -> Program:
 
 CONTESTANTS: dict[str, Callable[[Workload, int], Program]] = {
     "rljax run": rljax_run,
+    "rljax advance": rljax_advance,
     "rljax train": rljax_train,
     "rljax folder": rljax_folder,
     "rljax sweep": rljax_sweep,

@@ -10,11 +10,12 @@ MATMUL_SIZE, MATMULS = 2048, 8  # the yardstick: so many products of square floa
 
 @dataclass(frozen=True)
 class Workload:
-    """An environment, how long to train on it (steps of each agent), and the settings of PPO by rljax's names."""
+    """An environment, how long to train on it (steps of each agent), an algorithm, and its settings by rljax's names."""
 
     env: str
     steps: int
     settings: dict[str, Any]
+    algo: str = "ppo"
 
     @property
     def batch(self) -> int:

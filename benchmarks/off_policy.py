@@ -1,0 +1,152 @@
+"""Speed of off-policy learning on a CPU, beside rejax at its own default settings, in one run. See README.md.
+
+python benchmarks/off_policy.py
+python benchmarks/off_policy.py --table benchmarks/results/off_policy-cpu-2026-11-21.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from harness import Contestant, header, markdown, peer_python, play, save, say
+from workload import MATMUL_SIZE, MATMULS, Workload
+
+CPU = {"JAX_PLATFORMS": "cpu"}
+ONE_THREAD = CPU | {"PJRT_NPROC": "1"}
+BATCH = {
+    "num_envs": 1,
+    "num_steps": 1,
+    "gradient_steps": 1,
+    "batch_size": 256,
+    "capacity": 131_072,
+    "warmup": 2_048,
+    "hidden": [64, 64],
+    "lr": 3e-4,
+    "discount": 0.99,
+}
+DQN = Workload(  # what rejax 0.1.3 does unless it is told otherwise
+    "CartPole-v1",
+    131_072,
+    BATCH
+    | {
+        "activation": "swish",
+        "target": "double",
+        "loss": "squared",
+        "target_rate": 0.01,
+        "target_period": 1.0,
+        "epsilon": 1.0,
+        "epsilon_final": 0.05,
+        "exploration": 0.1,
+        "max_grad_norm": float("inf"),
+    },
+    "dqn",
+)
+SAC = Workload(
+    "Pendulum-v1",
+    16_384,
+    BATCH | {"activation": "relu", "target_rate": 0.01, "critic_lr": 3e-4, "temperature_lr": 3e-4},
+    "sac",
+)
+SLOTS = (10_000, 1_000_000)  # capacities whose throughput is compared, both filled
+AGENTS = 16
+RUN, PEER, PEER_ONE, SWEEP, VMAPPED = "rljax", "rejax", "rejax, one thread", "rljax sweep", "rljax, vmapped"
+
+
+def players(options: argparse.Namespace) -> dict[str, list[Contestant]]:
+    """Who takes part, by what is to be found out."""
+    peer = peer_python() if options.peer else None
+
+    def shorter(workload: Workload, share: int = 1) -> Workload:
+        return dataclasses.replace(workload, steps=workload.steps // share // (16 if options.quick else 1))
+
+    def contestant(label: str, name: str, workload: Workload, **others: Any) -> Contestant:
+        return Contestant(label, name, workload, timeout=options.timeout, **{"env": ONE_THREAD} | others)
+
+    found: dict[str, list[Contestant]] = {}
+    for workload in (shorter(DQN), shorter(SAC)):
+        one = [contestant(RUN, "rljax run", workload)]
+        if peer:
+            one.append(contestant(PEER, "rejax", shorter(workload, 4), env=CPU, python=peer))
+            one.append(contestant(PEER_ONE, "rejax", shorter(workload, 4), python=peer))
+        found[f"{workload.algo} on {workload.env}"] = one
+    found["slots"] = [contestant(f"{slots:,}", "rljax advance", _holding(shorter(DQN, 2), slots)) for slots in SLOTS]
+    found["agents"] = [
+        contestant(RUN, "rljax run", shorter(DQN, 4)),
+        contestant(VMAPPED, "rljax run", shorter(DQN, 16), agents=AGENTS),
+        contestant(SWEEP, "rljax sweep", shorter(DQN, 4), agents=AGENTS, env=CPU),
+    ]
+    if peer:
+        found["agents"].append(contestant(PEER, "rejax", shorter(DQN, 64), agents=AGENTS, env=CPU, python=peer))
+    return found
+
+
+def _holding(workload: Workload, slots: int) -> Workload:
+    """The same with room for so many steps, all of which are there when learning begins."""
+    return dataclasses.replace(workload, settings=workload.settings | {"capacity": slots, "warmup": slots})
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole benchmark as one JSON object."""
+    result = header("off_policy")
+    yardstick = Contestant("matmul", "matmul", DQN, env=ONE_THREAD)
+    cases = players(options)
+    for name, contestants in cases.items():
+        say(name)
+        play([yardstick, *contestants], options.repeats)
+    result["matmul_flops"] = 2 * MATMUL_SIZE**3 * MATMULS / min(yardstick.seconds)
+    result["cases"] = {name: [c.record() for c in contestants] for name, contestants in cases.items()}
+    result["workloads"] = {w.algo: dataclasses.asdict(w) for w in (DQN, SAC)}
+    result["load_after"] = os.getloadavg()[0]
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """A result as Markdown."""
+    machine = result["machine"]
+    parts = [f"{machine['cpu']}, {machine['cores']} cores; {result['date'][:10]}."]
+    for name, records in result["cases"].items():
+        first = records[0]["steps_per_second"]
+        rows = [_row(record, first and first["median"]) for record in records]
+        columns = ["", "k steps/s (min, max)", "times slower than the first", "compile s", "peak MB", "return"]
+        parts += [f"**{name}**", markdown(columns, rows)]
+    return "\n\n".join(parts)
+
+
+def _row(record: dict[str, Any], first: float | None) -> list[str]:
+    rate = record["steps_per_second"]
+    if record["error"] or not rate or not first:
+        return [record["label"], record["error"] or "", *[""] * 4]
+    return [
+        record["label"],
+        f"{rate['median'] / 1e3:.2f} ({rate['min'] / 1e3:.2f}, {rate['max'] / 1e3:.2f})",
+        f"{first / rate['median']:.2f}",
+        f"{record['compile_seconds']:.1f}",
+        f"{record['peak_memory'] / 1e6:.0f}",
+        "" if record["final_return"] is None else f"{record['final_return']:.0f}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are reported")
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="install and run rejax")
+    parser.add_argument("--quick", action="store_true", help="a sixteenth of the steps: to try the script")
+    parser.add_argument("--timeout", type=float, default=400.0, help="seconds after which a contestant counts as hung")
+    parser.add_argument("--out", type=Path, help="the JSON; by default results/off_policy-cpu-DATE.json")
+    parser.add_argument("--table", type=Path, metavar="JSON", help="print this result as Markdown and measure nothing")
+    options = parser.parse_args()
+    if options.table:
+        print(table(json.loads(options.table.read_text())))
+        return
+    result = measure(options)
+    print(table(result))
+    say(f"\n{save(result, options.out, 'cpu')}")
+
+
+if __name__ == "__main__":
+    main()
