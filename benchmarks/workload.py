@@ -10,7 +10,7 @@ MATMUL_SIZE, MATMULS = 2048, 8  # the yardstick: so many products of square floa
 
 @dataclass(frozen=True)
 class Workload:
-    """An environment, how long to train on it (steps of each agent), an algorithm, and its settings by rljax's names."""
+    """An environment, how long to train on it (steps of each agent), an algorithm, its settings by rljax's names."""
 
     env: str
     steps: int

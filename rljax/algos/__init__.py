@@ -15,12 +15,24 @@ from rljax.errors import ConfigError, unknown
 
 _modules = {name: f"rljax.algos.{name}" for name in ("dqn", "lpg", "ppo", "pqn", "revalued", "sac", "td3")}
 
+_OFTEN = {"gradient_steps": 20, "policy_delay": 20, "critic_lr": 3e-4, "temperature_lr": 3e-4}
+
 _variants: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo": ("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
     "mdpo": ("ppo", {"objective": "kl-penalty", "objective.final": 0.0}),  # Mirror Descent Policy Optimisation
     "lpo": ("ppo", {"objective": "lpo"}),
     "ta-lpo": ("ppo", {"objective": "ta-lpo"}),
     "ta-lpg": ("lpg", {"temporal": True}),
+    "c51": ("dqn", {"head": "categorical"}),
+    "qr-dqn": ("dqn", {"head": "quantile"}),
+    "m-dqn": ("dqn", {"target": "munchausen"}),
+    "rainbow": ("dqn", {"head": "categorical", "dueling": True, "noisy": True, "prioritised": True, "n_step": 3}),
+    "decqn": ("revalued", {"critics": 1, "regulariser": 0.0}),  # Decoupled Q-Networks
+    "ddpg": ("td3", {"critics": 1, "policy_delay": 1, "num_steps": 1, "gradient_steps": 1, "target_noise": 0.0}),
+    "redq": ("sac", {"critics": 10, "policy_critics": "mean", **_OFTEN}),
+    "droq": ("sac", {"dropout": 0.01, "layer_norm": True, "policy_critics": "mean", **_OFTEN}),
+    "aq-sac": ("sac", {"expectile": 0.9}),  # Annealed Q-learning
+    "aq-td3": ("td3", {"expectile": 0.9}),
 }
 
 
