@@ -40,19 +40,20 @@ def trained(name, updates=800, settings=None, **numbers):
 @pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritised": True}, {"head": "quantile", "atoms": 11}])
 def test_the_value_of_an_env_that_is_only_ever_truncated(settings):
     """1 / (1 - g) where entropy is worth nothing."""
-    numbers = {"temperature": 1e-6, "temperature_lr": 0.0, "discount": 0.9}
+    numbers = {"temperature": 1e-6, "temperature_lr": 0.0, "discount": 0.9, "critic_lr": 4e-2}
     values, *_ = trained("probe/truncation", settings=settings, **numbers)
-    np.testing.assert_allclose(values(jnp.zeros((1, 1))), 10.0, rtol=0.05)
+    # What is not taken any more is not learned any more.
+    np.testing.assert_allclose(values(jnp.zeros((1, 1))).max(-1), 10.0, rtol=0.05)
 
 
 def test_entropy_is_worth_its_temperature():
     """One state for ever, reward 1, uniform policy: Q = (1 + g alpha log 2) / (1 - g)."""
-    numbers = {"temperature": 0.5, "temperature_lr": 0.0, "discount": 0.9, "lr": 0.0}
+    numbers = {"temperature": 0.5, "temperature_lr": 0.0, "discount": 0.9, "lr": 0.0, "critic_lr": 4e-2}
     values, *_ = trained("probe/truncation", **numbers)
     np.testing.assert_allclose(values(jnp.zeros((1, 1))), (1 + 0.9 * 0.5 * np.log(2)) / 0.1, rtol=0.05)
 
 
-@pytest.mark.parametrize(("wanted", "spread"), [(-2.0, 0.3), (-0.5, 0.3)])
+@pytest.mark.parametrize(("wanted", "spread"), [(-1.0, 0.2), (0.0, 0.2)])
 def test_the_temperature_drives_the_entropy_to_where_it_is_wanted(wanted, spread):
     _, _, _, metrics = trained("probe/continuous", 1500, entropy_continuous=wanted)
     np.testing.assert_allclose(metrics["entropy"][:, -200:].mean(1), wanted, atol=spread)
@@ -85,7 +86,7 @@ def test_several_critics_and_an_expectile_above_a_half_raise_no_bias_where_nothi
     ("env", "settings", "message"),
     [
         ("Pendulum-v1", {"batch_size": 5000}, "batch_size=5000: must be at most the 1000"),
-        ("Pendulum-v1", {"policy_delay": 2}, "policy_delay=2: must divide gradient_steps=1"),
+        ("Pendulum-v1", {"policy_delay": 2}, "policy_delay=2: must be at least 1 and divide gradient_steps=1"),
         ("Pendulum-v1", {"target_critics": 3}, "target_critics=3"),
         ("Pendulum-v1", {"sigma": 0.1}, "sigma=0.1: has no effect without head=hl-gauss"),
     ],
