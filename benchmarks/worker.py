@@ -157,14 +157,15 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
     """`rljax.sweep` of so many seeds, planned and with its processes warm: trained and stored."""
     import dataclasses
 
-    from rljax.sweeps import driver, memory, planning, pool, result, spec
+    from rljax import resources
+    from rljax.sweeps import driver, planning, pool, result, spec
     from rljax.sweeps.execute import Job
 
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
     asked = spec.specify(workload.algo, workload.env, workload.steps, agents, **settings, use_preset=False)
 
     def build():
-        planned = planning.make_plan(asked, workers=memory.cores())
+        planned = planning.make_plan(asked, workers=resources.cores())
         crew = pool.Pool(planned.machine.workers, Path(tempfile.mkdtemp()), "")
         atexit.register(crew.__exit__)
 

@@ -29,10 +29,11 @@ from rljax.nets.features import feature_shape, features
 from rljax.nets.mlp import activation
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
-from rljax.ops import off_policy, optim, value_heads
-from rljax.ops.ensemble import learn_target
+from rljax.off_policy import life
+from rljax.ops import optim, value_heads
+from rljax.off_policy.targets import learn_target
 from rljax.ops.explore import epsilon_greedy, falling
-from rljax.ops.off_policy import Method, algorithm, fresh
+from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.ops.value_heads import Next, Numbers, head_of
 from rljax.types import Algorithm, Discrete, Env, Scalar
 
@@ -178,7 +179,7 @@ def unused(config: Config, env: Env) -> dict[str, str]:
         "loss=dqn-reg": (config.head == "scalar" and config.loss == "dqn-reg", ("reg_weight",)),
     }
     own = {name: need for need, (met, names) in needs.items() if not met for name in names}
-    return own | off_policy.unused(config) | value_heads.unused(config.head)
+    return own | life.unused(config) | value_heads.unused(config.head)
 
 
 def check(env: Env, config: Config) -> None:
@@ -186,7 +187,7 @@ def check(env: Env, config: Config) -> None:
     space = env.action_space
     if not isinstance(space, Discrete):
         raise ConfigError(f"action_space={type(space).__name__}: must be Discrete; use another algorithm, such as sac")
-    off_policy.check(config)
+    life.check(config)
     require(config.atoms >= 2, "atoms", config.atoms, "must be at least 2")
     shape = env.observation_space.shape
     require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")

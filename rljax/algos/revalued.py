@@ -29,10 +29,11 @@ from rljax.nets.decoupled import Utilities
 from rljax.nets.features import flat_features
 from rljax.nets.mlp import activation
 from rljax.nets.q import chosen
-from rljax.ops import off_policy, optim
+from rljax.off_policy import life
+from rljax.ops import optim
 from rljax.ops.explore import epsilon_greedy, falling
 from rljax.ops.losses import huber
-from rljax.ops.off_policy import Method, algorithm, fresh
+from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.types import Algorithm, Array, Box, Env, Scalar
 
 
@@ -145,7 +146,7 @@ def network_of(env: Env, config: Config) -> Utilities:
 
 def unused(config: Config, env: Env) -> dict[str, str]:
     """The numbers in `Hypers` that have no effect, each with what would use it."""
-    return off_policy.unused(config)
+    return life.unused(config)
 
 
 def check(env: Env, config: Config) -> None:
@@ -153,8 +154,8 @@ def check(env: Env, config: Config) -> None:
     space = env.action_space
     if not isinstance(space, Box):
         raise ConfigError(f"action_space={type(space).__name__}: must be Box; use another algorithm, such as dqn")
-    off_policy.check_actions(space)
-    off_policy.check(config)
+    life.check_actions(space)
+    life.check(config)
     require(config.critics >= 1, "critics", config.critics, "must be at least 1")
     require(config.choices >= 2, "choices", config.choices, "must be at least 2")
     activation(config.activation)

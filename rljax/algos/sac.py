@@ -29,10 +29,11 @@ from rljax.nets.features import flat_features
 from rljax.nets.heads import PolicyHead
 from rljax.nets.mlp import DROPOUT, MLP, activation
 from rljax.nets.q import chosen
-from rljax.ops import off_policy, optim, value_heads
-from rljax.ops.ensemble import learn_target, least, subset
+from rljax.off_policy import life
+from rljax.ops import optim, value_heads
+from rljax.off_policy.targets import learn_target, least, subset
 from rljax.ops.explore import falling
-from rljax.ops.off_policy import Method, algorithm, fresh
+from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.ops.value_heads import Next, Numbers, head_of
 from rljax.types import Algorithm, Array, Box, Discrete, Env, Scalar, Space
 
@@ -217,7 +218,7 @@ def optimisers(hypers: Hypers) -> dict[str, Any]:
 def unused(config: Config, env: Env) -> dict[str, str]:
     """The numbers in `Hypers` that have no effect, each with what would use it."""
     other = "continuous" if isinstance(env.action_space, Discrete) else "discrete"
-    return {f"entropy_{other}": f"{other} actions"} | off_policy.unused(config) | value_heads.unused(config.head)
+    return {f"entropy_{other}": f"{other} actions"} | life.unused(config) | value_heads.unused(config.head)
 
 
 def check(env: Env, config: Config) -> None:
@@ -226,8 +227,8 @@ def check(env: Env, config: Config) -> None:
     if not isinstance(space, Discrete | Box):
         raise ConfigError(f"action_space={type(space).__name__}: must be Box or Discrete; use ppo")
     if isinstance(space, Box):
-        off_policy.check_actions(space)
-    off_policy.check(config, config.policy_delay)
+        life.check_actions(space)
+    life.check(config, config.policy_delay)
     for name in ("critics", "target_critics"):
         require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
     require(config.target_critics <= config.critics, "target_critics", config.target_critics, "must be critics at most")

@@ -22,10 +22,11 @@ from rljax.errors import ConfigError, require
 from rljax.nets.critic import Critics, DeterministicActor
 from rljax.nets.features import flat_features
 from rljax.nets.mlp import activation
-from rljax.ops import off_policy, optim, value_heads
-from rljax.ops.ensemble import learn_target, least
+from rljax.off_policy import life
+from rljax.ops import optim, value_heads
+from rljax.off_policy.targets import learn_target, least
 from rljax.ops.explore import falling
-from rljax.ops.off_policy import Method, algorithm, fresh
+from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.ops.value_heads import Next, Numbers, head_of
 from rljax.types import Algorithm, Box, Env, Scalar
 
@@ -153,7 +154,7 @@ def optimisers(hypers: Hypers) -> dict[str, Any]:
 
 def unused(config: Config, env: Env) -> dict[str, str]:
     """The numbers in `Hypers` that have no effect, each with what would use it."""
-    return off_policy.unused(config) | value_heads.unused(config.head)
+    return life.unused(config) | value_heads.unused(config.head)
 
 
 def check(env: Env, config: Config) -> None:
@@ -161,8 +162,8 @@ def check(env: Env, config: Config) -> None:
     space = env.action_space
     if not isinstance(space, Box):
         raise ConfigError(f"action_space={type(space).__name__}: must be Box; use another algorithm, such as dqn")
-    off_policy.check_actions(space)
-    off_policy.check(config, config.policy_delay)
+    life.check_actions(space)
+    life.check(config, config.policy_delay)
     require(config.critics >= 1, "critics", config.critics, "must be at least 1")
     require(config.atoms >= 2, "atoms", config.atoms, "must be at least 2")
     activation(config.activation)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from rljax import resources
 from rljax.data import prioritised, ring, rows
 from rljax.errors import require
 from rljax.types import Array, Env, Scalar, TimeStep
@@ -87,10 +88,10 @@ class Memory:
 
 
 def memory(env: Env, config: Any) -> Memory:
-    """A memory of the steps of `env`, as a `Config` that `check` accepts describes it.
+    """A memory of the steps of `env`, as a `Config` that `life.check` accepts describes it.
 
     Raises:
-      ConfigError: a capacity that holds no run and what comes after it.
+      ConfigError: a capacity that holds no run and what comes after it, or that the machine has no room for.
     """
     num_envs, run = config.num_envs, config.n_step
     length = ring.room(config.capacity, num_envs, config.num_steps)
@@ -100,4 +101,8 @@ def memory(env: Env, config: Any) -> Memory:
     obs, action = (jax.ShapeDtypeStruct(space.shape, space.dtype) for space in spaces)
     number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
     step: Any = (obs, action, number, obs, flag, flag)
-    return Memory(rows.layout(TimeStep(*step)), length, num_envs, run, config.prioritised)
+    layout = rows.layout(TimeStep(*step))
+    need, free = length * num_envs * layout.words * rows.WORD, resources.free()
+    short = f"takes {resources.write(need)} and {resources.write(free)} are free; give a smaller one"
+    require(need <= free, "capacity", config.capacity, short)
+    return Memory(layout, length, num_envs, run, config.prioritised)

@@ -9,12 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from rljax import resources
 from rljax.build import Prepared
 from rljax.meta import fitness, leaves, tasks
 from rljax.meta.lives import Job, Lot, News
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain, Life
 from rljax.run import point_size
-from rljax.sweeps import machine, measure, memory, pool, rows
+from rljax.sweeps import machine, measure, pool, rows
 from rljax.sweeps.plan import Group, Programs
 
 Member = tuple[int, Life]  # which theta, and the life that it lives
@@ -59,7 +60,7 @@ class Crew:
         given = widths or [width or 1] * len(self.prepared)
         groups = [_group(self.domains[i], learn, i, self.programs, w) for i, w in enumerate(given)]
         need = max(self.programs.of(group).bytes for group in groups)
-        limit = None if memory_limit is None else memory.read(memory_limit)
+        limit = None if memory_limit is None else resources.read(memory_limit)
         self.machine = machine.choose(workers, members, need, limit)
         share, fixed = -(-members // len(groups)), widths is not None or width is not None
         self.groups = [

@@ -4,7 +4,7 @@ space.py       what to try: grids and distributions
 rows.py        each setting: as asked for, as built, as recorded
 spec.py        what is asked for, all together
 plan.py        rows that share a program, in lots that run side by side
-measure.py     how wide a program should be; memory.py: what the machine has
+measure.py     how wide a program should be
 planning.py    from what is asked for to a plan, round after round
 population.py  the programs: `init` and `step` over an axis of members, placed on every device
 execute.py     runs lots in this process; pool.py: in one process a core; cluster.py: as one of several processes

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax
 
+from rljax import resources
 from rljax.errors import require
-from rljax.sweeps import memory
 
 
 class Machine(NamedTuple):
@@ -37,7 +37,7 @@ def choose(workers: int | None, runs: int, need: int, limit: int | None) -> Mach
     require(
         not (_one_process() and (workers or 1) > 1), "workers", workers, "there is one process for all devices here"
     )
-    most = 1 if _one_process() else min(workers or memory.cores(), runs)
+    most = 1 if _one_process() else min(workers or resources.cores(), runs)
     machines = (Machine(n, jax.device_count(), room(n, limit)) for n in range(most, 0, -1))
     return next(m for m in machines if m.workers == 1 or need * m.workers <= m.memory)
 
@@ -50,7 +50,7 @@ def again(workers: int) -> Machine:
 
 def room(workers: int, limit: int | None = None) -> int:
     """Bytes for arrays: what is free, less what processes need before they hold any."""
-    free = memory.free() - (workers * memory.resident() if workers > 1 else 0)
+    free = resources.free() - (workers * resources.resident() if workers > 1 else 0)
     return free if limit is None else min(limit, free)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from rljax import resources
 from rljax.errors import ConfigError
 from rljax.log import compact
-from rljax.sweeps import memory
 from rljax.sweeps.machine import Machine
 from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.population import stack
@@ -113,7 +113,8 @@ def _slot(machine: Machine) -> str:
 def _too_big(programs: Programs, alone: Group, row: Row, need: int, budget: int) -> str:
     """The error where a lot does not fit: the figure, and the field to shrink: that whose half saves most."""
     if alone.width > 1:
-        return f"width={alone.width}: needs {memory.write(need)}, {memory.write(budget)} are free; give a smaller one"
+        short = f"needs {resources.write(need)}, {resources.write(budget)} are free; give a smaller one"
+        return f"width={alone.width}: {short}"
     halves = {}
     for name, value in programs.prepared[alone.rows[0]].config.items():
         if type(value) is not int or value < 2:
@@ -127,6 +128,6 @@ def _too_big(programs: Programs, alone: Group, row: Row, need: int, budget: int)
     field = min(halves, key=halves.__getitem__) if halves else "hidden"
     value = programs.prepared[alone.rows[0]].config[field]
     return (
-        f"{field}={value}: one run needs {memory.write(need)} and {memory.write(budget)} are free; "
+        f"{field}={value}: one run needs {resources.write(need)} and {resources.write(budget)} are free; "
         f"give a smaller {field}, or more with memory="
     )

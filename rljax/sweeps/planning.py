@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import jax
 
+from rljax import resources
 from rljax.errors import require, unknown
-from rljax.sweeps import machine, measure, memory, rows
+from rljax.sweeps import machine, measure, rows
 from rljax.sweeps.machine import Machine
 from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.plan import group as group_rows
@@ -59,7 +60,7 @@ class Plan:
                 f"group {i}: {first.algo} {prepared.env.name}, {len(group.rows)} rows from {group.rows[0]}"
                 f" ({rows.describe(first.varied) or 'no field varies'}), {group.updates} updates",
                 f"  {group.why}",
-                f"  {len(lots)} lots of {group.width}, {memory.write(group.bytes)} each",
+                f"  {len(lots)} lots of {group.width}, {resources.write(group.bytes)} each",
             ]
         return "\n".join(lines)
 
@@ -78,7 +79,7 @@ def make_plan(
       ConfigError: a row that cannot be built, or that does not fit into memory.
     """
     require(width is None or width >= 1, "width", width, "must be at least 1")
-    limit = None if memory_limit is None else memory.read(memory_limit)
+    limit = None if memory_limit is None else resources.read(memory_limit)
     programs = Programs([row.prepare() for row in sweep.rows])
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
     need = max(programs.of(group).bytes for group in groups)

@@ -138,6 +138,7 @@ def test_warmup_steps_count():
         ("Pendulum-v1", {}, "action_space=Box: must be Discrete"),
         ("CartPole-v1", {"batch_size": 2000}, "batch_size=2000: must be at most .* 1000"),
         ("CartPole-v1", {"capacity": 4}, "capacity=4: must hold the 8 steps"),
+        ("CartPole-v1", {"capacity": 10**12}, "capacity=1000000000000: takes 48 TB and .* are free; give a smaller one"),
         ("CartPole-v1", {"torso": "cnn"}, "torso=cnn"),
         ("CartPole-v1", {"temperature": 0.1}, "temperature=0.1: has no effect without target=munchausen"),
         ("CartPole-v1", {"n_step": 0}, "n_step=0"),

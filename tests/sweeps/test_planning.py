@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from toys import PROBE, asked
 
+from rljax import resources
 from rljax.errors import ConfigError
-from rljax.sweeps import measure, memory, store
+from rljax.sweeps import measure, store
 from rljax.sweeps.driver import run
 from rljax.sweeps.planning import make_plan
 
@@ -29,7 +30,7 @@ def test_a_plan_says_what_it_will_do(monkeypatch):
 
 
 def test_a_few_seconds_are_not_worth_several_processes(monkeypatch):
-    monkeypatch.setattr(memory, "cores", lambda: 4)
+    monkeypatch.setattr(resources, "cores", lambda: 4)
     for seconds, workers in ((0.01, 1), (1.0, 4)):
         monkeypatch.setattr(measure, "_time", lambda programs, group, s=seconds: s)
         assert make_plan(asked(), width=1).machine.workers == workers
@@ -46,7 +47,7 @@ def test_thousands_of_agents_fit_into_a_small_memory(the_wider_the_faster):
     lots = group.lots(range(64))
     assert group.width > 1 and group.bytes <= 50_000
     assert len({member for lot in lots for member in lot}) == sum(map(len, lots)) == 4096
-    assert f"{len(lots)} lots of {group.width}, {memory.write(group.bytes)} each" in str(found)
+    assert f"{len(lots)} lots of {group.width}, {resources.write(group.bytes)} each" in str(found)
     assert "the fastest measured (in turn" in str(found)
 
 
@@ -78,10 +79,10 @@ def test_nonsense_is_refused_in_one_line(how, message):
 
 
 def test_a_limit_above_what_is_free_is_what_is_free(the_wider_the_faster):
-    assert make_plan(asked(), width=1, memory_limit="1000TB").machine.memory <= memory.free() * 1.5
+    assert make_plan(asked(), width=1, memory_limit="1000TB").machine.memory <= resources.free() * 1.5
 
 
 def test_many_cores_and_little_memory_mean_few_processes(the_wider_the_faster, monkeypatch):
     for name, value in (("free", 10**9), ("resident", 3 * 10**8), ("cores", 64)):
-        monkeypatch.setattr(memory, name, lambda value=value: value)
+        monkeypatch.setattr(resources, name, lambda value=value: value)
     assert 1 <= make_plan(asked(seeds=100), width=1).machine.workers <= 3

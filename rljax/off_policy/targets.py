@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rljax.off_policy.life import Learner
 from rljax.ops import optim
-from rljax.ops.off_policy import Learner
 from rljax.ops.value_heads import Head, Next, Numbers, expected
 from rljax.types import Array, Metrics, Scalar
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from rljax import resources
 from rljax.errors import ConfigError
-from rljax.sweeps import memory
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ from rljax.sweeps import memory
     ],
 )
 def test_memory_is_read(text, count):
-    assert memory.read(text) == count
+    assert resources.read(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "GB", "16XB", "-1GB", "0", "0GB", "nan", "inf", "1e9", "1.2.3GB", "."])
 def test_what_is_no_memory_is_refused(text):
     with pytest.raises(ConfigError, match=r"memory=.*: write it as 16GB, 800MB or a number of bytes"):
-        memory.read(text)
+        resources.read(text)
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,21 @@ def test_what_is_no_memory_is_refused(text):
     [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (25.7e6, "25.7 MB"), (16e9, "16 GB"), (2e12, "2 TB")],
 )
 def test_memory_is_written(count, text):
-    assert memory.write(count) == text
+    assert resources.write(count) == text
     if count:
-        assert memory.read(text.removesuffix(" bytes")) == count
+        assert resources.read(text.removesuffix(" bytes")) == count
 
 
 def test_what_is_free_is_less_than_there_is():
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < memory.free() < total
-    assert 1 <= memory.cores() <= (os.cpu_count() or 1)
+    assert 0 < resources.free() < total
+    assert 1 <= resources.cores() <= (os.cpu_count() or 1)
 
 
 def test_a_containers_limit_counts(monkeypatch):
-    monkeypatch.setattr(memory, "_number", lambda path: {"memory.max": 3 * 10**6, "memory.current": 10**6}[path.name])
-    assert memory._host() == 2 * 10**6
-    monkeypatch.setattr(memory, "_number", lambda path: None)
-    assert memory._host() > 2 * 10**6
+    monkeypatch.setattr(
+        resources, "_number", lambda path: {"memory.max": 3 * 10**6, "memory.current": 10**6}[path.name]
+    )
+    assert resources._host() == 2 * 10**6
+    monkeypatch.setattr(resources, "_number", lambda path: None)
+    assert resources._host() > 2 * 10**6
