@@ -50,4 +50,4 @@ class CNN(nn.Module):
         for channels in self.features:
             x = act(nn.Conv(channels, (self.kernel, self.kernel), padding="VALID", kernel_init=init)(x))
         x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))
-        return MLP(self.hidden, self.activation, self.gain, self.layer_norm, self.dense)(x)
+        return MLP(self.hidden, self.activation, self.gain, self.layer_norm, dense=self.dense)(x)
