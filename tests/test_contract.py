@@ -54,14 +54,15 @@ def test_every_registered_algorithm_has_a_case():
 
 @pytest.mark.parametrize("name", [name for name in algos.names() if algos.base(name) != name])
 def test_an_algorithm_by_another_name_is_its_base_with_other_defaults(name):
-    (variant, _), (base, _) = (api.make(n, "CartPole-v1") for n in (name, algos.base(name)))
+    env = next(case.values[1] for case in CASES if case.values[0] == algos.base(name))
+    (variant, _), (base, _) = (api.make(n, env) for n in (name, algos.base(name)))
     changes = algos.with_defaults(name, {})
     known = algos.settings(name)
     assert changes and all(known[n].default == value for n, value in changes.items())
     assert (variant == base) == all(known[n].group == "hypers" for n in changes)
     if "objective" in changes:
         assert objectives.name_of(variant.hypers.objective) == changes["objective"]
-        assert isinstance(api.make(name, "CartPole-v1", objective="ppo-clip")[0].hypers.objective, objectives.PPOClip)
+        assert isinstance(api.make(name, env, objective="ppo-clip")[0].hypers.objective, objectives.PPOClip)
 
 
 @every_algorithm
@@ -171,7 +172,9 @@ def test_every_number_in_hypers_matters(algo, env, settings):
         "value_clip": 0.1,
         "max_grad_norm": 0.05,
         "target_period": 3.0,
+        "epsilon_final": 0.5,
         "exploration": 2.0,
+        "expectile": 0.8,
         "value_low": -1.0,
         "munchausen_clip": -0.01,
         "temperature": 1.0,

@@ -120,7 +120,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             held = (apart * huber(utility, slow)).mean(-1)
             losses = huber(value, jnp.broadcast_to(y, value.shape)) + hypers.regulariser * held
             total = (weight * losses.sum(0)).mean()
-            return total, (jnp.abs(value - y).mean(0), {"value_loss": total, "value": value.mean()})
+            return total, (jnp.abs(value - y[None]).mean(0), {"value_loss": total, "value": value.mean()})
 
         grads, (wrong, metrics) = jax.grad(loss, has_aux=True)(learner.params["values"])
         learner = learner.descend("values", optimiser(hypers), grads).follow(hypers.target_rate)
