@@ -21,7 +21,6 @@ from harness import header, markdown, save
 PARTS = {
     "dpo": drifts.dpo,
     "lpo": drifts.lpo,
-    "lpo-many": drifts.lpo_many,
     "lpo-control": drifts.lpo_control,
     "ta-lpo": drifts.ta_lpo,
     "lpg": rules.lpg,
