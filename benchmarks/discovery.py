@@ -22,6 +22,7 @@ PARTS = {
     "dpo": drifts.dpo,
     "lpo": drifts.lpo,
     "lpo-control": drifts.lpo_control,
+    "lpo-arms": drifts.lpo_arms,
     "ta-lpo": drifts.ta_lpo,
     "lpg": rules.lpg,
 }
