@@ -41,7 +41,8 @@ def differences(places: list[dict[str, Any]]) -> Figure:
     axes.set_yticks(range(len(places)), [f"{place['env']}, {place['steps'] // 1000} k" for place in places])
     axes.invert_yaxis()
     name = places[0]["table"][0]["contender"]
-    axes.set_xlabel(f"difference of {name}, in standard deviations of the other's runs (95 % interval)")
+    label = f"{name} minus another, in standard deviations of the other's runs (95 % interval)"
+    figure.supxlabel(label, fontsize=STYLE["axes.labelsize"])
     axes.legend(frameon=False)
     return figure
 
