@@ -21,8 +21,8 @@ from harness import header, markdown, save
 PARTS = {
     "dpo": drifts.dpo,
     "lpo": drifts.lpo,
-    "lpo-many": drifts.lpo_many,
     "lpo-control": drifts.lpo_control,
+    "lpo-discrete": drifts.lpo_discrete,
     "ta-lpo": drifts.ta_lpo,
     "lpg": rules.lpg,
 }

@@ -1,0 +1,136 @@
+"""Pictures of what discovery.py found.
+
+python benchmarks/figures.py benchmarks/results/discovery-*-cpu-2026-11-21.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import say
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from rljax.results.plots import DASHES, GREY, PALETTE, STYLE, save_figure
+
+WIDTH = 7.0  # inches: two columns of a paper
+BEST = "PPO, best clip"  # of several clips the best at that length: generous to PPO
+COURSES = {"entropy": "entropy of the policy, nats", "pi_hat_sq": "mean square of $\\hat\\pi$"}
+
+
+def differences(places: list[dict[str, Any]]) -> Figure:
+    """By how much the first contender is above each other one, place by place, in deviations of the other's runs."""
+    others = [row["contender"] for row in places[0]["table"][1:]]
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.33 * len(places)), layout="constrained")
+    axes = figure.subplots()
+    for i, other in enumerate(others):
+        for y, place in enumerate(places):
+            row = next(row for row in place["table"] if row["contender"] == other)
+            runs = place["scores"][[r["contender"] for r in place["table"]].index(other)]
+            low, gain, high = (row[n] / np.std(runs, ddof=1) for n in ("gain_low", "gain", "gain_high"))
+            at = y + 0.22 * (i - (len(others) - 1) / 2)
+            axes.plot([low, high], [at, at], color=PALETTE[i], linewidth=1.6)
+            axes.plot([gain], [at], "o", color=PALETTE[i], markersize=4.5, label=f"to {other}" if y == 0 else None)
+    axes.axvline(0.0, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(places)), [f"{place['env']}, {place['steps'] // 1000} k" for place in places])
+    axes.invert_yaxis()
+    name = places[0]["table"][0]["contender"]
+    label = f"{name} minus another, in standard deviations of the other's runs (95 % interval)"
+    figure.supxlabel(label, fontsize=STYLE["axes.labelsize"])
+    axes.legend(frameon=False)
+    return figure
+
+
+def lengths(places: list[dict[str, Any]]) -> Figure:
+    """Final returns over the length of a run, a panel an environment."""
+    envs = list(dict.fromkeys(place["env"] for place in places))
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    for column, (env, axes) in enumerate(zip(envs, np.atleast_1d(figure.subplots(1, len(envs))))):
+        there = [place for place in places if place["env"] == env]
+        named = [{row["contender"]: row for row in place["table"]} for place in there]
+        annealed = [{n: row for n, row in rows.items() if n.endswith("annealed")} for rows in named]
+        constant = [
+            {n: row for n, row in rows.items() if n.startswith("ppo") and n not in a}
+            for rows, a in zip(named, annealed)
+        ]
+        lines = {name: [rows[name] for rows in named] for name in ("ta-lpo", "lpo", "dpo")}
+        lines |= {BEST: [_best(rows) for rows in constant], f"{BEST}, annealed": [_best(rows) for rows in annealed]}
+        _over(axes, [place["steps"] / 1000 for place in there], lines, "iqm")
+        axes.set_title(env)
+        axes.set_xlabel("steps of a run, thousands")
+        if column == 0:
+            axes.set_ylabel("return at the end, IQM")
+    axes = figure.axes[0]
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    return figure
+
+
+def rules(found: dict[str, Any]) -> Figure:
+    """Returns of learned update rules over the length of a life, and what happens within lives."""
+    places = found["places"]
+    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.2, 1))
+    top, bottom = parts
+    axes = top.subplots()
+    names = [row["contender"] for row in places[0]["table"]]
+    lines = {name: [next(r for r in place["table"] if r["contender"] == name) for place in places] for name in names}
+    _over(axes, [place["updates"] for place in places], lines, "mean")
+    axes.axhline(places[0]["optimal"], color=GREY, linewidth=0.8, linestyle=DASHES[1])
+    axes.annotate("best possible", (places[0]["updates"], places[0]["optimal"]), color=GREY, va="bottom", fontsize=8)
+    axes.set_xlabel("updates in a life")
+    axes.set_ylabel("mean return at the end")
+    axes.legend(frameon=False, fontsize=8)
+    panels = bottom.subplots(1, len(COURSES))
+    for axes, (name, label) in zip(panels, COURSES.items()):
+        for i, lives in enumerate(found["lives"].values()):
+            for j, life in enumerate(lives.values()):
+                course = life["course"][name]
+                age = (np.arange(len(course)) + 0.5) / len(course)
+                axes.plot(age, course, color=PALETTE[i], linestyle=DASHES[j % len(DASHES)], linewidth=1.2)
+        axes.set_xlabel("part of the life that is over")
+        axes.set_title(label, fontsize=9)
+    spans = ", ".join(
+        f"{n} updates: {w}" for n, w in zip(next(iter(found["lives"].values())), ("solid", "dashed", "dotted"))
+    )
+    bottom.suptitle(f"Within a life; colours as above, {spans}", fontsize=9)
+    return figure
+
+
+def _best(rows: dict[str, Any]) -> dict[str, Any]:
+    return max(rows.values(), key=lambda row: row["iqm"])
+
+
+def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], middle: str) -> None:
+    for i, (name, rows) in enumerate(lines.items()):
+        low, value, high = (np.array([row[n] for row in rows]) for n in ("low", middle, "high"))
+        axes.plot(x, value, "o-", color=PALETTE[i], markersize=3.5, label=name)
+        axes.fill_between(x, low, high, color=PALETTE[i], alpha=0.13, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xticks(x)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="each gets a picture of its name beside it")
+    for path in parser.parse_args().results:
+        result = json.loads(path.read_text())
+        part = result["suite"].removeprefix("discovery-")
+        with rc_context(STYLE):
+            figure = (
+                rules(result[part])
+                if part == "lpg"
+                else (lengths if part == "ta-lpo" else differences)(result[part]["places"])
+            )
+            say(str(save_figure(figure, path.with_suffix(".png"))))
+
+
+if __name__ == "__main__":
+    main()
