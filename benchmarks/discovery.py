@@ -2,7 +2,7 @@
 
 python benchmarks/discovery.py --parts dpo
 python benchmarks/discovery.py --parts lpo --work searches/discovery
-python benchmarks/discovery.py --table benchmarks/results/discovery-lpo-cpu-2026-11-21.json
+python benchmarks/discovery.py --table benchmarks/results/discovery-lpo-control-cpu-2026-11-21.json
 
 Searches, sweeps and comparisons are kept in the work folder, so a second start goes on where the first was stopped.
 """
