@@ -2,7 +2,7 @@
 
 python benchmarks/discovery.py --parts dpo
 python benchmarks/discovery.py --parts lpo --work searches/discovery
-python benchmarks/discovery.py --table benchmarks/results/discovery-lpo-cpu-2026-11-21.json
+python benchmarks/discovery.py --table benchmarks/results/discovery-lpo-control-cpu-2026-11-21.json
 
 Searches, sweeps and comparisons are kept in the work folder, so a second start goes on where the first was stopped.
 """
@@ -22,6 +22,7 @@ PARTS = {
     "dpo": drifts.dpo,
     "lpo": drifts.lpo,
     "lpo-control": drifts.lpo_control,
+    "lpo-pendulum": drifts.lpo_pendulum,
     "lpo-discrete": drifts.lpo_discrete,
     "ta-lpo": drifts.ta_lpo,
     "lpg": rules.lpg,

@@ -73,6 +73,7 @@ CONTROL: Tasks = (  # continuous actions
     ("Pendulum-v1", {"lr": 1e-2, "num_epochs": 16}),
     ("Reacher-misc", {"lr": 1e-2, "num_epochs": 16}),
 )
+PENDULUM: Tasks = CONTROL[:2]
 DISCRETE: Tasks = (  # and discrete ones; not Catch, where it is easiest to tell two objectives apart
     ("CartPole-v1", {"lr": 1e-2, "num_epochs": 16}),
     ("CartPole-v1", {"lr": 4e-3, "num_epochs": 16}),
@@ -101,6 +102,7 @@ HELD_OUT_OF_CONTROL = (
     "Catch-bsuite",
     "Acrobot-v1",
 )
+HELD_OUT_OF_PENDULUM = ("Reacher-misc", "PointRobot-misc")
 HELD_OUT_OF_DISCRETE = (
     "Catch-bsuite",
     "Breakout-MinAtar",
@@ -109,6 +111,7 @@ HELD_OUT_OF_DISCRETE = (
     "DeepSea-bsuite",
     "FrozenLake-misc",
 )
+LONG = (("Reacher-misc", 196_608),)  # where what is not learned on is also met in long runs, tuned in as long ones
 LONGER = 4  # times the steps that were learned on
 SPREAD = 2.0  # lives are learned on that are half to twice as long
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # and compared, the first and the last unseen
@@ -121,12 +124,13 @@ def common(env: str) -> Settings:
     return {**SMALL, **OWN.get(env, {})}
 
 
-def tuned(env: str, name: str, fixed: Settings, own: dict[str, Any], work: Path) -> Settings:
+def tuned(env: str, steps: int, name: str, fixed: Settings, own: dict[str, Any], work: Path) -> Settings:
     """The best of a grid over learning rates, epochs and fields of its own, by IQM over the tuning seeds."""
     grid = {"lr": RATES, "num_epochs": EPOCHS, **own}
+    length = "" if steps == STEPS[env] else f"-{steps}"
     found = rljax.sweep(
-        "ppo", env, STEPS[env], TUNING, grid=grid, log_every=1, out=work / f"tune-{name}-{env.replace('/', '-')}",
-        use_preset=False, progress=False, **common(env), **fixed,
+        "ppo", env, steps, TUNING, grid=grid, log_every=1, use_preset=False, progress=False,
+        out=work / f"tune-{name}-{env.replace('/', '-')}{length}", **common(env), **fixed,
     )  # fmt: skip
     shape = found.metrics["episodes"].shape
     metrics = {n: found.metrics[n].reshape(-1, shape[-1]) for n in ("episodes", "episode_return")}
@@ -153,9 +157,9 @@ def plain(settings: Settings) -> Settings:
     return {name: value for name, value in settings.items() if isinstance(value, int | float | str)}
 
 
-def standard(env: str, names: Sequence[str], work: Path) -> dict[str, Settings]:
+def standard(env: str, steps: int, names: Sequence[str], work: Path) -> dict[str, Settings]:
     """The tuned settings of known objectives."""
-    return {name: tuned(env, name, *STANDARD[name], work) for name in names}
+    return {name: tuned(env, steps, name, *STANDARD[name], work) for name in names}
 
 
 def meet_tuned(env: str, contenders: dict[str, Settings], steps: int) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def dpo(work: Path) -> dict[str, Any]:
     """DPO against PPO, either tuned on each environment."""
 
     def one(env: str) -> dict[str, Any]:
-        return meet_tuned(env, standard(env, ("dpo", "ppo"), work), STEPS[env])
+        return meet_tuned(env, standard(env, STEPS[env], ("dpo", "ppo"), work), STEPS[env])
 
     return {"places": [once(work / f"dpo-{env}.json", lambda env=env: one(env)) for env in DPO_ENVS]}
 
@@ -212,6 +216,11 @@ def lpo_control(work: Path) -> dict[str, Any]:
     return learned_and_met("lpo-control", CONTROL, HELD_OUT_OF_CONTROL, work)
 
 
+def lpo_pendulum(work: Path) -> dict[str, Any]:
+    """On Pendulum alone."""
+    return learned_and_met("lpo-pendulum", PENDULUM, HELD_OUT_OF_PENDULUM, work)
+
+
 def lpo_discrete(work: Path) -> dict[str, Any]:
     """On discrete actions alone."""
     return learned_and_met("lpo-discrete", DISCRETE, HELD_OUT_OF_DISCRETE, work)
@@ -226,15 +235,17 @@ def learned_and_met(name: str, tasks: Tasks, held_out: Sequence[str], work: Path
 def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], work: Path) -> list[dict[str, Any]]:
     """A learned objective against tuned PPO and DPO: where it was learned, elsewhere, and for longer."""
 
-    def one(env: str, steps: int) -> dict[str, Any]:
-        contenders = {name: tuned(env, name, {"objective": objective}, {"objective.clip": CLIPS}, work)}
-        return meet_tuned(env, contenders | standard(env, ("ppo", "dpo"), work), steps)
+    def one(env: str, steps: int, before: int) -> dict[str, Any]:
+        """In runs of so many steps, with settings tuned in runs of `before`."""
+        contenders = {name: tuned(env, before, name, {"objective": objective}, {"objective.clip": CLIPS}, work)}
+        return meet_tuned(env, contenders | standard(env, before, ("ppo", "dpo"), work), steps)
 
-    places = [(env, STEPS[env]) for env in (*dict(tasks), *held_out)]
-    places += [(env, LONGER * STEPS[env]) for env in dict(tasks)]
+    places = [(env, STEPS[env], STEPS[env]) for env in (*dict(tasks), *held_out)]
+    places += [(env, LONGER * STEPS[env], STEPS[env]) for env in dict(tasks)]
+    places += [(env, steps, steps) for env, steps in LONG if env in held_out]
     return [
-        once(work / f"{name}-{env.replace('/', '-')}-{steps}.json", lambda env=env, steps=steps: one(env, steps))
-        for env, steps in places
+        once(work / f"{name}-{env.replace('/', '-')}-{steps}.json", lambda place=(env, steps, before): one(*place))
+        for env, steps, before in places
     ]
 
 

@@ -117,6 +117,9 @@ def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], mi
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+PLACES = {"ta-lpo": lengths}  # what draws the places of a part, where it is not their differences
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="each gets a picture of its name beside it")
@@ -124,11 +127,7 @@ def main() -> None:
         result = json.loads(path.read_text())
         part = result["suite"].removeprefix("discovery-")
         with rc_context(STYLE):
-            figure = (
-                rules(result[part])
-                if part == "lpg"
-                else (lengths if part == "ta-lpo" else differences)(result[part]["places"])
-            )
+            figure = rules(result[part]) if part == "lpg" else PLACES.get(part, differences)(result[part]["places"])
             say(str(save_figure(figure, path.with_suffix(".png"))))
 
 
