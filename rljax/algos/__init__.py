@@ -15,7 +15,9 @@ from rljax.errors import ConfigError, unknown
 
 _modules = {name: f"rljax.algos.{name}" for name in ("dqn", "lpg", "ppo", "pqn", "revalued", "sac", "td3")}
 
+_THREE = ("num_steps", "gradient_steps", "policy_delay")
 _OFTEN = {"gradient_steps": 20, "policy_delay": 20, "critic_lr": 3e-4, "temperature_lr": 3e-4}
+_CROSSQ = {"batch_norm": True, "adam_b1": 0.5, "critic_lr": 1e-3, "lr": 1e-3, **dict.fromkeys(_THREE, 3)}
 
 _variants: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo": ("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
@@ -31,6 +33,7 @@ _variants: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpg": ("td3", {"critics": 1, "policy_delay": 1, "num_steps": 1, "gradient_steps": 1, "target_noise": 0.0}),
     "redq": ("sac", {"critics": 10, "policy_critics": "mean", **_OFTEN}),
     "droq": ("sac", {"dropout": 0.01, "layer_norm": True, "policy_critics": "mean", **_OFTEN}),
+    "crossq": ("sac", _CROSSQ),
     "aq-sac": ("sac", {"expectile": 0.9}),  # Annealed Q-learning
     "aq-td3": ("td3", {"expectile": 0.9}),
 }

@@ -8,7 +8,9 @@ so entropies do not depend on the units of actions. With discrete actions all ex
 
 More critics, of which targets take `target_critics` and the policy the mean, make it REDQ (Chen et al. 2021,
 arXiv:2101.05982); two with `dropout` and `layer_norm` DroQ (Hiraoka et al. 2022, arXiv:2110.02034); an `expectile`
-above 1/2 that falls to it over the run makes it AQ-SAC (Omura et al. 2025, arXiv:2506.05968).
+above 1/2 that falls to it over the run makes it AQ-SAC (Omura et al. 2025, arXiv:2506.05968). Critics with
+`batch_norm` need no slow copies: what was done and what will be done are judged as one batch, and what the policy
+proposes by running averages, as in CrossQ (Bhatt et al. 2024, arXiv:1902.05605; its policy is normalised as well).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from rljax.errors import ConfigError, require
 from rljax.nets.critic import Critics
 from rljax.nets.features import flat_features
 from rljax.nets.heads import PolicyHead
-from rljax.nets.mlp import DROPOUT, MLP, activation
+from rljax.nets.mlp import AVERAGES, DROPOUT, MLP, activation
 from rljax.nets.q import chosen
 from rljax.off_policy import life
 from rljax.ops import optim, value_heads
@@ -58,6 +60,7 @@ class Config:
     target_critics: int = 2  # of them, drawn anew for each target, which takes the least
     policy_critics: Literal["least", "mean"] = "least"  # what the policy goes by
     dropout: float = 0.0  # share of the critics' hidden units that is dropped
+    batch_norm: bool = False  # in the critics, which then have no slow copies
     head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = "scalar"  # what a critic's outputs stand for
     atoms: int = 51  # outputs of the other heads
     loss: Literal["squared", "huber"] = "squared"  # of the scalar head
@@ -70,6 +73,7 @@ class Hypers(struct.PyTreeNode):
     critic_lr: Scalar = 1e-3  # of the critics
     temperature_lr: Scalar = 1e-3  # of the logarithm of alpha
     discount: Scalar = 0.99  # gamma
+    adam_b1: Scalar = 0.9  # how much of the average gradient Adam keeps in a step
     target_rate: Scalar = 0.005  # how far the target critics move towards the critics in each gradient step
     temperature: Scalar = 1.0  # alpha, as it starts
     entropy_continuous: Scalar = -1.0  # asked for, of each entry of an action within the unit box, in nats
@@ -117,20 +121,18 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     def see(obs):
         return flat_features(env.observation_space, obs)
 
-    def judge(params, key, *inputs):
-        """Outputs of the critics `[M, ...]`."""
-        return critics.apply(params, *inputs, rngs={DROPOUT: key} if config.dropout else None)
+    def judge(params, key, x, *action, mutable: Any = False):
+        """Outputs of the critics `[M, B, A, K]`: of all discrete actions, or of the continuous one, A being 1."""
+        return critics.apply(params, x, *action, rngs={DROPOUT: key} if config.dropout else None, mutable=mutable)
 
-    def under_policy(actor_params, critic_params, x, key):
-        """-> (outputs [M, B, A, K] of actions that the policy may take, their weights and log-probabilities [B, A])."""
-        k_action, k_critics = jax.random.split(key)
-        distribution = actor.apply(actor_params, x)
+    def propose(params, x, key):
+        """-> (what critics judge: features and, where it is continuous, an action; weights, log-probabilities [B, A])."""
+        distribution = actor.apply(params, x)
         if discrete:
             log_prob = jax.nn.log_softmax(distribution.logits)
-            return judge(critic_params, k_critics, x), jnp.exp(log_prob), log_prob
-        action, log_prob = distribution.sample_and_log_prob(k_action)
-        outputs = judge(critic_params, k_critics, x, action)
-        return outputs[..., None, :], jnp.ones((len(action), 1)), log_prob[:, None]
+            return (x,), jnp.exp(log_prob), log_prob
+        action, log_prob = distribution.sample_and_log_prob(key)
+        return (x, action), jnp.ones((len(action), 1)), log_prob[:, None]
 
     def begin(key, hypers, obs):
         k_actor, k_critics = jax.random.split(key)
@@ -140,7 +142,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             "critics": critics.init(k_critics, see(obs), *action),
             "log_alpha": jnp.log(jnp.float32(hypers.temperature)),
         }
-        return fresh(params, ("critics",), optimisers(hypers))
+        return fresh(params, () if config.batch_norm else ("critics",), optimisers(hypers))
 
     def act(params, exploration, obs, key, greedy):
         distribution = actor.apply(params["actor"], see(obs))
@@ -148,32 +150,46 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         return action if discrete else space.from_unit(action)
 
     def learn_values(learner, batch, weight, hypers, progress, key):
-        k_next, k_subset, k_now = jax.random.split(key, 3)
+        k_action, k_subset, k_now, k_next = jax.random.split(key, 4)
         numbers = numbers_of(hypers)
-        outputs, share, log_prob = under_policy(
-            learner.params["actor"], learner.target_params["critics"], see(batch.next_obs), k_next
-        )
+        taken = () if discrete else (space.to_unit(batch.action),)
+        before = see(batch.obs), *taken
+        later, share, log_prob = propose(learner.params["actor"], see(batch.next_obs), k_action)
+
+        def judge_both(params):
+            """What was done and what will be, as one batch, and the averages over batches."""
+            joint = (jnp.concatenate(pair) for pair in zip(before, later))
+            outputs, averages = judge(params, k_now, *joint, mutable=[AVERAGES])
+            return *jnp.split(outputs, 2, axis=1), averages
+
+        def outputs_of(params):
+            outputs = judge_both(params)[0] if config.batch_norm else judge(params, k_now, *before)
+            return jax.vmap(chosen, (0, None))(outputs, batch.action) if discrete else outputs[:, :, 0]
+
+        averages = {}
+        if config.batch_norm:
+            _, outputs, averages = judge_both(learner.params["critics"])
+        else:
+            outputs = judge(learner.target_params["critics"], k_next, *later)
         outputs = least(head, subset(k_subset, outputs, config.target_critics), numbers)
         bonus = -jnp.exp(learner.params["log_alpha"]) * log_prob
         after = Next(outputs, share, bonus, batch.reward, batch.discount)
-
-        def outputs_of(params):
-            if discrete:
-                return jax.vmap(chosen, (0, None))(judge(params, k_now, see(batch.obs)), batch.action)
-            return judge(params, k_now, see(batch.obs), space.to_unit(batch.action))
-
         expectile = falling(progress, hypers.expectile, hypers.expectile_final)
         optimiser = optimisers(hypers)["critics"]
         learner, wrong, metrics = learn_target(
             learner, "critics", optimiser, outputs_of, head, after, weight, numbers, expectile
         )
+        # Averages are kept among the parameters, where their gradient is 0.
+        learner = learner.replace(params=learner.params | {"critics": learner.params["critics"] | averages})
         return learner.follow(hypers.target_rate), wrong, metrics
 
     def learn_policy(learner, obs, hypers, key):
         alpha, optimiser = jnp.exp(learner.params["log_alpha"]), optimisers(hypers)
+        k_action, k_critics = jax.random.split(key)
 
         def loss(params):
-            outputs, share, log_prob = under_policy(params, learner.params["critics"], see(obs), key)
+            proposed, share, log_prob = propose(params, see(obs), k_action)
+            outputs = judge(learner.params["critics"], k_critics, *proposed)
             values = head.value(outputs, numbers_of(hypers))
             value = values.mean(0) if config.policy_critics == "mean" else values.min(0)
             entropy = -(share * log_prob).sum(-1).mean()
@@ -198,6 +214,7 @@ def critics_of(env: Env, config: Config) -> Critics:
         activation=config.activation,
         layer_norm=config.layer_norm,
         dropout=config.dropout,
+        batch_norm=config.batch_norm,
     )
 
 
@@ -209,16 +226,17 @@ def numbers_of(hypers: Hypers) -> Numbers:
 def optimisers(hypers: Hypers) -> dict[str, Any]:
     """One for each of `Learner.params`."""
     return {
-        "actor": optim.adam(hypers.lr, hypers.max_grad_norm),
-        "critics": optim.adam(hypers.critic_lr, hypers.max_grad_norm),
-        "log_alpha": optim.adam(hypers.temperature_lr, jnp.inf),
+        "actor": optim.adam(hypers.lr, hypers.max_grad_norm, b1=hypers.adam_b1),
+        "critics": optim.adam(hypers.critic_lr, hypers.max_grad_norm, b1=hypers.adam_b1),
+        "log_alpha": optim.adam(hypers.temperature_lr, jnp.inf, b1=hypers.adam_b1),
     }
 
 
 def unused(config: Config, env: Env) -> dict[str, str]:
     """The numbers in `Hypers` that have no effect, each with what would use it."""
     other = "continuous" if isinstance(env.action_space, Discrete) else "discrete"
-    return {f"entropy_{other}": f"{other} actions"} | life.unused(config) | value_heads.unused(config.head)
+    slow = {"target_rate": "batch_norm=false"} if config.batch_norm else {}
+    return {f"entropy_{other}": f"{other} actions"} | slow | life.unused(config) | value_heads.unused(config.head)
 
 
 def check(env: Env, config: Config) -> None:

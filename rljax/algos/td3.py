@@ -106,12 +106,12 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         action = actor.apply(slow["actor"], see(batch.next_obs))
         noise = hypers.target_noise * jax.random.normal(key, action.shape)
         action = jnp.clip(action + jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip), -1.0, 1.0)
-        outputs = least(head, critics.apply(slow["critics"], see(batch.next_obs), action), numbers)[:, None]
+        outputs = least(head, critics.apply(slow["critics"], see(batch.next_obs), action), numbers)
         sure = jnp.ones((len(action), 1))
         after = Next(outputs, sure, jnp.zeros_like(sure), batch.reward, batch.discount)
 
         def outputs_of(params):
-            return critics.apply(params, see(batch.obs), space.to_unit(batch.action))
+            return critics.apply(params, see(batch.obs), space.to_unit(batch.action))[:, :, 0]
 
         expectile = falling(progress, hypers.expectile, hypers.expectile_final)
         optimiser = optimisers(hypers)["critics"]

@@ -18,15 +18,15 @@ class Critics(nn.Module):
     Attributes:
       members, size: M and K.
       actions: how many discrete ones; 0 where actions are continuous.
-      hidden, activation, layer_norm, dropout: of each.
+      hidden, activation, layer_norm, dropout, batch_norm: of each.
 
     Args of the call:
       x: features `[..., F]`.
       action: `[..., A]`, where actions are continuous.
 
     Returns:
-      `[M, ..., K]`, or `[M, ..., actions, K]`; what the K outputs stand for is a matter of the head, see
-      `ops.value_heads`.
+      `[M, ..., actions, K]`, of a continuous action `[M, ..., 1, K]`; what the K outputs stand for is a matter of the
+      head, see `ops.value_heads`.
     """
 
     members: int = 2
@@ -36,15 +36,17 @@ class Critics(nn.Module):
     activation: str = "relu"
     layer_norm: bool = False
     dropout: float = 0.0
+    batch_norm: bool = False
 
     @nn.compact
     def __call__(self, x: Array, action: Array | None = None) -> Array:
         x = x if action is None else jnp.concatenate([x, action], axis=-1)
         outputs = jnp.stack([self._member(x) for _ in range(self.members)])
-        return outputs.reshape(*outputs.shape[:-1], self.actions, self.size) if self.actions else outputs
+        return outputs.reshape(*outputs.shape[:-1], -1, self.size)
 
     def _member(self, x: Array) -> Array:
-        x = MLP(self.hidden, self.activation, layer_norm=self.layer_norm, dropout=self.dropout)(x)
+        kinds = {"layer_norm": self.layer_norm, "dropout": self.dropout, "batch_norm": self.batch_norm}
+        x = MLP(self.hidden, self.activation, **kinds)(x)
         return nn.Dense(max(self.actions, 1) * self.size, kernel_init=orthogonal(1.0))(x)
 
 

@@ -14,6 +14,7 @@ from rljax.nets.initializers import orthogonal
 from rljax.types import Array
 
 DROPOUT = "dropout"  # the random stream that drops units; without it none is
+AVERAGES = "batch_stats"  # what batch normalisation keeps; where it may not change, it is what normalises
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
     "gelu": jax.nn.gelu,
@@ -51,6 +52,8 @@ class MLP(nn.Module):
       gain: the scale of the orthogonal weights.
       layer_norm: normalise before each activation.
       dropout: share of units that are set to 0, wherever a random stream `DROPOUT` is given.
+      batch_norm: normalise what comes in and what each layer makes of it: over the batch where `AVERAGES` are mutable,
+        else by running averages over batches.
       dense: what makes a layer of a width, with weights that begin as they are told.
 
     Args of the call:
@@ -62,7 +65,8 @@ class MLP(nn.Module):
     Raises:
       ConfigError: unknown activation.
 
-    Source: the initialisation is that of arXiv 1312.6120; dropout before normalisation as in DroQ, arXiv 2110.02034.
+    Source: the initialisation is that of arXiv 1312.6120; dropout before normalisation as in DroQ, arXiv 2110.02034;
+    batch normalisation where CrossQ has it, arXiv 1902.05605.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -70,13 +74,19 @@ class MLP(nn.Module):
     gain: float = math.sqrt(2)
     layer_norm: bool = False
     dropout: float = 0.0
+    batch_norm: bool = False
     dense: Callable[..., nn.Module] = nn.Dense
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        act, x = activation(self.activation), as_float(x)
+        act, x = activation(self.activation), self._normalise(as_float(x))
         for width in self.hidden:
             x = self.dense(width, kernel_init=orthogonal(self.gain))(x)
             x = nn.Dropout(self.dropout, deterministic=not self.has_rng(DROPOUT))(x) if self.dropout else x
-            x = act(nn.LayerNorm()(x) if self.layer_norm else x)
+            x = self._normalise(act(nn.LayerNorm()(x) if self.layer_norm else x))
         return x
+
+    def _normalise(self, x: Array) -> Array:
+        if not self.batch_norm:
+            return x
+        return nn.BatchNorm(not self.is_mutable_collection(AVERAGES), momentum=0.99, epsilon=1e-3)(x)

@@ -26,7 +26,7 @@ def clip(max_grad_norm: Scalar) -> optax.GradientTransformation:
     return optax.stateless(scale)
 
 
-def adam(lr: Scalar, max_grad_norm: Scalar, eps: float = 1e-5) -> optax.GradientTransformation:
+def adam(lr: Scalar, max_grad_norm: Scalar, eps: float = 1e-5, b1: Scalar = 0.9) -> optax.GradientTransformation:
     """Adam behind `clip`.
 
     `eps_root` keeps meta-gradients through Adam finite where a gradient coordinate is exactly 0; at 1e-12 it moves the
@@ -36,8 +36,9 @@ def adam(lr: Scalar, max_grad_norm: Scalar, eps: float = 1e-5) -> optax.Gradient
       lr: learning rate.
       max_grad_norm: c; `inf` clips nothing.
       eps: added to the root of the second moment.
+      b1: decay of the first moment.
     """
-    return optax.chain(clip(max_grad_norm), optax.adam(lr, eps=eps, eps_root=1e-12))
+    return optax.chain(clip(max_grad_norm), optax.adam(lr, b1, eps=eps, eps_root=1e-12))
 
 
 def apply(optimiser: optax.GradientTransformation, grads: Any, opt: Any, params: Any) -> tuple[Any, Any]:

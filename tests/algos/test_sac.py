@@ -37,7 +37,10 @@ def trained(name, updates=800, settings=None, **numbers):
     return values, algorithm, state, metrics
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritised": True}, {"head": "quantile", "atoms": 11}])
+KINDS = [{}, {"n_step": 3, "prioritised": True}, {"head": "quantile", "atoms": 11}, {"batch_norm": True}]
+
+
+@pytest.mark.parametrize("settings", KINDS)
 def test_the_value_of_an_env_that_is_only_ever_truncated(settings):
     """1 / (1 - g) where entropy is worth nothing."""
     numbers = {"temperature": 1e-6, "temperature_lr": 0.0, "discount": 0.9, "critic_lr": 4e-2}
@@ -64,9 +67,10 @@ def test_and_of_discrete_actions():
     np.testing.assert_allclose(metrics["entropy"][:, -200:].mean(1), 0.3 * np.log(2), atol=0.1)
 
 
-def test_the_best_continuous_action_is_found():
+@pytest.mark.parametrize("settings", [{}, {"batch_norm": True, "policy_delay": 2}])
+def test_the_best_continuous_action_is_found(settings):
     """Q(a) = -(a - target)^2."""
-    values, algo, state, _ = trained("probe/continuous", 1200, entropy_continuous=-2.0)
+    values, algo, state, _ = trained("probe/continuous", 1200, settings, entropy_continuous=-2.0)
     env = envs.make("probe/continuous")
     target = float(env.task.target)
     obs = jnp.zeros((1, *env.observation_space.shape))
@@ -88,6 +92,7 @@ def test_several_critics_and_an_expectile_above_a_half_raise_no_bias_where_nothi
         ("Pendulum-v1", {"batch_size": 5000}, "batch_size=5000: must be at most the 1000"),
         ("Pendulum-v1", {"policy_delay": 2}, "policy_delay=2: must be at least 1 and divide gradient_steps=1"),
         ("Pendulum-v1", {"target_critics": 3}, "target_critics=3"),
+        ("Pendulum-v1", {"batch_norm": True, "target_rate": 0.1}, "target_rate=0.1: has no effect without batch_norm"),
         ("Pendulum-v1", {"sigma": 0.1}, "sigma=0.1: has no effect without head=hl-gauss"),
     ],
 )
@@ -97,14 +102,15 @@ def test_what_cannot_be_is_refused_by_field(env, settings, message):
 
 
 def test_a_critic_of_each_kind_gets_a_gradient():
-    for head in ("scalar", "categorical", "hl-gauss", "quantile"):
+    heads = ({"head": head} for head in ("scalar", "categorical", "hl-gauss", "quantile"))
+    for settings in (*heads, {"batch_norm": True}, {"dropout": 0.1}):
         env = envs.make("Pendulum-v1")
-        algo = sac.make(env, tiny("sac", head=head))
+        algo = sac.make(env, tiny("sac", **settings))
         task, hypers = as_arrays(env.task), as_arrays(algo.hypers)
         state = jax.jit(algo.init)(jax.random.key(0), hypers, task)
         after, _ = jax.jit(algo.step)(state, hypers, task)
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, after.params)
-        assert all(jax.tree.leaves(moved)), head
+        assert all(jax.tree.leaves(moved)), settings
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from rljax.errors import ConfigError
 from rljax.nets.cnn import CNN
-from rljax.nets.mlp import MLP, activation
+from rljax.nets.mlp import AVERAGES, MLP, activation
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,19 @@ def test_mlp_layer_norm():
     params = net.init(jax.random.key(1), x)
     assert params["params"].keys() == {"Dense_0", "LayerNorm_0"}
     assert_allclose(net.apply(params, x), net.apply(params, 5.0 * x), rtol=1e-4)
+
+
+def test_mlp_batch_norm():
+    net, x = MLP((32,), "relu", batch_norm=True), 3.0 + jax.random.normal(jax.random.key(0), (64, 4))
+    variables = net.init(jax.random.key(1), x[:1])
+    for _ in range(1000):
+        found, averages = net.apply(variables, x, mutable=[AVERAGES])
+        variables |= averages
+    assert_allclose(found.mean(0), jnp.zeros(32), atol=1e-5)
+    assert_allclose(variables[AVERAGES]["BatchNorm_0"]["mean"], x.mean(0), rtol=1e-3)
+    assert_allclose(
+        net.apply(variables, x[:1]), found[:1], rtol=0.02, atol=0.02
+    )  # by averages, not by the batch of one
 
 
 def test_mlp_without_layers_is_the_identity():
