@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from toys import PROBE, asked
 
@@ -86,3 +89,32 @@ def test_many_cores_and_little_memory_mean_few_processes(the_wider_the_faster, m
     for name, value in (("free", 10**9), ("resident", 3 * 10**8), ("cores", 64)):
         monkeypatch.setattr(resources, name, lambda value=value: value)
     assert 1 <= make_plan(asked(seeds=100), width=1).machine.workers <= 3
+
+
+POPULATION = """
+import resource
+
+import jax
+import numpy as np
+
+from rljax import resources
+from rljax.sweeps import measure, planning, population, spec
+
+measure._time = lambda programs, group: 1.0
+settings = {"capacity": 2**21, "num_envs": 4, "warmup": 512, "hidden": (8,), "batch_size": 8}
+found = planning.make_plan(spec.specify("dqn", "CartPole-v1", 4096, 4, **settings), workers=1, width=4)
+[group] = found.groups
+program = found.programs.of(group)
+members = population.stack([found.programs.member(0)] * 4, frozenset(group.varying))
+before = resources.resident()
+inputs = program.place(members)
+done = program.advance(program.start(np.arange(4), inputs), inputs, 2)
+jax.block_until_ready(done)
+took = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+assert group.bytes > 400e6 and abs(took / group.bytes - 1) < 0.1, (took, group.bytes)
+"""
+
+
+def test_a_population_with_memories_takes_what_the_plan_says():
+    """Four memories of 100 MB, changed in place."""
+    subprocess.run([sys.executable, "-c", POPULATION], check=True, timeout=120)
