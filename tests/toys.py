@@ -48,7 +48,7 @@ def learn(algo, hypers, task, seeds, updates):
 
 def learned(algo, env, settings, seeds, updates, **numbers):
     """The same by name, with other numbers than an algorithm begins with -> (algorithm, state [S], metrics [S, U])."""
-    env, module = envs.make(env), algos.load(algo)
+    env, module = envs.make(env) if isinstance(env, str) else env, algos.load(algo)
     algorithm = module.make(env, module.Config(**settings))
     hypers = algorithm.hypers.replace(horizon=float(updates), **numbers)
     return algorithm, *learn(algorithm, as_arrays(hypers), as_arrays(env.task), seeds, updates)
