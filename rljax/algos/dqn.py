@@ -66,6 +66,7 @@ class Hypers(struct.PyTreeNode):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
     lr: Scalar = 5e-4  # learning rate of Adam
+    lr_final: Scalar = 1.0  # fraction of lr that is left at the end of the run; 1 keeps it constant
     discount: Scalar = 0.99  # gamma
     target_rate: Scalar = 1.0  # how far the target network moves towards the network when it does
     target_period: Scalar = 250.0  # gradient steps from one such move to the next
@@ -106,8 +107,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         # Of numbers of the head the largest value does not depend, so that acting needs no hypers.
         return head.value(outputs, Numbers()).argmax(-1).astype(jnp.int32)
 
-    def optimiser(hypers):
-        return optim.adam(hypers.lr, hypers.max_grad_norm)
+    def optimiser(hypers, progress=0.0):
+        return optim.adam(falling(progress, hypers.lr, hypers.lr * hypers.lr_final), hypers.max_grad_norm)
 
     def begin(key, hypers, obs):
         params = {"values": network.init(key, features(env.observation_space, obs))}
@@ -147,7 +148,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
         after = follows(learner, batch, hypers, numbers, k_next)
         learner, wrong, metrics = learn_target(
-            learner, "values", optimiser(hypers), outputs_of, head, after, weight, numbers
+            learner, "values", optimiser(hypers, progress), outputs_of, head, after, weight, numbers
         )
         due = (learner.gradient_steps + 1) % hypers.target_period < 1.0
         return learner.follow(jnp.where(due, hypers.target_rate, 0.0)), wrong, metrics

@@ -50,6 +50,18 @@ _brax: dict[str, Any] = {
     "normalize_obs": True,
     "normalize_reward": True,
 }
+_replay: dict[str, Any] = {
+    "num_envs": 8,
+    "num_steps": 32,
+    "gradient_steps": 128,
+    "batch_size": 64,
+    "n_step": 5,
+    "lr": 1e-3,
+    "lr_final": 0.0,
+    "target_period": 256.0,
+    "exploration": 0.16,
+}
+_small: dict[str, Any] = {"hidden": (64, 64), "batch_size": 128, "lr": 1e-3}
 
 PRESETS: dict[tuple[str, str], Preset] = {
     ("ppo", "CartPole-v1"): Preset(500_000, {}, _CLASSIC),
@@ -60,6 +72,13 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("ppo", "SpaceInvaders-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 7e-3}, _MINATAR),
     ("ppo", "*-MinAtar"): Preset(10_000_000, _minatar, _MINATAR),
     ("ppo", "brax/*"): Preset(50_000_000, _brax, _BRAX),
+    ("dqn", "CartPole-v1"): Preset(100_000, _replay, "found here: 8 seeds end at returns of 500"),
+    ("dqn", "Catch-bsuite"): Preset(50_000, {**_replay, "n_step": 3}, "found here: 8 seeds end at returns of 1"),
+    ("pqn", "CartPole-v1"): Preset(500_000, {}, "found here: 8 seeds end at returns of 490 to 500, mean 499"),
+    ("sac", "Pendulum-v1"): Preset(20_000, _small, "found here: 8 seeds end at returns of -157 to -154, mean -155"),
+    ("sac", "brax/reacher/spring"): Preset(20_000, _small, "found here"),
+    ("td3", "Pendulum-v1"): Preset(20_000, {**_small, "critic_lr": 1e-3}, "found here: 8 seeds end at returns of -167 to -154, mean -159"),
+    ("revalued", "Pendulum-v1"): Preset(30_000, _small, "found here: 8 seeds end at returns of -185 to -156, mean -163"),
 }
 
 

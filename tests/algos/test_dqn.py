@@ -149,16 +149,6 @@ def test_what_cannot_be_is_refused_by_field(env, settings, message):
         rljax.make("dqn", env, **settings)
 
 
-@pytest.mark.slow
-def test_cartpole_is_solved():
-    known = preset("dqn", "CartPole-v1")
-    assert known is not None and known.steps <= 150_000
-    algo, env = rljax.make("dqn", "CartPole-v1", **known.settings)
-    updates = algo.updates(known.steps)
-    state, _ = learn(algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates)
-    scores = jax.vmap(lambda s: evaluate(algo, s, env, jax.random.key(1), 32))(state)
-    assert scores.mean() >= 475
-
 
 @pytest.mark.parametrize("name", [*GYMNAX, *PROBES])
 def test_every_environment_of_discrete_actions_can_be_learned_on(name):

@@ -54,12 +54,3 @@ def test_actions_are_told_apart():
 def test_what_cannot_be_is_refused_by_field(env, settings, message):
     with pytest.raises(ConfigError, match=message):
         pqn.make(envs.make(env), tiny("pqn", **settings))
-
-
-@pytest.mark.slow
-def test_cartpole_is_solved():
-    algo, env = rljax.make("pqn", "CartPole-v1")
-    updates = algo.updates(500_000)
-    state, _ = learn(algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates)
-    scores = jax.vmap(lambda s: evaluate(algo, s, env, jax.random.key(1), 32))(state)
-    assert scores.mean() >= 475

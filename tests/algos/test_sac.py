@@ -111,14 +111,3 @@ def test_a_critic_of_each_kind_gets_a_gradient():
         after, _ = jax.jit(algo.step)(state, hypers, task)
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, after.params)
         assert all(jax.tree.leaves(moved)), settings
-
-
-@pytest.mark.slow
-def test_pendulum_is_solved():
-    known = preset("sac", "Pendulum-v1")
-    assert known is not None and known.steps <= 30_000
-    algo, env = rljax.make("sac", "Pendulum-v1", **known.settings)
-    updates = algo.updates(known.steps)
-    state, _ = learn(algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates)
-    scores = jax.vmap(lambda s: evaluate(algo, s, env, jax.random.key(1), 32))(state)
-    assert scores.mean() > -200

@@ -69,14 +69,3 @@ def test_slow_copies_move_once_for_each_step_of_the_policy():
 def test_what_cannot_be_is_refused_by_field(env, settings, message):
     with pytest.raises(ConfigError, match=message):
         rljax.make("td3", env, **settings)
-
-
-@pytest.mark.slow
-def test_pendulum_is_solved():
-    known = preset("td3", "Pendulum-v1")
-    assert known is not None and known.steps <= 30_000
-    algo, env = rljax.make("td3", "Pendulum-v1", **known.settings)
-    updates = algo.updates(known.steps)
-    state, _ = learn(algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates)
-    scores = jax.vmap(lambda s: evaluate(algo, s, env, jax.random.key(1), 32))(state)
-    assert scores.mean() > -200
