@@ -52,7 +52,7 @@ OWN: dict[str, dict[str, Any]] = {
 RATES, EPOCHS, CLIPS = (1e-3, 4e-3, 1e-2), (4, 16), (0.1, 0.2, 0.3, 0.5)
 TUNING = list(range(1000, 1008))
 SEEDS = 32
-MORE_SEEDS = {"PointRobot-misc": 128}  # where returns vary most
+MORE_SEEDS = {"PointRobot-misc": 128, "Reacher-misc": 128}  # where returns vary most
 STANDARD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what is fixed, and what of its own is tuned
     "ppo": ({}, {"objective.clip": CLIPS}),
     "dpo": ({"objective": "dpo"}, {}),
