@@ -1,6 +1,8 @@
 """Settles the runtime before any test module can compute, and makes silent mistakes loud."""
 
 import rljax  # noqa: I001  first: it chooses the CPU thread pool
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -12,3 +14,12 @@ def strict():
     """Reused keys and silent rank promotion raise."""
     with jax.numpy_rank_promotion("raise"), jax.debug_key_reuse(True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def forget_programs():
+    """Compiled programs take hundreds of memory maps each, and a process may have 65,530: then it is aborted."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
+        jax.clear_caches()

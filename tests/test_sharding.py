@@ -12,15 +12,15 @@ from rljax import algos, envs
 from rljax.run import as_arrays, run
 
 assert jax.device_count() == 2
-env = envs.make("CartPole-v1")
 for name in {algos.base(name) for name in algos.names()}:
+    env = envs.make("Pendulum-v1" if name in ("td3", "revalued") else "CartPole-v1")
     algo = algos.load(name).make(env, tiny(name))
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
     go = jax.jit(jax.vmap(lambda key: run(algo, key, hypers, task, 3)))
     keys = jax.random.split(jax.random.key(0), 4)
     axis = NamedSharding(Mesh(np.array(jax.devices()), ("seeds",)), PartitionSpec("seeds"))
     alone, shared = go(keys), go(jax.device_put(keys, axis))
-    assert len(shared[1]["policy_loss"].sharding.device_set) == 2
+    assert len(shared[1]["episodes"].sharding.device_set) == 2
     for x, y in zip(jax.tree.leaves((alone[0].params, alone[1])), jax.tree.leaves((shared[0].params, shared[1]))):
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5)
 print("equal")

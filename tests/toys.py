@@ -17,26 +17,15 @@ from rljax.run import run
 from rljax.sweeps import spec, store
 from rljax.types import Box, Discrete, Env, StepResult
 
-TINY = {
-    "num_envs": 4,
-    "num_steps": 8,
-    "num_epochs": 2,
-    "num_minibatches": 2,
-    "hidden": (8,),
-    "rule_width": 8,
-    "batch_size": 8,
-    "capacity": 128,
-    "warmup": 32,
-    "gradient_steps": 2,
-    "atoms": 5,
-}
+TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden": (8,)}  # of PPO
+OTHERS = {"rule_width": 8, "batch_size": 8, "capacity": 128, "warmup": 32, "gradient_steps": 2, "atoms": 5}
 
 
 def tiny(algo: str, **settings):
-    """The smallest sensible `Config` of an algorithm: whatever fields of TINY it has."""
+    """The smallest sensible `Config` of an algorithm: whatever fields of these it has."""
     config = algos.load(algo).Config
     names = {f.name for f in dataclasses.fields(config)}
-    return config(**{k: v for k, v in (TINY | settings).items() if k in names})
+    return config(**{k: v for k, v in (TINY | OTHERS | settings).items() if k in names})
 
 
 @partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
