@@ -16,6 +16,7 @@ from rljax.run import point_size
 from rljax.sweeps.population import Program, differing
 
 POINTS_A_CALL = 8
+KEPT = 20  # programs at a time: each takes 1000 to 3000 memory maps, and a process on Linux may have 65,530
 
 Member = tuple[int, int]  # a row and a seed
 
@@ -74,21 +75,23 @@ class Programs:
         return as_arrays((prepared.algorithm.hypers, prepared.env.task))
 
     def of(self, group: Group) -> Program:
-        """The program of a group, compiled once."""
+        """The program of a group, compiled once, and again if more than `KEPT` others were asked for since."""
         first = self.prepared[group.rows[0]]
         size = min(group.last, POINTS_A_CALL * group.log_every)
         key = (*signature(first, self.member(group.rows[0])), tuple(group.varying), group.width, size, group.own_length)
-        if key not in self.made:
-            self.made[key] = Program(
-                first.algorithm,
-                self.member(group.rows[0]),
-                frozenset(group.varying),
-                group.width,
-                size,
-                group.own_length,
-                self.judge and self.judge(first),
-            )
-        return self.made[key]
+        found = self.made.pop(key, None) or Program(
+            first.algorithm,
+            self.member(group.rows[0]),
+            frozenset(group.varying),
+            group.width,
+            size,
+            group.own_length,
+            self.judge and self.judge(first),
+        )
+        self.made[key] = found  # the latest is the last
+        while len(self.made) > KEPT:
+            del self.made[next(iter(self.made))]
+        return found
 
 
 def signature(prepared: Prepared, member: tuple[Any, Any]) -> tuple[Any, ...]:

@@ -82,11 +82,11 @@ def make_plan(
     limit = None if memory_limit is None else resources.read(memory_limit)
     programs = Programs([row.prepare() for row in sweep.rows])
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
-    need = max(programs.of(group).bytes for group in groups)
-    if sweep.search.goes_by is not None:
-        known = set.intersection(*(set(programs.of(group).metrics) for group in groups))
-        if sweep.search.goes_by not in known:
-            raise unknown("metric", sweep.search.goes_by, known)
+    compiled = [(programs.of(group).bytes, set(programs.of(group).metrics)) for group in groups]
+    known = set.intersection(*(metrics for _, metrics in compiled))
+    if sweep.search.goes_by is not None and sweep.search.goes_by not in known:
+        raise unknown("metric", sweep.search.goes_by, known)
+    need = max(size for size, _ in compiled)
     chosen = machine.choose(workers, len(sweep.rows) * len(sweep.seeds), need, limit)
     groups = [
         measure.choose(programs, group, len(sweep.seeds), chosen, sweep.rows[group.rows[0]], width is not None)

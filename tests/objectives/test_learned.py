@@ -187,12 +187,18 @@ def test_a_history_is_not_optional(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_name_stands_for_what_was_learned_and_says_how():
+def test_the_name_stands_for_what_was_learned():
     shipped = build("lpo")
     assert isinstance(shipped, LPO) and np.abs(shipped.output).max() > 0 and build("LPO").output.shape == (16,)
     assert (shipped.clip, shipped.ppo) == (LPO().clip, LPO().ppo)  # what help texts say
     assert build("lpo", clip=0.3).clip == 0.3 and build("ppo-clip", clip=0.3) == PPOClip(0.3)
-    history = files.read(Path(objectives.__file__).parents[1] / "meta" / "learned" / "lpo.npz").provenance
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(objectives.__file__).parents[1] / "meta" / "learned").iterdir()), ids=lambda path: path.stem
+)
+def test_what_comes_with_rljax_is_a_drift_and_has_a_history(path):
+    history = files.read(path).provenance
     assert {"method", "tasks", "scores", "machine"} <= set(history) and len(history["tasks"]) > 1
-    loss = shipped(jnp.zeros(3), jnp.array([-1.0, 0.0, 2.0]), 0.5)
-    np.testing.assert_array_equal(loss, [1.0, 0.0, -2.0])  # a drift: none at r = 1
+    loss = objectives.load(path)(jnp.zeros(3), jnp.array([-1.0, 0.0, 2.0]), 0.5)
+    np.testing.assert_array_equal(loss, [1.0, 0.0, -2.0])  # none at r = 1

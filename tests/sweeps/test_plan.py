@@ -9,6 +9,7 @@ from objectives.networks import random_network
 from toys import asked, counter, sweep
 
 from rljax.objectives import DPO, LPO, PPOClip
+from rljax.sweeps import plan
 from rljax.sweeps.plan import Group, Programs, group
 
 
@@ -108,3 +109,14 @@ def test_programs_are_made_once(compiled):
     program = there.of(one)
     assert there.of(dataclasses.replace(one, rows=[1], start=8, updates=16)) is program
     assert len(there.made) == compiled() == 1 and program.population == 1
+
+
+def test_the_latest_programs_are_kept(compiled, monkeypatch):
+    monkeypatch.setattr(plan, "KEPT", 2)
+    there = programs(grid={"num_envs": [2, 4, 8]})
+    first, second, third = group(there, 2)
+    for each in (first, second, first, third, first):
+        there.of(each)
+    assert compiled() == 3
+    there.of(second)
+    assert compiled() == 4 and len(there.made) == 2
