@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from toys import PROBE, asked
@@ -92,7 +93,7 @@ def test_many_cores_and_little_memory_mean_few_processes(the_wider_the_faster, m
 
 
 POPULATION = """
-import resource
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -110,11 +111,13 @@ before = resources.resident()
 inputs = program.place(members)
 done = program.advance(program.start(np.arange(4), inputs), inputs, 2)
 jax.block_until_ready(done)
-took = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+took = 1024 * int(peak) - before
 assert group.bytes > 400e6 and abs(took / group.bytes - 1) < 0.1, (took, group.bytes)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what was held at most")
 def test_a_population_with_memories_takes_what_the_plan_says():
     """Four memories of 100 MB, changed in place."""
     subprocess.run([sys.executable, "-c", POPULATION], check=True, timeout=120)
