@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from toys import suited
 
 from rljax import algos, settings
 from rljax.algos.presets import PRESETS, preset
@@ -16,7 +17,7 @@ from rljax.objectives import OBJECTIVES
 @pytest.mark.parametrize("name", [name for name in algos.names() if algos.base(name) == name])
 def test_settings_are_the_fields_of_the_classes(name):
     module, known = algos.load(name), algos.settings(name)
-    built, _ = make(name, "Pendulum-v1" if name in ("sac", "td3", "revalued") else "CartPole-v1")
+    built, _ = make(name, suited(name))
     config = {n: s.default for n, s in known.items() if s.group == "config"}
     assert config == dataclasses.asdict(module.Config())
     hypers = {n: s.default for n, s in known.items() if s.group == "hypers" and s.type is not object}

@@ -7,13 +7,13 @@ from test_runtime import python
 PROGRAM = """
 import rljax, jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from toys import tiny
+from toys import suited, tiny
 from rljax import algos, envs
 from rljax.run import as_arrays, run
 
 assert jax.device_count() == 2
 for name in {algos.base(name) for name in algos.names()}:
-    env = envs.make("Pendulum-v1" if name in ("td3", "revalued") else "CartPole-v1")
+    env = envs.make(suited(name))
     algo = algos.load(name).make(env, tiny(name))
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
     go = jax.jit(jax.vmap(lambda key: run(algo, key, hypers, task, 3)))

@@ -28,6 +28,11 @@ def tiny(algo: str, **settings):
     return config(**{k: v for k, v in (TINY | OTHERS | settings).items() if k in names})
 
 
+def suited(algo: str) -> str:
+    """An environment with actions that an algorithm can take."""
+    return "Pendulum-v1" if algo in ("td3", "revalued") else "CartPole-v1"
+
+
 @partial(jax.jit, static_argnames=("algo", "seeds", "updates"))
 def learn(algo, hypers, task, seeds, updates):
     """`seeds` whole runs side by side -> (state [S], metrics [S, U])."""

@@ -12,13 +12,14 @@ from rljax.nets.q import QNetwork
 from rljax.types import Box, Discrete, Env, StepResult
 
 PLACES, DISCOUNT = 5, 0.8
-OFTEN = {"epsilon_final": 0.5, "lr": 3e-2, "discount": DISCOUNT}
+NUMBERS = {"epsilon_final": 0.5, "lr": 3e-2, "discount": DISCOUNT}
+OFTEN = NUMBERS | {"target_period": 10.0}
 MEMORY = {"num_envs": 8, "batch_size": 64, "capacity": 1024, "warmup": 128, "hidden": (), "gradient_steps": 2}
 CASES = {
-    "greedy": ("dqn", MEMORY | {"target": "greedy", "loss": "squared"}, OFTEN | {"target_period": 10.0}),
-    "double": ("dqn", MEMORY | {"target": "double"}, OFTEN | {"target_period": 10.0}),
-    "prioritised": ("dqn", MEMORY | {"prioritised": True}, OFTEN | {"target_period": 10.0}),
-    "pqn": ("pqn", {"num_envs": 8, "num_steps": 16, "hidden": ()}, OFTEN | {"trace": 0.0, "lr_final": 0.01}),
+    "greedy": ("dqn", MEMORY | {"target": "greedy", "loss": "squared"}, OFTEN),
+    "double": ("dqn", MEMORY | {"target": "double"}, OFTEN),
+    "prioritised": ("dqn", MEMORY | {"prioritised": True}, OFTEN),
+    "pqn": ("pqn", {"num_envs": 8, "num_steps": 16, "hidden": ()}, NUMBERS | {"trace": 0.0, "lr_final": 0.01}),
 }
 
 
