@@ -1,7 +1,7 @@
 """Speed of off-policy learning on a CPU, beside rejax at its own default settings, in one run. See README.md.
 
 python benchmarks/off_policy.py
-python benchmarks/off_policy.py --table benchmarks/results/off_policy-cpu-2026-11-21.json
+python benchmarks/off_policy.py --table benchmarks/results/off_policy-cpu-2026-11-22.json
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BATCH = {
 }
 DQN = Workload(  # what rejax 0.1.3 does unless it is told otherwise
     "CartPole-v1",
-    131_072,
+    65_536,
     BATCH
     | {
         "activation": "swish",
@@ -53,7 +53,9 @@ SAC = Workload(
     "sac",
 )
 SLOTS = (10_000, 1_000_000)  # capacities whose throughput is compared, both filled
-AGENTS = 16
+AGENTS = 16  # learning almost from the start, so that a short run is enough to time
+SHORT = dataclasses.replace(DQN, steps=8_192, settings=DQN.settings | {"warmup": 256})
+QUICK = 4  # times shorter
 RUN, PEER, PEER_ONE, SWEEP, VMAPPED = "rljax", "rejax", "rejax, one thread", "rljax sweep", "rljax, vmapped"
 
 
@@ -61,27 +63,26 @@ def players(options: argparse.Namespace) -> dict[str, list[Contestant]]:
     """Who takes part, by what is to be found out."""
     peer = peer_python() if options.peer else None
 
-    def shorter(workload: Workload, share: int = 1) -> Workload:
-        return dataclasses.replace(workload, steps=workload.steps // share // (16 if options.quick else 1))
-
     def contestant(label: str, name: str, workload: Workload, **others: Any) -> Contestant:
+        if options.quick:
+            workload = dataclasses.replace(workload, steps=workload.steps // QUICK)
         return Contestant(label, name, workload, timeout=options.timeout, **{"env": ONE_THREAD} | others)
 
     found: dict[str, list[Contestant]] = {}
-    for workload in (shorter(DQN), shorter(SAC)):
-        one = [contestant(RUN, "rljax run", workload)]
+    for workload in (DQN, SAC):
+        one = [contestant(RUN, "rljax run, played", workload)]
         if peer:
-            one.append(contestant(PEER, "rejax", shorter(workload, 4), env=CPU, python=peer))
-            one.append(contestant(PEER_ONE, "rejax", shorter(workload, 4), python=peer))
+            one.append(contestant(PEER, "rejax", workload, env=CPU, python=peer))
+            one.append(contestant(PEER_ONE, "rejax", workload, python=peer))
         found[f"{workload.algo} on {workload.env}"] = one
-    found["slots"] = [contestant(f"{slots:,}", "rljax advance", _holding(shorter(DQN, 2), slots)) for slots in SLOTS]
+    found["slots"] = [contestant(f"{slots:,}", "rljax advance", _holding(DQN, slots)) for slots in SLOTS]
     found["agents"] = [
-        contestant(RUN, "rljax run", shorter(DQN, 4)),
-        contestant(VMAPPED, "rljax run", shorter(DQN, 16), agents=AGENTS),
-        contestant(SWEEP, "rljax sweep", shorter(DQN, 4), agents=AGENTS, env=CPU),
+        contestant(RUN, "rljax run, played", SHORT),
+        contestant(VMAPPED, "rljax run, played", SHORT, agents=AGENTS),
+        contestant(SWEEP, "rljax sweep", SHORT, agents=AGENTS, env=CPU),
     ]
     if peer:
-        found["agents"].append(contestant(PEER, "rejax", shorter(DQN, 64), agents=AGENTS, env=CPU, python=peer))
+        found["agents"].append(contestant(PEER, "rejax", SHORT, agents=AGENTS, env=CPU, python=peer))
     return found
 
 
@@ -90,10 +91,30 @@ def _holding(workload: Workload, slots: int) -> Workload:
     return dataclasses.replace(workload, settings=workload.settings | {"capacity": slots, "warmup": slots})
 
 
+def flops_per_step(workload: Workload, obs_size: int, actions: int) -> int:
+    """Matrix arithmetic of an environment step, two operations to a multiply and add.
+
+    A backward pass is two forward passes, less the gradient with respect to what goes in where nobody asks for it. DQN:
+    values of a batch, forward and backward, and of its successors by the network and its copy. SAC: the policy at the
+    successors, two slow critics there, two critics forward and backward; then the policy forward and backward, the
+    critics forward and back to the actions.
+    """
+    s = workload.settings
+    widths, batch = s["hidden"], s["batch_size"] * s["gradient_steps"] // (s["num_envs"] * s["num_steps"])
+
+    def forward(inputs: int, outputs: int) -> int:
+        return sum(a * b for a, b in zip([inputs, *widths], [*widths, outputs]))
+
+    if workload.algo == "dqn":
+        return 2 * batch * (5 * forward(obs_size, actions) - obs_size * widths[0])
+    actor, critic = forward(obs_size, 2 * actions), forward(obs_size + actions, 1)
+    return 2 * batch * (4 * actor - obs_size * widths[0] + 2 * (6 * critic - (obs_size + actions) * widths[0]))
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole benchmark as one JSON object."""
     result = header("off_policy")
-    yardstick = Contestant("matmul", "matmul", DQN, env=ONE_THREAD)
+    yardstick = Contestant("matmul", "matmul", DQN, env=ONE_THREAD)  # how fast one core multiplies
     cases = players(options)
     for name, contestants in cases.items():
         say(name)
@@ -101,6 +122,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     result["matmul_flops"] = 2 * MATMUL_SIZE**3 * MATMULS / min(yardstick.seconds)
     result["cases"] = {name: [c.record() for c in contestants] for name, contestants in cases.items()}
     result["workloads"] = {w.algo: dataclasses.asdict(w) for w in (DQN, SAC)}
+    result["flops_per_step"] = {DQN.env: flops_per_step(DQN, 4, 2), SAC.env: flops_per_step(SAC, 3, 1)}
     result["load_after"] = os.getloadavg()[0]
     return result
 
@@ -108,23 +130,26 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """A result as Markdown."""
     machine = result["machine"]
-    parts = [f"{machine['cpu']}, {machine['cores']} cores; {result['date'][:10]}."]
+    speed = f"One core multiplies matrices at {result['matmul_flops'] / 1e9:.0f} GFLOP/s."
+    parts = [f"{machine['cpu']}, {machine['cores']} cores; {result['date'][:10]}. {speed}"]
     for name, records in result["cases"].items():
         first = records[0]["steps_per_second"]
-        rows = [_row(record, first and first["median"]) for record in records]
-        columns = ["", "k steps/s (min, max)", "times slower than the first", "compile s", "peak MB", "return"]
+        limit = result["matmul_flops"] / result["flops_per_step"][records[0]["env"]]  # steps per second of a core
+        rows = [_row(record, first and first["median"], limit) for record in records]
+        columns = ["", "k steps/s (min, max)", "first over it", "matmul rate", "compile s", "peak MB", "return"]
         parts += [f"**{name}**", markdown(columns, rows)]
     return "\n\n".join(parts)
 
 
-def _row(record: dict[str, Any], first: float | None) -> list[str]:
+def _row(record: dict[str, Any], first: float | None, limit: float) -> list[str]:
     rate = record["steps_per_second"]
     if record["error"] or not rate or not first:
-        return [record["label"], record["error"] or "", *[""] * 4]
+        return [record["label"], record["error"] or "", *[""] * 5]
     return [
         record["label"],
         f"{rate['median'] / 1e3:.2f} ({rate['min'] / 1e3:.2f}, {rate['max'] / 1e3:.2f})",
         f"{first / rate['median']:.2f}",
+        f"{rate['median'] / limit:.0%}",
         f"{record['compile_seconds']:.1f}",
         f"{record['peak_memory'] / 1e6:.0f}",
         "" if record["final_return"] is None else f"{record['final_return']:.0f}",
@@ -135,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are reported")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="install and run rejax")
-    parser.add_argument("--quick", action="store_true", help="a sixteenth of the steps: to try the script")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the steps: to try the script")
     parser.add_argument("--timeout", type=float, default=400.0, help="seconds after which a contestant counts as hung")
     parser.add_argument("--out", type=Path, help="the JSON; by default results/off_policy-cpu-DATE.json")
     parser.add_argument("--table", type=Path, metavar="JSON", help="print this result as Markdown and measure nothing")

@@ -63,15 +63,15 @@ def _rljax(workload: Workload) -> tuple[Any, Any]:
     import rljax
 
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
-    return rljax.make(workload.algo, workload.env, **settings)
+    return rljax.make(workload.algo, workload.env, horizon=float(workload.updates), **settings)
 
 
-def rljax_run(workload: Workload, agents: int) -> Program:
-    """`rljax.run.run`: a whole run as one compiled program."""
+def rljax_run(workload: Workload, agents: int, played: bool = False) -> Program:
+    """`rljax.run.run`: a whole run as one compiled program; scored in training, or by playing the final policy."""
     algo, env = _rljax(workload)
     import jax
 
-    from rljax.run import as_arrays, run
+    from rljax.run import as_arrays, evaluate, run
 
     updates = algo.updates(workload.updates * workload.batch)
 
@@ -80,10 +80,15 @@ def rljax_run(workload: Workload, agents: int) -> Program:
 
     many = jax.vmap(train, (0, None, None)) if agents else train
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
-    return Program(
-        jitted(many, lambda seed: (keys(seed, agents), hypers, task)),
-        lambda out: final_return(out[1]["episodes"], out[1]["episode_return"]),
-    )
+
+    def score(out):
+        """As rejax scores: 128 episodes, of the first agent."""
+        if not played:
+            return final_return(out[1]["episodes"], out[1]["episode_return"])
+        state = jax.tree.map(lambda x: x[0], out[0]) if agents else out[0]
+        return float(evaluate(algo, state, env, jax.random.key(0)).mean())
+
+    return Program(jitted(many, lambda seed: (keys(seed, agents), hypers, task)), score)
 
 
 def rljax_advance(workload: Workload, agents: int) -> Program:
@@ -223,6 +228,7 @@ def matmul(workload: Workload, agents: int) -> Program:
 
 CONTESTANTS: dict[str, Callable[[Workload, int], Program]] = {
     "rljax run": rljax_run,
+    "rljax run, played": lambda workload, agents: rljax_run(workload, agents, played=True),
     "rljax advance": rljax_advance,
     "rljax train": rljax_train,
     "rljax folder": rljax_folder,

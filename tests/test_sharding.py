@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+import toys
 from test_runtime import python
 
+from rljax import algos
+
 PROGRAM = """
-import rljax, jax, numpy as np
+import os, rljax, jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from toys import suited, tiny
 from rljax import algos, envs
 from rljax.run import as_arrays, run
 
 assert jax.device_count() == 2
-for name in {algos.base(name) for name in algos.names()}:
+for name in os.environ["ALGORITHMS"].split():
     env = envs.make(suited(name))
     algo = algos.load(name).make(env, tiny(name))
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
@@ -27,9 +33,13 @@ print("equal")
 """
 
 
-def test_two_devices_equal_one(tmp_path):
-    import toys
-
-    folder = str(toys.__file__).rpartition("/")[0]
-    flags = "--xla_force_host_platform_device_count=2"
-    assert python(PROGRAM, XLA_FLAGS=flags, PYTHONPATH=folder, XDG_CACHE_HOME=str(tmp_path)).endswith("equal")
+@pytest.mark.parametrize(
+    "names",
+    [["ppo", "dqn", "lpg"], pytest.param(sorted({algos.base(name) for name in algos.names()}), marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_two_devices_equal_one(names, tmp_path):
+    """Some: one for each way to learn, from a rollout, from a memory, by a rule. Nothing is compiled for speed."""
+    given = {"ALGORITHMS": " ".join(names), "PYTHONPATH": str(Path(toys.__file__).parent)}
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    assert python(PROGRAM, XLA_FLAGS="--xla_force_host_platform_device_count=2", **given, **quick).endswith("equal")

@@ -73,7 +73,9 @@ def draw(ring: Ring, key: Array, batch_size: int, num_steps: int = 1) -> tuple[A
     """
     length, num_envs, _ = ring.rows.shape
     starts = ring.stored - (num_steps - 1)
-    which = jax.random.randint(key, (batch_size,), 0, starts * num_envs)
+    # One word for each: twice as fast as randint. No place is more likely than another by more than places / 2^32.
+    places = (starts * num_envs).astype(jnp.uint32)
+    which = (jax.random.bits(key, (batch_size,)) % places).astype(jnp.int32)
     oldest = ring.inserted - ring.stored
     return (oldest + which // num_envs) % length, which % num_envs
 

@@ -101,13 +101,14 @@ def test_what_cannot_be_is_refused_by_field(env, settings, message):
         rljax.make("sac", env, **settings)
 
 
-def test_a_critic_of_each_kind_gets_a_gradient():
-    heads = ({"head": head} for head in ("scalar", "categorical", "hl-gauss", "quantile"))
-    for settings in (*heads, {"batch_norm": True}, {"dropout": 0.1}):
-        env = envs.make("Pendulum-v1")
-        algo = sac.make(env, tiny("sac", **settings))
-        task, hypers = as_arrays(env.task), as_arrays(algo.hypers)
-        state = jax.jit(algo.init)(jax.random.key(0), hypers, task)
-        after, _ = jax.jit(algo.step)(state, hypers, task)
-        moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, after.params)
-        assert all(jax.tree.leaves(moved)), settings
+@pytest.mark.parametrize(
+    "settings", [{"head": "categorical", "batch_norm": True}, {"head": "hl-gauss"}, {"head": "quantile", "dropout": 0.1}]
+)
+def test_a_critic_of_each_kind_gets_a_gradient(settings):
+    env = envs.make("Pendulum-v1")
+    algo = sac.make(env, tiny("sac", **settings))
+    task, hypers = as_arrays(env.task), as_arrays(algo.hypers)
+    state = jax.jit(algo.init)(jax.random.key(0), hypers, task)
+    after, _ = jax.jit(algo.step)(state, hypers, task)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, after.params)
+    assert all(jax.tree.leaves(moved))

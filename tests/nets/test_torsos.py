@@ -59,8 +59,9 @@ def test_mlp_layer_norm():
 def test_mlp_batch_norm():
     net, x = MLP((32,), "relu", batch_norm=True), 3.0 + jax.random.normal(jax.random.key(0), (64, 4))
     variables = net.init(jax.random.key(1), x[:1])
+    learn = jax.jit(lambda variables: net.apply(variables, x, mutable=[AVERAGES]))
     for _ in range(1000):
-        found, averages = net.apply(variables, x, mutable=[AVERAGES])
+        found, averages = learn(variables)
         variables |= averages
     assert_allclose(found.mean(0), jnp.zeros(32), atol=1e-5)
     assert_allclose(variables[AVERAGES]["BatchNorm_0"]["mean"], x.mean(0), rtol=1e-3)
