@@ -1,12 +1,14 @@
 """Settles the runtime before any test module can compute, and makes silent mistakes loud."""
 
 import rljax  # noqa: I001  first: it chooses the CPU thread pool
+import signal
 from pathlib import Path
 
 import jax
 import pytest
 
 assert rljax.__name__ == "rljax"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with Ctrl-C ignored
 
 
 @pytest.fixture
