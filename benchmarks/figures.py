@@ -117,7 +117,7 @@ def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], mi
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-PLACES = {"ta-lpo": lengths}  # what draws the places of a part, where it is not their differences
+PLACES = {"ta-lpo": lengths, "ta-lpo-pendulum": lengths}  # what draws the places of a part, where it is not their differences
 
 
 def main() -> None:
