@@ -15,7 +15,7 @@ from harness import say
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import ScalarFormatter
 
 from rljax.results.plots import DASHES, GREY, PALETTE, STYLE, save_figure
 
@@ -61,7 +61,7 @@ def lengths(places: list[dict[str, Any]]) -> Figure:
         ]
         lines = {name: [rows[name] for rows in named] for name in ("ta-lpo", "lpo", "dpo")}
         lines |= {BEST: [_best(rows) for rows in constant], f"{BEST}, annealed": [_best(rows) for rows in annealed]}
-        _over(axes, [place["steps"] / 1000 for place in there], lines, "iqm")
+        _over(axes, [round(place["steps"] / 1000) for place in there], lines, "iqm")
         axes.set_title(env)
         axes.set_xlabel("steps of a run, thousands")
         if column == 0:
@@ -114,7 +114,7 @@ def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], mi
     axes.set_xscale("log")
     axes.set_xticks(x)
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
 
 
 PLACES = {"ta-lpo": lengths, "ta-lpo-pendulum": lengths}  # what draws the places of a part, where it is not their differences
