@@ -117,7 +117,7 @@ def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], mi
     axes.minorticks_off()
 
 
-PLACES = {"ta-lpo": lengths, "ta-lpo-pendulum": lengths}  # what draws the places of a part, where it is not their differences
+PLACES = {"ta-lpo": lengths, "ta-lpo-pendulum": lengths}  # of which parts places are not drawn as differences
 
 
 def main() -> None:
