@@ -101,9 +101,10 @@ def test_what_cannot_be_is_refused_by_field(env, settings, message):
         rljax.make("sac", env, **settings)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"head": "categorical", "batch_norm": True}, {"head": "hl-gauss"}, {"head": "quantile", "dropout": 0.1}]
-)
+HEADS = ({"head": head} for head in ("scalar", "categorical", "hl-gauss", "quantile"))
+
+
+@pytest.mark.parametrize("settings", [*HEADS, {"batch_norm": True}, {"dropout": 0.1}])
 def test_a_critic_of_each_kind_gets_a_gradient(settings):
     env = envs.make("Pendulum-v1")
     algo = sac.make(env, tiny("sac", **settings))
