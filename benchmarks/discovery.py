@@ -25,7 +25,6 @@ PARTS = {
     "lpo-pendulum": drifts.lpo_pendulum,
     "lpo-discrete": drifts.lpo_discrete,
     "ta-lpo": drifts.ta_lpo,
-    "ta-lpo-pendulum": drifts.ta_lpo_pendulum,
     "lpg": rules.lpg,
 }
 COLUMNS = ("iqm", "mean", "low", "high", "of_best", "gain", "gain_low", "gain_high", "wins")

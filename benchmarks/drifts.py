@@ -86,9 +86,6 @@ TIMED: Tasks = (  # constant rates: what is to slow down at the end of a run mus
     ("Catch-bsuite", {"lr": 1e-2, "num_epochs": 16, "lr_final": 1.0}),
     ("Acrobot-v1", {"lr": 1e-3, "num_epochs": 16, "lr_final": 1.0}),
 )
-STEADY = {"lr": 4e-3, "num_epochs": 16, "lr_final": 1.0}
-TIMED_PENDULUM: Tasks = 2 * (("Pendulum-v1", STEADY),)  # two lives a generation
-TIMED_REACHER: Tasks = (("Reacher-misc", STEADY),)
 HELD_OUT = (
     "FourRooms-misc",
     "Reacher-misc",
@@ -253,22 +250,12 @@ def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], wo
 
 
 def ta_lpo(work: Path) -> dict[str, Any]:
-    """On three environments of discrete actions."""
-    return timed("", TIMED, (), work)
-
-
-def ta_lpo_pendulum(work: Path) -> dict[str, Any]:
-    """On Pendulum alone."""
-    return timed("-pendulum", TIMED_PENDULUM, TIMED_REACHER, work)
-
-
-def timed(suffix: str, tasks: Tasks, held_out: Tasks, work: Path) -> dict[str, Any]:
     """TA-LPO beside LPO, both learned over lives of several lengths, for what they end with; all with one setting."""
     found = {
-        name: learned(objective, tasks, f"{name}{suffix}-lengths", work, "final", SPREAD, generations=60)
+        name: learned(objective, TIMED, f"{name}-lengths", work, "final", SPREAD, generations=60)
         for name, objective in (("ta-lpo", TALPO(**network(16, 16))), ("lpo", LPO(**network(8, 16))))
     }
-    settings = dict((*tasks, *held_out))
+    settings = dict(TIMED)
 
     def one(env: str, steps: int) -> dict[str, Any]:
         own: dict[str, Settings] = {name: {"objective": x.objective} for name, x in found.items()}
@@ -278,7 +265,7 @@ def timed(suffix: str, tasks: Tasks, held_out: Tasks, work: Path) -> dict[str, A
         return meet(env, {name: settings[env] | x for name, x in own.items()}, steps, "final")
 
     places = [
-        once(work / f"ta-lpo{suffix}-{env}-{steps}.json", lambda env=env, steps=steps: one(env, steps))
+        once(work / f"ta-lpo-{env}-{steps}.json", lambda env=env, steps=steps: one(env, steps))
         for env in settings
         for steps in (int(STEPS[env] * times) for times in LENGTHS)
     ]

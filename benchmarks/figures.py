@@ -117,7 +117,7 @@ def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], mi
     axes.minorticks_off()
 
 
-PLACES = {"ta-lpo": lengths, "ta-lpo-pendulum": lengths}  # of which parts places are not drawn as differences
+PARTS = {"lpg": rules, "ta-lpo": lambda found: lengths(found["places"])}
 
 
 def main() -> None:
@@ -127,8 +127,8 @@ def main() -> None:
         result = json.loads(path.read_text())
         part = result["suite"].removeprefix("discovery-")
         with rc_context(STYLE):
-            figure = rules(result[part]) if part == "lpg" else PLACES.get(part, differences)(result[part]["places"])
-            say(str(save_figure(figure, path.with_suffix(".png"))))
+            draw = PARTS.get(part, lambda found: differences(found["places"]))
+            say(str(save_figure(draw(result[part]), path.with_suffix(".png"))))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ OBJECTIVES: dict[str, type] = {
 }
 """The objectives that have a name on the command line."""
 
-_TRAINED: dict[type, Path] = {LPO: Path(__file__).parents[1] / "meta" / "learned" / "lpo.npz"}  # come with rljax
+_LEARNED = Path(__file__).parents[1] / "meta" / "learned"
+_TRAINED: dict[type, Path] = {LPO: _LEARNED / "lpo.npz", TALPO: _LEARNED / "ta-lpo.npz"}  # come with rljax
 
 
 def named(name: str) -> type:

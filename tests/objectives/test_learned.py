@@ -187,11 +187,12 @@ def test_a_history_is_not_optional(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_name_stands_for_what_was_learned():
-    shipped = build("lpo")
-    assert isinstance(shipped, LPO) and np.abs(shipped.output).max() > 0 and build("LPO").output.shape == (16,)
-    assert (shipped.clip, shipped.ppo) == (LPO().clip, LPO().ppo)  # what help texts say
-    assert build("lpo", clip=0.3).clip == 0.3 and build("ppo-clip", clip=0.3) == PPOClip(0.3)
+@pytest.mark.parametrize(("name", "kind"), [("lpo", LPO), ("ta-lpo", TALPO)])
+def test_the_name_stands_for_what_was_learned(name, kind):
+    shipped = build(name)
+    assert type(shipped) is kind and np.abs(shipped.output).max() > 0 and build(kind.__name__).output.shape == (16,)
+    assert (shipped.clip, shipped.ppo) == (kind().clip, kind().ppo)  # what help texts say
+    assert build(name, clip=0.3).clip == 0.3 and build("ppo-clip", clip=0.3) == PPOClip(0.3)
 
 
 @pytest.mark.parametrize(
