@@ -55,7 +55,8 @@ class Contestant:
     timeout: float = 600.0
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)  # of all threads together
-    facts: dict[str, Any] = field(default_factory=dict)  # compile_seconds, threads, versions, final_return ...
+    returns: list[float | None] = field(default_factory=list)  # final ones, of all repeats
+    facts: dict[str, Any] = field(default_factory=dict)  # compile_seconds, threads, versions, peak_memory ...
     error: str | None = None
 
     def start(self) -> None:
@@ -81,11 +82,12 @@ class Contestant:
         if answer:
             self.seconds.append(answer["seconds"])
             self.cpu_seconds.append(answer["cpu_seconds"])
+            score = self._ask("score") or {"returns": []}
+            self.returns += score.pop("returns")
+            self.facts |= score
 
     def stop(self) -> None:
-        """Asks for the score and ends the process."""
-        if self.seconds:
-            self.facts |= self._ask("score") or {}
+        """Ends the process."""
         self._process.kill()
         self._process.wait()
         self._log.close()
@@ -100,8 +102,10 @@ class Contestant:
         rates = [self.steps / s for s in self.seconds]
         summary = {"median": statistics.median(rates), "min": min(rates), "max": max(rates)} if rates else None
         about = {"label": self.label, "agents": self.agents, "env": self.workload.env, "steps": self.steps}
-        raw = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
-        return about | self.facts | raw | {"steps_per_second": summary, "error": self.error}
+        raw = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "returns": self.returns}
+        known = [x for x in self.returns if x is not None]
+        summaries = {"steps_per_second": summary, "final_return": statistics.mean(known) if known else None}
+        return about | self.facts | raw | summaries | {"error": self.error}
 
     def _read(self) -> None:
         for line in self._process.stdout:

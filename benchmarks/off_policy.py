@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ SAC = Workload(
     "sac",
 )
 SLOTS = (10_000, 1_000_000)  # capacities whose throughput is compared, both filled
+TOGETHER = 3  # vmapped agents a round, where it is returns that are compared: there are many in few rounds
 AGENTS = 16  # learning almost from the start, so that a short run is enough to time
 SHORT = dataclasses.replace(DQN, steps=8_192, settings=DQN.settings | {"warmup": 256})
 QUICK = 4  # times shorter
@@ -75,6 +77,11 @@ def players(options: argparse.Namespace) -> dict[str, list[Contestant]]:
             one.append(contestant(PEER, "rejax", workload, env=CPU, python=peer))
             one.append(contestant(PEER_ONE, "rejax", workload, python=peer))
         found[f"{workload.algo} on {workload.env}"] = one
+    for workload in (DQN, SAC):
+        together = [contestant(RUN, "rljax run, played", workload, agents=TOGETHER)]
+        if peer:
+            together.append(contestant(PEER, "rejax", workload, agents=TOGETHER, python=peer))
+        found[f"{workload.algo} on {workload.env}, {TOGETHER} agents a round"] = together
     found["slots"] = [contestant(f"{slots:,}", "rljax advance", _holding(DQN, slots)) for slots in SLOTS]
     found["agents"] = [
         contestant(RUN, "rljax run, played", SHORT),
@@ -115,7 +122,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole benchmark as one JSON object."""
     result = header("off_policy")
     yardstick = Contestant("matmul", "matmul", DQN, env=ONE_THREAD)  # how fast one core multiplies
-    cases = players(options)
+    cases = {name: contestants for name, contestants in players(options).items() if options.only in name}
     for name, contestants in cases.items():
         say(name)
         play([yardstick, *contestants], options.repeats)
@@ -152,14 +159,21 @@ def _row(record: dict[str, Any], first: float | None, limit: float) -> list[str]
         f"{rate['median'] / limit:.0%}",
         f"{record['compile_seconds']:.1f}",
         f"{record['peak_memory'] / 1e6:.0f}",
-        "" if record["final_return"] is None else f"{record['final_return']:.0f}",
+        _returns([x for x in record["returns"] if x is not None]),
     ]
+
+
+def _returns(found: list[float]) -> str:
+    """Of how many agents, their mean and standard deviation."""
+    spread = f" ± {statistics.stdev(found):.0f}" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.0f}{spread} ({len(found)})" if found else ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are reported")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="install and run rejax")
+    parser.add_argument("--only", default="", help="the cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a quarter of the steps: to try the script")
     parser.add_argument("--timeout", type=float, default=400.0, help="seconds after which a contestant counts as hung")
     parser.add_argument("--out", type=Path, help="the JSON; by default results/off_policy-cpu-DATE.json")

@@ -1,7 +1,7 @@
 """One contestant in a process of its own: `worker.py NAME AGENTS WORKLOAD` (AGENTS 0: one agent, not vmapped).
 
 It compiles, says so, and then answers each line on standard input with one line of JSON: `go` trains once from a new
-seed, `score` tells the final return and the peak memory.
+seed, `score` tells the final returns and the peak memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Program(NamedTuple):
     """A contestant, set up but not compiled."""
 
     compile: Callable[[], Callable[[int], Any]]  # () -> (seed -> output, on the device or not)
-    score: Callable[[Any], float]  # output -> final return
+    score: Callable[[Any], float | list[float]]  # output -> final return: of all agents, or of each
 
 
 def jitted(function: Callable, arguments: Callable[[int], tuple]) -> Callable[[], Callable[[int], Any]]:
@@ -59,6 +59,13 @@ def keys(seed: int, agents: int) -> Any:
     return jax.random.split(key, agents) if agents else key
 
 
+def each(states: Any, agents: int) -> list[Any]:
+    """The states of all agents, one by one."""
+    import jax
+
+    return [jax.tree.map(lambda x, i=i: x[i], states) for i in range(agents)] if agents else [states]
+
+
 def _rljax(workload: Workload) -> tuple[Any, Any]:
     import rljax
 
@@ -82,11 +89,10 @@ def rljax_run(workload: Workload, agents: int, played: bool = False) -> Program:
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
 
     def score(out):
-        """As rejax scores: 128 episodes, of the first agent."""
         if not played:
             return final_return(out[1]["episodes"], out[1]["episode_return"])
-        state = jax.tree.map(lambda x: x[0], out[0]) if agents else out[0]
-        return float(evaluate(algo, state, env, jax.random.key(0)).mean())
+        states = each(out[0], agents)
+        return [float(evaluate(algo, state, env, jax.random.key(0)).mean()) for state in states]  # as rejax scores
 
     return Program(jitted(many, lambda seed: (keys(seed, agents), hypers, task)), score)
 
@@ -286,7 +292,8 @@ def main() -> None:
     for line in sys.stdin:
         if line.strip() == "score":
             score = program.score(out)
-            say(final_return=score if math.isfinite(score) else None, peak_memory=peak_memory())
+            returns = [x if math.isfinite(x) else None for x in (score if isinstance(score, list) else [score])]
+            say(returns=returns, peak_memory=peak_memory())
             continue
         seed += 1
         began, cpu_began = time.perf_counter(), time.process_time()
