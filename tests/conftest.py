@@ -18,6 +18,15 @@ def strict():
         yield
 
 
+@pytest.fixture
+def optimised():
+    """For tests that compute longer than they compile."""
+    before = jax.config.jax_disable_most_optimizations  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(autouse=True)
 def forget_programs():
     """Compiled programs take hundreds of memory maps each, and a process may have 65,530: then it is aborted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import chex
 import jax
@@ -38,6 +38,24 @@ every_algorithm = pytest.mark.parametrize(("algo", "env", "settings"), CASES)
 def build(algo: str, env: str, settings: dict) -> tuple[Algorithm, Env]:
     environment = envs.make(env)
     return algos.load(algo).make(environment, tiny(algo, **settings)), environment
+
+
+@cache
+def compiled_run(algorithm: Algorithm):
+    """`(key, hypers, task)` -> state and metrics of four updates."""
+    return jax.jit(partial(run, algorithm, num_updates=4))
+
+
+@cache
+def compiled_step(algorithm: Algorithm):
+    """The step, and a list that grows when it is traced."""
+    traces = []
+
+    def traced(*arguments):
+        traces.append(1)
+        return algorithm.step(*arguments)
+
+    return jax.jit(traced), traces
 
 
 def leaves_equal(a, b) -> bool:
@@ -103,19 +121,14 @@ def test_act_gives_valid_actions_for_any_batch(algo, env, settings, strict):
 @every_algorithm
 def test_one_program_for_all_numbers(algo, env, settings):
     algorithm, environment = build(algo, env, settings)
-    traces = []
-
-    def traced(*arguments):
-        traces.append(1)
-        return algorithm.step(*arguments)
-
-    step = jax.jit(traced)
+    (step, traces), counts = compiled_step(algorithm), []
     task = as_arrays(environment.task)
     state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), task)
     for factor in (1, 0.5, 2):
         hypers = jax.tree.map(lambda x, f=factor: x * f, algorithm.hypers)
         state, _ = step(state, as_arrays(hypers), task)
-    assert len(traces) == 1
+        counts.append(len(traces))
+    assert len(set(counts)) == 1
 
 
 @every_algorithm
@@ -124,8 +137,8 @@ def test_row_of_a_sweep_equals_the_lone_run(algo, env, settings):
     task, hypers = as_arrays(environment.task), as_arrays(algorithm.hypers)
     rows = jax.tree.map(lambda x: jnp.stack([x, x]), hypers).replace(lr=jnp.array([1e-4, 1e-2]))
     keys = jax.random.split(jax.random.key(3), 2)
-    alone = jax.jit(partial(run, algorithm, num_updates=3))
-    sweep = jax.jit(jax.vmap(jax.vmap(partial(run, algorithm, num_updates=3), (0, None, None)), (None, 0, None)))
+    alone = compiled_run(algorithm)
+    sweep = jax.jit(jax.vmap(jax.vmap(alone, (0, None, None)), (None, 0, None)))
     _, swept = sweep(keys, rows, task)
     for n in range(2):
         for s in range(2):
@@ -156,7 +169,7 @@ def test_every_parameter_learns(algo, env, settings):
     algorithm, environment = build(algo, env, settings)
     arguments = as_arrays(algorithm.hypers), as_arrays(environment.task)
     state = start(algorithm, jax.random.key(0), *arguments)
-    after, _ = jax.jit(algorithm.step)(state, *arguments)
+    after, _ = compiled_step(algorithm)[0](state, *arguments)
     for path, moved in jax.tree.leaves_with_path(jax.tree.map(lambda x, y: (x != y).any(), state.params, after.params)):
         assert moved, f"{jax.tree_util.keystr(path)} gets no gradient"
 
@@ -185,7 +198,7 @@ def test_every_number_in_hypers_matters(algo, env, settings):
     if hasattr(hypers, "objective"):
         hypers = hypers.replace(objective=hypers.objective.replace(clip=0.1))
     task = as_arrays(environment.task)
-    go = jax.jit(lambda hypers: run(algorithm, jax.random.key(0), hypers, task, 4)[0].params)
+    go = lambda hypers: compiled_run(algorithm)(jax.random.key(0), hypers, task)[0].params  # noqa: E731
     base = go(as_arrays(hypers))
     leaves, structure = jax.tree.flatten(as_arrays(hypers))
     module = algos.load(algo)

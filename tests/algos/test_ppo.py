@@ -137,7 +137,7 @@ def test_multi_discrete_actions():
     assert action.shape == (50, 2) and len(np.unique(action, axis=0)) == 6
 
 
-def test_cartpole_is_solved_with_purejaxrls_settings():
+def test_cartpole_is_solved_with_purejaxrls_settings(optimised):
     env = envs.make("CartPole-v1")
     algo = ppo.make(env, ppo.Config())
     updates = 500_000 // algo.steps_per_update
@@ -149,7 +149,7 @@ def test_cartpole_is_solved_with_purejaxrls_settings():
     assert scores.mean() >= 475
 
 
-def test_pendulum_is_learned():
+def test_pendulum_is_learned(optimised):
     env = envs.make("Pendulum-v1")
     known = preset("ppo", "Pendulum-v1")
     algo, _ = rljax.make("ppo", "Pendulum-v1", **known.settings)

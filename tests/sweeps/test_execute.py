@@ -221,7 +221,7 @@ def test_two_devices_give_the_same_bits_as_one(tmp_path):
     """Three lots on two devices: the last one runs on both and is stored once; then two go on from their states."""
     changes = {"grid": {"lr": [1e-3, 1e-2, 1e30]}, "width": 2, "halving": 2, "rungs": 2}
     program = DEVICES.format(folder=str(tmp_path / "a"), changes=changes)
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"  # compiled as `one` is
     python(program, XLA_FLAGS=flags, PYTHONPATH=str(Path(toys.__file__).parent))
     one = sweep(**changes, out=tmp_path / "one")
     assert one.record["devices"] == 1 and one.reached.max(1).tolist() == [20, 20, 10]
