@@ -16,7 +16,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(
 demo: $(VENV)/installed
 	$(BIN)/rljax train ppo CartPole-v1
 
-# Tests compile much and compute little: programs that are not optimised halve their time. pytest alone compiles as users do.
+# Tests compile more than they compute, so nothing is optimised: CONTRIBUTING.md says how much that is.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test: export XLA_FLAGS ?= --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 test: $(VENV)/installed-dev

@@ -117,7 +117,7 @@ def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], mi
     axes.minorticks_off()
 
 
-PARTS = {"lpg": rules, "ta-lpo": lambda found: lengths(found["places"])}
+PARTS = {"lpg": rules, "ta-lpo": lambda found: lengths(found["places"])}  # the others: as differences
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ SAC = Workload(
     "sac",
 )
 SLOTS = (10_000, 1_000_000)  # capacities whose throughput is compared, both filled
-TOGETHER = 3  # vmapped agents a round, where it is returns that are compared: there are many in few rounds
+TOGETHER = 3  # vmapped agents a round, to compare the returns of many in few rounds
 AGENTS = 16  # learning almost from the start, so that a short run is enough to time
 SHORT = dataclasses.replace(DQN, steps=8_192, settings=DQN.settings | {"warmup": 256})
 QUICK = 4  # times shorter
@@ -77,7 +77,6 @@ def players(options: argparse.Namespace) -> dict[str, list[Contestant]]:
             one.append(contestant(PEER, "rejax", workload, env=CPU, python=peer))
             one.append(contestant(PEER_ONE, "rejax", workload, python=peer))
         found[f"{workload.algo} on {workload.env}"] = one
-    for workload in (DQN, SAC):
         together = [contestant(RUN, "rljax run, played", workload, agents=TOGETHER)]
         if peer:
             together.append(contestant(PEER, "rejax", workload, agents=TOGETHER, python=peer))
@@ -164,9 +163,9 @@ def _row(record: dict[str, Any], first: float | None, limit: float) -> list[str]
 
 
 def _returns(found: list[float]) -> str:
-    """Of how many agents, their mean and standard deviation."""
-    spread = f" ± {statistics.stdev(found):.0f}" if len(found) > 1 else ""
-    return f"{statistics.mean(found):.0f}{spread} ({len(found)})" if found else ""
+    """Their mean, and of several the standard deviation and how many there are."""
+    spread = f" ± {statistics.stdev(found):.0f} ({len(found)})" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.0f}{spread}" if found else ""
 
 
 def main() -> None:

@@ -66,9 +66,10 @@ def build(workload, agents):
         key = jax.random.PRNGKey(seed)
         return (key if agents == 0 else jax.random.split(key, agents),)
 
+    mean = jax.jit(lambda state: evaluate(algo, state, jax.random.PRNGKey(0))[1].mean())
+
     def score(out):
         """The mean return of 128 episodes of each final policy: rejax keeps no training return."""
-        mean = jax.jit(lambda state: evaluate(algo, state, jax.random.PRNGKey(0))[1].mean())
         return [float(mean(state)) for state in each(out[0], agents)]
 
     return Program(jitted(train, keys), score)
