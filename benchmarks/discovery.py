@@ -23,7 +23,6 @@ PARTS = {
     "lpo": drifts.lpo,
     "lpo-control": drifts.lpo_control,
     "lpo-pendulum": drifts.lpo_pendulum,
-    "lpo-discrete": drifts.lpo_discrete,
     "ta-lpo": drifts.ta_lpo,
     "lpg": rules.lpg,
 }

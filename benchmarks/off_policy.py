@@ -122,6 +122,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     result = header("off_policy")
     yardstick = Contestant("matmul", "matmul", DQN, env=ONE_THREAD)  # how fast one core multiplies
     cases = {name: contestants for name, contestants in players(options).items() if options.only in name}
+    if not cases:
+        raise SystemExit(f"--only {options.only}: no case of that name; there are {', '.join(players(options))}")
     for name, contestants in cases.items():
         say(name)
         play([yardstick, *contestants], options.repeats)
