@@ -54,7 +54,6 @@ SAC = Workload(
     "sac",
 )
 SLOTS = (10_000, 1_000_000)  # capacities whose throughput is compared, both filled
-TOGETHER = 3  # vmapped agents a round, to compare the returns of many in few rounds
 AGENTS = 16  # learning almost from the start, so that a short run is enough to time
 SHORT = dataclasses.replace(DQN, steps=8_192, settings=DQN.settings | {"warmup": 256})
 QUICK = 4  # times shorter
@@ -77,10 +76,10 @@ def players(options: argparse.Namespace) -> dict[str, list[Contestant]]:
             one.append(contestant(PEER, "rejax", workload, env=CPU, python=peer))
             one.append(contestant(PEER_ONE, "rejax", workload, python=peer))
         found[f"{workload.algo} on {workload.env}"] = one
-        together = [contestant(RUN, "rljax run, played", workload, agents=TOGETHER)]
+        together = [contestant(RUN, "rljax run, played", workload, agents=options.agents)]
         if peer:
-            together.append(contestant(PEER, "rejax", workload, agents=TOGETHER, python=peer))
-        found[f"{workload.algo} on {workload.env}, {TOGETHER} agents a round"] = together
+            together.append(contestant(PEER, "rejax", workload, agents=options.agents, python=peer))
+        found[f"{workload.algo} on {workload.env}, {options.agents} agents a round"] = together
     found["slots"] = [contestant(f"{slots:,}", "rljax advance", _holding(DQN, slots)) for slots in SLOTS]
     found["agents"] = [
         contestant(RUN, "rljax run, played", SHORT),
@@ -175,6 +174,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are reported")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="install and run rejax")
     parser.add_argument("--only", default="", help="the cases whose name contains this")
+    parser.add_argument("--agents", type=int, default=3, help="vmapped a round, to compare what many come to")
     parser.add_argument("--quick", action="store_true", help="a quarter of the steps: to try the script")
     parser.add_argument("--timeout", type=float, default=400.0, help="seconds after which a contestant counts as hung")
     parser.add_argument("--out", type=Path, help="the JSON; by default results/off_policy-cpu-DATE.json")
