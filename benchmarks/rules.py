@@ -21,6 +21,7 @@ from rljax.envs.gridworld import optimal_return
 from rljax.meta import descend, evolve, fitness, leaves, spec, tasks
 from rljax.meta.result import Learned
 from rljax.meta.strategies import OpenES, raw
+from rljax.meta.tasks import Domain
 from rljax.ops.tree import as_arrays
 from rljax.results import stats
 from rljax.run import run
@@ -48,7 +49,7 @@ def lpg(work: Path) -> dict[str, Any]:
         found[f"{algo}, gradient"] = by_gradient(algo, work / f"{algo}-gradient")
     return {
         "searches": {name: summary(x) for name, x in found.items()},
-        "places": [once(work / f"rules-{n}.json", lambda n=n: meet(found, n)) for n in LENGTHS],
+        "places": [once(work / f"rules-{n}.json", lambda n=n: meet(found, n, work)) for n in LENGTHS],
         "lives": once(work / "rules-lives.json", lambda: {name: looked_into(x) for name, x in found.items()}),
     }
 
@@ -61,12 +62,12 @@ def by_evolution(algo: str, folder: Path) -> Learned:
             FAMILY,
             BOUNDS,
             learn=("rule",),
-            strategy=OpenES(popsize=64, shaping=raw, sigma=0.1, lr=0.05, lr_decay=0.99, beta1=0.9),
-            generations=200,
-            lives=2,
+            strategy=OpenES(popsize=256, shaping=raw, sigma=0.1, lr=0.03, lr_decay=0.985, beta1=0.9),
+            generations=160,
+            lives=1,
             shared=False,
             normalise="pairwise",
-            judge_every=25,
+            judge_every=20,
             out=folder,
             **JUDGED,
             **SIZES,
@@ -86,6 +87,7 @@ def by_gradient(algo: str, folder: Path) -> Learned:
             num_updates=5,
             meta_steps=20,
             meta_lr=1e-3,
+            meta_max_grad_norm=0.1,
             judge_every=12,
             out=folder,
             **JUDGED,
@@ -94,33 +96,40 @@ def by_gradient(algo: str, folder: Path) -> Learned:
     )
 
 
-def meet(found: dict[str, Learned], updates: int) -> dict[str, Any]:
+def meet(found: dict[str, Learned], updates: int, work: Path) -> dict[str, Any]:
     """All rules and PPO in the same lives of one length, beside what is best there."""
-    domains = {
-        name: [spec.domain(algo_of(x), FAMILY, updates * EACH, use_preset=False, rule=x.theta["rule"], **SIZES)]
+    steps = updates * EACH
+    rules = {
+        name: [spec.domain(algo_of(x), FAMILY, steps, use_preset=False, rule=x.theta["rule"], **SIZES)]
         for name, x in found.items()
     }
-    for i, own in enumerate(PPO):
-        domains[f"ppo {i}"] = [
-            spec.domain("ppo", FAMILY, updates * EACH, use_preset=False, num_envs=64, num_steps=20, **own)
-        ]
-    compared = met(domains, SEEDS, "evaluation")
-    scores = dict(zip(compared.contenders, compared.comparable()[:, 0]))
-    best = max(range(len(PPO)), key=lambda i: scores[f"ppo {i}"][:TUNING].mean())
-    counted = {name: scores[name][TUNING:] for name in found} | {"ppo": scores[f"ppo {best}"][TUNING:]}
+    ppo = {
+        str(i): [spec.domain("ppo", FAMILY, steps, use_preset=False, num_envs=64, num_steps=20, **own)]
+        for i, own in enumerate(PPO)
+    }
+    tuned = once(work / f"rules-ppo-{updates}.json", lambda: scored(ppo))
+    best = max(range(len(PPO)), key=lambda i: np.mean(tuned[str(i)][:TUNING]))
+    scores = scored(rules) | {"ppo": tuned[str(best)]}
+    counted = {name: np.asarray(x[TUNING:]) for name, x in scores.items()}
     best_return = optimal(range(TUNING, SEEDS))
     rows = [row(name, x, best_return, counted) for name, x in counted.items()]
     for each in rows:
         say(f"{updates} updates: {each}")
     return {
         "env": FAMILY,
-        "steps": updates * EACH,
+        "steps": steps,
         "updates": updates,
         "optimal": float(best_return.mean()),
         "ppo": PPO[best],
         "table": rows,
         "scores": {name: np.round(x, 4).tolist() for name, x in counted.items()},
     }
+
+
+def scored(domains: dict[str, list[Domain]]) -> dict[str, list[float]]:
+    """What each one's lives ended with; the lives are the same for all."""
+    compared = met(domains, SEEDS, "evaluation")
+    return dict(zip(compared.contenders, compared.comparable()[:, 0].tolist()))
 
 
 def row(name: str, scores: np.ndarray, best: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:

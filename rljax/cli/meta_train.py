@@ -89,6 +89,7 @@ def _options(learnable: Learnable) -> list[Option]:
         Option("num_updates", int, 5, "with gradient: updates that it passes through"),
         Option("meta_steps", int, 10, "with gradient: steps a generation"),
         Option("meta_lr", float, 1e-4, "with gradient: learning rate of what is learned"),
+        Option("meta_max_grad_norm", float, 0.5, "with gradient: bound on the norm of a meta-gradient"),
     ]
     descent = descent if learnable.descends else []
     units = [Option("units", int, learnable.units, "hidden units of the drift's network")] if learnable.units else []
@@ -153,7 +154,7 @@ def _search(common: dict[str, Any], options: Any) -> Any:
     from rljax.meta import descend, evolve, registry
 
     if getattr(options, "method", "evolution") == "gradient":
-        own = ("agents", "num_updates", "meta_steps", "meta_lr")
+        own = ("agents", "num_updates", "meta_steps", "meta_lr", "meta_max_grad_norm")
         return descend.Descent(**common, **{name: getattr(options, name) for name in own})
     pairs = (assignment(text, "NUMBER", "strategy_with") for text in options.strategy_with)
     strategy = registry.strategy(options.strategy, options.popsize, **{name: literal(text) for name, text in pairs})

@@ -22,6 +22,7 @@ from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.meta import gradient, leaves, search, spec, tasks
 from rljax.meta.result import Learned
+from rljax.ops import optim
 from rljax.ops.tree import as_arrays
 from rljax.types import Env
 
@@ -40,12 +41,15 @@ class Descent(spec.Search):
       num_updates: K, that a gradient passes through.
       meta_steps: updates of theta in a generation.
       meta_lr: learning rate of Adam for theta.
+      meta_max_grad_norm: bound on the norm of a meta-gradient. They explode now and then, to hundreds of times their
+        usual norm, and Adam would not move for a thousand steps after.
     """
 
     agents: int = 64
     num_updates: int = 5
     meta_steps: int = 10
     meta_lr: float = 1e-4
+    meta_max_grad_norm: float = 0.5
     method: ClassVar[str] = "descent"
 
     def __post_init__(self) -> None:
@@ -54,6 +58,8 @@ class Descent(spec.Search):
         require(not self.domains[0].vary, "vary", "...", "meta-gradients take tasks that an environment draws itself")
         for name in ("agents", "num_updates", "meta_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        bound = self.meta_max_grad_norm
+        require(bound > 0, "meta_max_grad_norm", bound, "must be above 0; inf bounds nothing")
         algo = algos.base(self.domains[0].row.algo)
         if not hasattr(algos.load(algo), "policy"):
             raise ConfigError(f"algo={algo}: has no policy for an outer loss to look at; lpg has")
@@ -81,7 +87,7 @@ class Descent(spec.Search):
             loss=module.regularised(loss) if hasattr(module, "regularised") else loss,
             new_lifetime=lambda key: jnp.round(jnp.exp(jax.random.uniform(key, (), minval=low, maxval=high))),
             new_task=env.new_task or (lambda key: own),
-            optimiser=optax.adam(self.meta_lr, eps_root=1e-16),
+            optimiser=optax.chain(optim.clip(self.meta_max_grad_norm), optax.adam(self.meta_lr, eps_root=1e-16)),
             num_updates=self.num_updates,
         )
 
@@ -103,8 +109,8 @@ def descend(
 
     Args:
       algo, env, steps, learn, generations, out, progress, workers, memory: as for `evolve`; workers judge.
-      **settings: `agents`, `num_updates`, `meta_steps`, `meta_lr`, `kind`, `seed`, `judges`, `judge_every` as in
-        `Descent`; others are of the algorithm.
+      **settings: `agents`, `num_updates`, `meta_steps`, `meta_lr`, `meta_max_grad_norm`, `kind`, `seed`, `judges`,
+        `judge_every` as in `Descent`; others are of the algorithm.
 
     Returns, and raises: as `evolve`.
     """

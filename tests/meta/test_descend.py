@@ -84,9 +84,20 @@ def test_a_rule_is_kept_in_a_file_and_used_from_it(undisturbed, tmp_path):
     assert result.load(undisturbed.folder).complete
 
 
+def test_a_meta_gradient_that_explodes_is_taken_as_one_of_the_bound():
+    where = spec.domain("lpg", "gridworld/small", 64)
+    asked = descend.Descent(domains=(where,), learn=("rule",), generations=1, meta_max_grad_norm=0.5)
+    optimiser = asked.setup(where.row.prepare()).optimiser
+    exploded, bounded = ({"x": np.float32(size) * np.array([0.6, 0.8], np.float32)} for size in (1e6, 0.5))
+    _, after_one = optimiser.update(exploded, optimiser.init(exploded))
+    _, after_other = optimiser.update(bounded, optimiser.init(bounded))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), after_one, after_other)
+
+
 REFUSED = [
     ({"algo": "ppo"}, "algo=ppo: has no policy"),
     ({"agents": 0}, "agents=0: must be at least 1"),
+    ({"meta_max_grad_norm": 0.0}, "meta_max_grad_norm=0.0: must be above 0"),
     ({"env": ["gridworld/small", "gridworld/sparse"]}, "one environment, or one family"),
 ]
 
