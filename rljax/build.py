@@ -56,7 +56,7 @@ def make(
         given = numbers.get(name, known[name].default)  # a record gives defaults too
         require(np.array_equal(given, known[name].default), name, given, f"has no effect without {need}")
     for name in numbers.keys() & _parts(algo):
-        numbers[name] = _part(getattr(built.hypers, name), name, numbers[name])
+        numbers[name] = _part(getattr(built.hypers, name), name, numbers[name], shapes)
     return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers)), env
 
 
@@ -127,7 +127,7 @@ def _parts(algo: str) -> set[str]:
     return {name for name, setting in algos.settings(algo).items() if setting.type is object}
 
 
-def _part(default: Any, name: str, given: Any) -> Any:
+def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:
     """A part of hypers, from the file that holds it, or as given.
 
     Raises:
@@ -136,10 +136,13 @@ def _part(default: Any, name: str, given: Any) -> Any:
     if not isinstance(given, str):
         return given
     require(given != GIVEN, name, given, "is not recorded; write it to a file and give that")
-    arrays, wanted = objectives.files.read(given).arrays, named_leaves({name: default})
-    if {n: x.shape for n, x in arrays.items()} != {n: x.shape for n, x in wanted.items()}:
-        raise ConfigError(f"{name}={given}: its arrays are of other sizes; build the agent with those it was made for")
-    return jax.tree.unflatten(jax.tree.structure(default), [arrays[n] for n in wanted])
+    stored, wanted = objectives.files.read(given), named_leaves({name: default})
+    if {n: x.shape for n, x in stored.arrays.items()} != {n: x.shape for n, x in wanted.items()}:
+        made = stored.provenance["tasks"][0]["settings"] if stored.kind.startswith("hypers of ") else {}
+        own = dataclasses.asdict(shapes)
+        other = ", ".join(f"{n}={x}" for n, x in made.items() if n in own and not np.array_equal(x, own[n]))
+        raise ConfigError(f"{name}={given}: its arrays are of other sizes; it was made with {other or 'other parts'}")
+    return jax.tree.unflatten(jax.tree.structure(default), [stored.arrays[n] for n in wanted])
 
 
 def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
