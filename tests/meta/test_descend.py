@@ -79,7 +79,7 @@ def test_a_rule_is_kept_in_a_file_and_used_from_it(undisturbed, tmp_path):
     sizes = {name: DESCENT[name] for name in ("num_envs", "num_steps", "rule_width", "bootstrap", "embedding")}
     where = spec.domain("ta-lpg", "gridworld/small", 64, rule=str(path), **sizes)
     jax.tree.map(np.testing.assert_array_equal, where.row.prepare().algorithm.hypers.rule, undisturbed.theta["rule"])
-    with pytest.raises(ConfigError, match="other sizes; it was made with rule_width=4$"):
+    with pytest.raises(ConfigError, match=r"other sizes; it was made with rule_width=4$"):
         spec.domain("ta-lpg", "gridworld/small", 64, rule=str(path), **{**sizes, "rule_width": 8}).row.prepare()
     assert result.load(undisturbed.folder).complete
 
