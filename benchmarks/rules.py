@@ -35,6 +35,7 @@ LENGTHS = (10, 25, 50, 100, 250, 500)  # updates; no life was as long as the las
 SEEDS = 128
 TUNING = 32  # the first of them choose PPO's settings, the others count
 PPO = [{"lr": lr, "num_epochs": epochs} for lr in (1e-3, 4e-3, 1e-2) for epochs in (2, 8)]
+TUNED_UP_TO = 100  # updates; in longer lives PPO has the settings that are best in these
 SEEN = (25, 100, 250)  # lengths of the lives that are looked into
 TOLD = 250  # updates, to agents that have fewer
 POINTS = 25  # of a life, in a result
@@ -103,13 +104,8 @@ def meet(found: dict[str, Learned], updates: int, work: Path) -> dict[str, Any]:
         name: [spec.domain(algo_of(x), FAMILY, steps, use_preset=False, rule=x.theta["rule"], **SIZES)]
         for name, x in found.items()
     }
-    ppo = {
-        str(i): [spec.domain("ppo", FAMILY, steps, use_preset=False, num_envs=64, num_steps=20, **own)]
-        for i, own in enumerate(PPO)
-    }
-    tuned = once(work / f"rules-ppo-{updates}.json", lambda: scored(ppo))
-    best = max(range(len(PPO)), key=lambda i: np.mean(tuned[str(i)][:TUNING]))
-    scores = scored(rules) | {"ppo": tuned[str(best)]}
+    settings, of_ppo = ppo(updates, work)
+    scores = scored(rules) | {"ppo": of_ppo}
     counted = {name: np.asarray(x[TUNING:]) for name, x in scores.items()}
     best_return = optimal(range(TUNING, SEEDS))
     rows = [row(name, x, best_return, counted) for name, x in counted.items()]
@@ -120,10 +116,22 @@ def meet(found: dict[str, Learned], updates: int, work: Path) -> dict[str, Any]:
         "steps": steps,
         "updates": updates,
         "optimal": float(best_return.mean()),
-        "ppo": PPO[best],
+        "ppo": settings,
         "table": rows,
         "scores": {name: np.round(x, 4).tolist() for name, x in counted.items()},
     }
+
+
+def ppo(updates: int, work: Path) -> tuple[dict[str, Any], list[float]]:
+    """The settings that are best in the first lives, and the scores of all lives with them."""
+    candidates = PPO if updates <= TUNED_UP_TO else [ppo(TUNED_UP_TO, work)[0]]
+    domains = {
+        str(i): [spec.domain("ppo", FAMILY, updates * EACH, use_preset=False, num_envs=64, num_steps=20, **own)]
+        for i, own in enumerate(candidates)
+    }
+    scores = once(work / f"rules-ppo-{updates}.json", lambda: scored(domains))
+    best = max(scores, key=lambda i: np.mean(scores[i][:TUNING]))
+    return candidates[int(best)], scores[best]
 
 
 def scored(domains: dict[str, list[Domain]]) -> dict[str, list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, cast
 
 import chex
@@ -13,11 +14,15 @@ import numpy as np
 import optax
 import pytest
 
+import rljax
 from rljax import envs
 from rljax.algos import lpg
 from rljax.errors import ConfigError
+from rljax.meta import spec
+from rljax.meta.compare import compare
 from rljax.meta.gradient import Agent, Setup, actor_critic_loss, meta_step, start
 from rljax.nets.update_rule import UpdateRule, initial_rule
+from rljax.objectives import files
 from rljax.ops.tree import as_arrays
 from rljax.run import run
 from rljax.types import Box, Discrete, Env, MultiDiscrete, StepResult
@@ -343,6 +348,18 @@ def test_what_cannot_run_is_refused_by_field(env, settings, message):
     for build in (lpg.make, lpg.policy):
         with pytest.raises(ConfigError, match=message):
             build(env, dataclasses.replace(SMALL, **settings))
+
+
+@pytest.mark.parametrize("algo", ["lpg", "ta-lpg"])
+def test_the_rule_that_comes_with_rljax_teaches(algo):
+    path = Path(rljax.__file__).parent / "meta" / "learned" / f"{algo}.npz"
+    own = files.read(path).provenance["tasks"][0]["settings"] | {"horizon": 25.0}
+    lives = {
+        name: [spec.domain(algo, "gridworld/small", 25 * 1280, use_preset=False, **own, **rule)]
+        for name, rule in {"learned": {"rule": str(path)}, "as it starts": {}}.items()
+    }
+    found = compare(lives, 32, "evaluation", progress=False, workers=1)
+    assert found.table()["gain_low"][1] > 0.1, found.table()
 
 
 def test_a_rule_of_other_sizes_is_refused():
