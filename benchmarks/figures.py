@@ -80,12 +80,13 @@ def rules(found: dict[str, Any]) -> Figure:
     axes = top.subplots()
     names = [row["contender"] for row in places[0]["table"]]
     lines = {name: [next(r for r in place["table"] if r["contender"] == name) for place in places] for name in names}
-    _over(axes, [place["updates"] for place in places], lines, "mean")
+    # Without bands: levels differ far more than rules do. The table has intervals of differences on the same levels.
+    _over(axes, [place["updates"] for place in places], lines, "mean", bands=False)
     axes.axhline(places[0]["optimal"], color=GREY, linewidth=0.8, linestyle=DASHES[1])
     axes.annotate("best possible", (places[0]["updates"], places[0]["optimal"]), color=GREY, va="bottom", fontsize=8)
     axes.set_xlabel("updates in a life")
     axes.set_ylabel("mean return at the end")
-    axes.legend(frameon=False, fontsize=8)
+    top.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     panels = bottom.subplots(1, len(COURSES))
     for axes, (name, label) in zip(panels, COURSES.items()):
         for i, lives in enumerate(found["lives"].values()):
@@ -106,11 +107,12 @@ def _best(rows: dict[str, Any]) -> dict[str, Any]:
     return max(rows.values(), key=lambda row: row["iqm"])
 
 
-def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], middle: str) -> None:
+def _over(axes: Axes, x: list[float], lines: dict[str, list[dict[str, Any]]], middle: str, bands: bool = True) -> None:
     for i, (name, rows) in enumerate(lines.items()):
         low, value, high = (np.array([row[n] for row in rows]) for n in ("low", middle, "high"))
         axes.plot(x, value, "o-", color=PALETTE[i], markersize=3.5, label=name)
-        axes.fill_between(x, low, high, color=PALETTE[i], alpha=0.13, linewidth=0)
+        if bands:
+            axes.fill_between(x, low, high, color=PALETTE[i], alpha=0.13, linewidth=0)
     axes.set_xscale("log")
     axes.set_xticks(x)
     axes.xaxis.set_major_formatter(ScalarFormatter())
