@@ -42,7 +42,7 @@ class Descent(spec.Search):
       meta_steps: updates of theta in a generation.
       meta_lr: learning rate of Adam for theta.
       meta_max_grad_norm: bound on the norm of a meta-gradient. They explode now and then, to hundreds of times their
-        usual norm, and Adam would not move for a thousand steps after.
+        usual norm, and Adam hardly moves for hundreds of steps after.
     """
 
     agents: int = 64
