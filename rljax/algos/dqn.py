@@ -4,14 +4,14 @@ The value of an action is learned from transitions drawn from a memory, by what 
 
 $$y = r + \gamma \sum_{a'} w(a' | s') (\bar Q(s', a') + b(a' | s'))$$
 
-with a slow copy $\bar Q$ of the network. w is 1 for the best action by $\bar Q$ (`greedy`), for the best one by Q itself
-(`double`: van Hasselt et al. 2016, arXiv:1509.06461), or the softmax of $\bar Q / \tau$ with the bonus
+with a slow copy $\bar Q$ of the network. w is 1 for the best action by $\bar Q$ (`greedy`), for the best one by Q
+itself (`double`: van Hasselt et al. 2016, arXiv:1509.06461), or the softmax of $\bar Q / \tau$ with the bonus
 $b = -\tau \log w$, the reward then being raised by $\alpha \tau \log w(a | s)$, clipped (`munchausen`: Vieillard et al.
 2020, arXiv:2007.14430, eq. 3).
 
-`head` says what an output stands for, `loss` how a scalar one is learned; `dueling`, `noisy`, `n_step` and `prioritised`
-can be had with any of them. All of them but munchausen, with the categorical head, make Rainbow (Hessel et al. 2018,
-arXiv:1710.02298).
+`head` says what an output stands for, `loss` how a scalar one is learned; `dueling`, `noisy`, `n_step` and
+`prioritised` can be had with any of them. All of them but munchausen, with the categorical head, make Rainbow (Hessel
+et al. 2018, arXiv:1710.02298).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from rljax.nets.mlp import activation
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
 from rljax.off_policy import life
-from rljax.ops import optim, value_heads
-from rljax.off_policy.targets import learn_target
-from rljax.ops.explore import epsilon_greedy, falling
 from rljax.off_policy.life import Method, algorithm, fresh
+from rljax.off_policy.targets import learn_target
+from rljax.ops import optim, value_heads
+from rljax.ops.explore import epsilon_greedy, falling
 from rljax.ops.value_heads import Next, Numbers, head_of
 from rljax.types import Algorithm, Discrete, Env, Scalar
 

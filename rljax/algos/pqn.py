@@ -1,4 +1,4 @@
-r"""Parallelised Q-learning (Gallici et al. 2024, arXiv:2407.04811): Q-learning without memory or target network; all of it.
+r"""Parallelised Q-learning (Gallici et al. 2024, arXiv:2407.04811), without memory or target network; all of it.
 
 Many environments instead of a memory, layer normalisation instead of a target network. Targets are
 

@@ -1,4 +1,4 @@
-"""Settings known to work, by algorithm and environment, each with where it comes from. Plain data: imports nothing heavy."""
+"""Settings known to work, by algorithm and environment, each with its source. Plain data: imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -76,9 +76,15 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("dqn", "Catch-bsuite"): Preset(50_000, {**_replay, "n_step": 3}, "found here: 8 seeds end at returns of 1"),
     ("pqn", "CartPole-v1"): Preset(500_000, {}, "found here: 8 seeds end at returns of 490 to 500, mean 499"),
     ("sac", "Pendulum-v1"): Preset(20_000, _small, "found here: 8 seeds end at returns of -157 to -154, mean -155"),
-    ("sac", "brax/reacher/spring"): Preset(20_000, _small, "found here: 4 seeds end at returns of -138 to -122, mean -131"),
-    ("td3", "Pendulum-v1"): Preset(20_000, {**_small, "critic_lr": 1e-3}, "found here: 8 seeds end at returns of -167 to -154, mean -159"),
-    ("revalued", "Pendulum-v1"): Preset(30_000, _small, "found here: 8 seeds end at returns of -185 to -156, mean -163"),
+    ("sac", "brax/reacher/spring"): Preset(
+        20_000, _small, "found here: 4 seeds end at returns of -138 to -122, mean -131"
+    ),
+    ("td3", "Pendulum-v1"): Preset(
+        20_000, {**_small, "critic_lr": 1e-3}, "found here: 8 seeds end at returns of -167 to -154, mean -159"
+    ),
+    ("revalued", "Pendulum-v1"): Preset(
+        30_000, _small, "found here: 8 seeds end at returns of -185 to -156, mean -163"
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 r"""Regularised ensemble value-decomposition (Ireland and Montana 2024, arXiv:2401.08850); all of it.
 
-Each entry of a continuous action is one of `choices` values, and what an action is worth is the mean of what its entries
-contribute (DecQN: Seyde et al. 2022, arXiv:2210.12566), so the best action is found entry by entry:
+Each entry of a continuous action is one of `choices` values, and what an action is worth is the mean of what its
+entries contribute (DecQN: Seyde et al. 2022, arXiv:2210.12566), so the best action is found entry by entry:
 
 $$Q_m(s, a) = \frac{1}{D} \sum_i U_m^i(s, a_i), \qquad
 y = r + \frac{\gamma}{D} \sum_i \max_{a'_i} \frac{1}{M} \sum_m \bar U_m^i(s', a'_i)$$
@@ -30,10 +30,10 @@ from rljax.nets.features import flat_features
 from rljax.nets.mlp import activation
 from rljax.nets.q import chosen
 from rljax.off_policy import life
+from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.ops import optim
 from rljax.ops.explore import epsilon_greedy, falling
 from rljax.ops.losses import huber
-from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.types import Algorithm, Array, Box, Env, Scalar
 
 

@@ -1,9 +1,9 @@
 r"""Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905), for continuous and discrete actions; all of it.
 
-Critics learn the return plus the entropy $\alpha H$ of what the policy does later, from transitions drawn from a memory;
-the policy descends on $E[\alpha \log \pi(a | s) - Q(s, a)]$; the temperature $\alpha$ is moved to where the entropy is
-as asked for. Continuous actions are reparametrised samples within the unit box, which is stretched to the environment's,
-so entropies do not depend on the units of actions. With discrete actions all expectations are sums
+Critics learn the return plus the entropy $\alpha H$ of what the policy does later, from transitions drawn from a
+memory; the policy descends on $E[\alpha \log \pi(a | s) - Q(s, a)]$; the temperature $\alpha$ is moved to where the
+entropy is as asked for. Continuous actions are reparametrised samples within the unit box, stretched to the
+environment's, so entropies do not depend on the units of actions. With discrete actions all expectations are sums
 (Christodoulou 2019, arXiv:1910.07207).
 
 More critics, of which targets take `target_critics` and the policy the mean, make it REDQ (Chen et al. 2021,
@@ -32,10 +32,10 @@ from rljax.nets.heads import PolicyHead
 from rljax.nets.mlp import AVERAGES, DROPOUT, MLP, activation
 from rljax.nets.q import chosen
 from rljax.off_policy import life
-from rljax.ops import optim, value_heads
-from rljax.off_policy.targets import learn_target, least, subset
-from rljax.ops.explore import falling
 from rljax.off_policy.life import Method, algorithm, fresh
+from rljax.off_policy.targets import learn_target, least, subset
+from rljax.ops import optim, value_heads
+from rljax.ops.explore import falling
 from rljax.ops.value_heads import Next, Numbers, head_of
 from rljax.types import Algorithm, Array, Box, Discrete, Env, Scalar, Space
 
@@ -126,7 +126,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         return critics.apply(params, x, *action, rngs={DROPOUT: key} if config.dropout else None, mutable=mutable)
 
     def propose(params, x, key):
-        """-> (what critics judge: features and, where it is continuous, an action; weights, log-probabilities [B, A])."""
+        """-> (what critics judge: features and any continuous action; weights, log-probabilities [B, A])."""
         distribution = actor.apply(params, x)
         if discrete:
             log_prob = jax.nn.log_softmax(distribution.logits)

@@ -23,10 +23,10 @@ from rljax.nets.critic import Critics, DeterministicActor
 from rljax.nets.features import flat_features
 from rljax.nets.mlp import activation
 from rljax.off_policy import life
-from rljax.ops import optim, value_heads
-from rljax.off_policy.targets import learn_target, least
-from rljax.ops.explore import falling
 from rljax.off_policy.life import Method, algorithm, fresh
+from rljax.off_policy.targets import learn_target, least
+from rljax.ops import optim, value_heads
+from rljax.ops.explore import falling
 from rljax.ops.value_heads import Next, Numbers, head_of
 from rljax.types import Algorithm, Box, Env, Scalar
 

@@ -8,16 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import learn, learned, tiny
+from toys import learned, tiny
 
 import rljax
 from rljax import envs
 from rljax.algos import dqn
-from rljax.algos.presets import preset
 from rljax.envs.catalogue import GYMNAX, PROBES
 from rljax.errors import ConfigError
 from rljax.ops.value_heads import Numbers, head_of
-from rljax.run import as_arrays, evaluate, run, start
+from rljax.run import as_arrays, run, start
 from rljax.types import Discrete
 
 SMALL = {"num_envs": 8, "batch_size": 32, "capacity": 1024, "warmup": 64, "hidden": (16,), "gradient_steps": 2}
@@ -138,7 +137,11 @@ def test_warmup_steps_count():
         ("Pendulum-v1", {}, "action_space=Box: must be Discrete"),
         ("CartPole-v1", {"batch_size": 2000}, "batch_size=2000: must be at most .* 1000"),
         ("CartPole-v1", {"capacity": 4}, "capacity=4: must hold the 8 steps"),
-        ("CartPole-v1", {"capacity": 10**12}, "capacity=1000000000000: takes 48 TB and .* are free; give a smaller one"),
+        (
+            "CartPole-v1",
+            {"capacity": 10**12},
+            "capacity=1000000000000: takes 48 TB and .* are free; give a smaller one",
+        ),
         ("CartPole-v1", {"torso": "cnn"}, "torso=cnn"),
         ("CartPole-v1", {"temperature": 0.1}, "temperature=0.1: has no effect without target=munchausen"),
         ("CartPole-v1", {"n_step": 0}, "n_step=0"),
@@ -147,7 +150,6 @@ def test_warmup_steps_count():
 def test_what_cannot_be_is_refused_by_field(env, settings, message):
     with pytest.raises(ConfigError, match=message):
         rljax.make("dqn", env, **settings)
-
 
 
 @pytest.mark.parametrize("name", [*GYMNAX, *PROBES])

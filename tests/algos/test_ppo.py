@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import learn, counter, tiny
+from toys import counter, learn, tiny
 
 import rljax
 from rljax import envs
@@ -88,9 +88,7 @@ def test_at_the_old_policy_the_first_ratio_is_one():
 
 def test_reported_returns_are_the_environments_own():
     env = envs.make("Pendulum-v1")
-    plain, scaled = (
-        ppo.make(env, tiny("ppo", num_steps=200, normalize_reward=flag)) for flag in (False, True)
-    )
+    plain, scaled = (ppo.make(env, tiny("ppo", num_steps=200, normalize_reward=flag)) for flag in (False, True))
     returns = []
     for algo in (plain, scaled):
         _, metrics = run(algo, jax.random.key(0), as_arrays(algo.hypers), as_arrays(env.task), 1)
@@ -141,7 +139,9 @@ def test_cartpole_is_solved_with_purejaxrls_settings(optimised):
     env = envs.make("CartPole-v1")
     algo = ppo.make(env, ppo.Config())
     updates = 500_000 // algo.steps_per_update
-    state, metrics = learn(algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates)
+    state, metrics = learn(
+        algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates
+    )
     ended = metrics["episodes"][:, -100:]
     returns = jnp.where(ended > 0, metrics["episode_return"][:, -100:], 0.0)
     assert (returns * ended).sum() / ended.sum() >= 475

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import learn, learned, tiny
+from toys import learned, tiny
 
-import rljax
 from rljax import envs
 from rljax.algos import pqn
 from rljax.errors import ConfigError
 from rljax.nets.q import QNetwork
-from rljax.run import as_arrays, evaluate, run
 
 SMALL = {"num_envs": 8, "num_steps": 16, "num_epochs": 2, "num_minibatches": 2, "hidden": (16,)}
 
@@ -49,7 +45,10 @@ def test_actions_are_told_apart():
 
 @pytest.mark.parametrize(
     ("env", "settings", "message"),
-    [("Pendulum-v1", {}, "must be Discrete"), ("CartPole-v1", {"num_minibatches": 3}, "num_minibatches=3: must divide")],
+    [
+        ("Pendulum-v1", {}, "must be Discrete"),
+        ("CartPole-v1", {"num_minibatches": 3}, "num_minibatches=3: must divide"),
+    ],
 )
 def test_what_cannot_be_is_refused_by_field(env, settings, message):
     with pytest.raises(ConfigError, match=message):

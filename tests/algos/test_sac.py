@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import learn, learned, tiny
+from toys import learned, tiny
 
 import rljax
 from rljax import envs
 from rljax.algos import sac
-from rljax.algos.presets import preset
 from rljax.errors import ConfigError
 from rljax.ops.value_heads import Numbers, head_of
-from rljax.run import as_arrays, evaluate, run
+from rljax.run import as_arrays
 
 SMALL = {"num_envs": 8, "batch_size": 64, "capacity": 2048, "warmup": 128, "hidden": (16,), "gradient_steps": 2}
 
@@ -70,7 +67,7 @@ def test_and_of_discrete_actions():
 @pytest.mark.parametrize("settings", [{}, {"batch_norm": True, "policy_delay": 2}])
 def test_the_best_continuous_action_is_found(settings):
     """Q(a) = -(a - target)^2."""
-    values, algo, state, _ = trained("probe/continuous", 1200, settings, entropy_continuous=-2.0)
+    _values, algo, state, _ = trained("probe/continuous", 1200, settings, entropy_continuous=-2.0)
     env = envs.make("probe/continuous")
     target = float(env.task.target)
     obs = jnp.zeros((1, *env.observation_space.shape))

@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import learn, learned, tiny
+from toys import learned, tiny
 
 import rljax
 from rljax import envs
 from rljax.algos import td3
-from rljax.algos.presets import preset
 from rljax.errors import ConfigError
-from rljax.run import as_arrays, evaluate, start
+from rljax.run import as_arrays, start
 
 SMALL = {
     "num_envs": 8, "batch_size": 64, "capacity": 2048, "warmup": 128, "hidden": (16,), "num_steps": 1,
