@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from workload import MATMUL_SIZE, MATMULS, Workload
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "brax", "numpy", "rljax", "rejax")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "brax", "numpy", "rljax-research", "rejax")
 
 
 class Program(NamedTuple):

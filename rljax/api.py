@@ -83,6 +83,8 @@ def train(
         "wandb": wandb,
         **runtime.provenance(),
     }
+    if wandb is not None:
+        log.check_wandb(wandb)
     folder = None if out is None else Path(out)
     if folder is not None:
         store.create(folder, record)
@@ -213,8 +215,8 @@ def _sinks(record: dict[str, Any], folder: Path | None, step: int, total: int, p
         yield log.JsonlSink(folder / store.METRICS, resume_step=step)
         if record["tensorboard"]:
             yield log.TensorBoardSink(folder / store.TENSORBOARD, resume_step=step or None)
-    if record["wandb"]:
-        yield log.WandbSink(project=record["wandb"], config=record)
+    if record["wandb"] is not None:
+        yield log.WandbSink(folder, project=record["wandb"], config=record)
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:

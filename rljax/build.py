@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, envs, objectives
+from rljax import algos, envs, objectives, runtime
 from rljax import settings as fields
 from rljax.algos.presets import preset
 from rljax.checkpoint import named_leaves
@@ -45,6 +45,7 @@ def make(
     Raises:
       ConfigError: an unknown name or field, or a value that cannot be.
     """
+    runtime.start()
     settings = fields.check(algos.settings(algo), algos.with_defaults(algo, settings), algo)
     env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else env, task or {})
     module, known = algos.load(algo), algos.settings(algo)

@@ -14,7 +14,6 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax.errors import CheckpointError
+from rljax.runtime import version
 
 Schema = dict[str, list]  # leaf path -> [shape, dtype]
 
@@ -93,7 +93,7 @@ class Checkpointer:
             "algo": self.algo,
             "config": self.config,
             "schema": _schema(leaves),
-            "versions": {name: _version(name) for name in ("rljax", "jax", "flax", "optax")},
+            "versions": {name: version(name) or "unknown" for name in ("rljax", "jax", "flax", "optax")},
             "meta": _plain(meta or {}),
         }
         self._delete_damaged()
@@ -297,13 +297,6 @@ def _other_code(versions: dict[str, str]) -> str:
     return "the config is the same, so use the code that wrote it: " + ", ".join(
         f"{name} {version}" for name, version in versions.items()
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a source tree on the path
-        return "unknown"
 
 
 def _line(error: Exception) -> str:

@@ -12,14 +12,16 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import numpy as np
 
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, require
 
 Row = Mapping[str, Any]
+WANDB_ID = "wandb-id"  # a file in a run folder
 
 
 class Sink(Protocol):
@@ -85,28 +87,75 @@ class TensorBoardSink:
 
 
 class WandbSink:
-    """Rows for Weights & Biases; what is not finite is left out.
+    """Rows for Weights & Biases; what is not finite is left out. What goes wrong there is a warning, once.
 
     Args:
-      **options: what `wandb.init` takes: `project`, `name`, `config`, `dir`, `mode="offline"`; `id` and
-        `resume="allow"` continue a run.
-
-    Raises:
-      ConfigError: wandb is not installed.
+      folder: of the run, where its id is kept: made again there, the sink goes on with the same W&B run.
+      **options: what `wandb.init` takes: `project`, `name`, `config`, `mode="offline"`.
     """
 
-    def __init__(self, **options: Any):
-        try:
-            import wandb  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise ConfigError("logging to wandb needs wandb: pip install 'rljax[logging]'") from error
-        self._run = wandb.init(**options)
+    def __init__(self, folder: Path | None = None, **options: Any):
+        self._run: Any = None
+        self._warned = False
+        if folder is not None:
+            options["dir"] = str(folder)
+            kept = folder / WANDB_ID
+            if kept.exists():
+                options |= {"id": kept.read_text().strip(), "resume": "allow"}
+        with self._forgiven():
+            self._run = _wandb().init(**options)
+            if folder is not None:
+                (folder / WANDB_ID).write_text(f"{self._run.id}\n")
 
     def write(self, row: Row) -> None:
-        self._run.log(_measured(row), step=int(row["step"]))
+        with self._forgiven():
+            if self._run is not None:
+                self._run.log(_measured(row), step=int(row["step"]))
 
     def close(self) -> None:
-        self._run.finish()
+        with self._forgiven():
+            if self._run is not None:
+                self._run.finish()
+
+    @contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        try:
+            yield
+        except ConfigError:
+            raise
+        except Exception as error:  # its own errors, and those of the network
+            if not self._warned:
+                warnings.warn(f"wandb: {_line(error)}; the run goes on, but is not all logged there", stacklevel=3)
+            self._warned = True
+
+
+def check_wandb(project: str) -> None:
+    """Raises ConfigError where runs cannot be logged to W&B: no project, not installed, or not logged in."""
+    require(bool(project.strip()), "wandb", repr(project), "name a project")
+    wandb = _wandb()
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled") or not hasattr(wandb, "login"):
+        return
+    try:
+        wandb.login()
+    except Exception as error:
+        remedy = "run `wandb login`, set WANDB_MODE=offline, or leave wandb out"
+        raise ConfigError(f"wandb={project}: {_line(error)}; {remedy}") from None
+
+
+def _wandb() -> Any:
+    """The package; a folder of that name, as its own runs leave behind, is none."""
+    try:
+        import wandb  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        wandb = None
+    if not hasattr(wandb, "init"):
+        raise ConfigError("logging to wandb needs wandb: pip install wandb")
+    return wandb
+
+
+def _line(error: Exception) -> str:
+    """What an error says first, without a full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
 
 
 class ProgressSink:

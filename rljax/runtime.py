@@ -17,6 +17,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from rljax.errors import ConfigError
+
 THREADS = "PJRT_NPROC"
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -50,7 +52,9 @@ def settle() -> None:
                 stacklevel=3,
             )
     if CACHE not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rljax" / "xla"
+        cache = _cache()
+        if cache is None:
+            return
         os.environ[CACHE] = str(cache)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
         if "jax" in sys.modules:  # it has read its environment already
@@ -58,6 +62,29 @@ def settle() -> None:
 
             jax.config.update("jax_compilation_cache_dir", str(cache))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _cache() -> Path | None:
+    """The folder for compiled programs; None where there is no home directory, or nothing can be written."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except (KeyError, RuntimeError):  # a user without a home, as in containers
+        return None
+    folder = home.absolute() / "rljax" / "xla"
+    nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    return folder if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) else None
+
+
+def start() -> None:
+    """Starts JAX's devices, if nothing has yet. Raises ConfigError where those that were asked for are not there."""
+    import jax
+
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:  # an assertion where jax was installed without them
+        asked = jax.config.values["jax_platforms"]
+        why = re.sub(r"\.? \((you may|set JAX).*", "", str(error).partition("\n")[0]) or "jax has no such device here"
+        raise ConfigError(f"JAX_PLATFORMS={asked}: {why}; unset it, or set it to cpu") from None
 
 
 def _client_started() -> bool:
@@ -92,11 +119,16 @@ def report() -> dict[str, Any]:
         "precision": str(jax.numpy.result_type(float)),
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"] or "default"),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: version(name) for name in packages},
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package, or of rljax wherever it was imported from."""
+    if package == "rljax":
+        from rljax import __version__
+
+        return __version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import rljax
 from rljax.errors import ConfigError
-from rljax.log import JsonlSink, ProgressSink, TensorBoardSink, WandbSink, compact, read_jsonl
+from rljax.log import JsonlSink, ProgressSink, TensorBoardSink, WandbSink, check_wandb, compact, read_jsonl
 
 BIG = 3_000_000_000  # steps outgrow int32
 
@@ -121,34 +122,88 @@ def test_tensorboard_resumes(tmp_path, monkeypatch):
 
 def test_wandb_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match=r"pip install 'rljax\[logging\]'"):
-        WandbSink(project="p")
+    for refused in (lambda: WandbSink(project="p"), lambda: check_wandb("p")):
+        with pytest.raises(ConfigError, match=r"pip install wandb$"):
+            refused()
+
+
+def test_a_folder_that_is_called_wandb_is_not_wandb(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", type(sys)("wandb"))
+    with pytest.raises(ConfigError, match=r"pip install wandb$"):
+        check_wandb("p")
+
+
+class Wandb:
+    """Weights & Biases, as far as it is used."""
+
+    def __init__(self, fails: tuple[str, ...] = ()):
+        self.fails, self.begun, self.rows, self.finished = fails, [], [], False
+        self.id = "first"
+
+    def _maybe(self, name: str) -> None:
+        if name in self.fails:
+            raise RuntimeError(f"{name}: no answer.\nmore words")
+
+    def login(self) -> None:
+        self._maybe("login")
+
+    def init(self, **options) -> Wandb:
+        self._maybe("init")
+        self.begun.append(options)
+        return self
+
+    def log(self, row, step) -> None:
+        self._maybe("log")
+        self.rows.append((step, row))
+
+    def finish(self) -> None:
+        self._maybe("finish")
+        self.finished = True
+
+
+def wandb(monkeypatch, *fails: str) -> Wandb:
+    found = Wandb(fails)
+    monkeypatch.setitem(sys.modules, "wandb", found)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    return found
 
 
 def test_wandb(monkeypatch):
-    class Run:
-        rows, finished = [], False
-
-        def log(self, row, step):
-            self.rows.append((step, row))
-
-        def finish(self):
-            self.finished = True
-
-    class Wandb:
-        run, options = Run(), {}
-
-        @classmethod
-        def init(cls, **options):
-            cls.options = options
-            return cls.run
-
-    monkeypatch.setitem(sys.modules, "wandb", Wandb)  # pyright: ignore[reportArgumentType]
+    there = wandb(monkeypatch)
     sink = WandbSink(project="p", mode="offline")
     write(sink, 10, loss=math.nan)
     sink.close()
-    assert Wandb.options == {"project": "p", "mode": "offline"}
-    assert Wandb.run.rows == [(10, {"episode_return": 10.0})] and Wandb.run.finished
+    assert there.begun == [{"project": "p", "mode": "offline"}]
+    assert there.rows == [(10, {"episode_return": 10.0})] and there.finished
+
+
+def test_wandb_goes_on_with_the_same_run(monkeypatch, tmp_path):
+    there = wandb(monkeypatch)
+    for _ in range(2):
+        WandbSink(tmp_path, project="p").close()
+    common = {"project": "p", "dir": str(tmp_path)}
+    assert there.begun == [common, {**common, "id": "first", "resume": "allow"}]
+
+
+@pytest.mark.parametrize("fails", [("init",), ("log", "finish")])
+def test_wandb_never_ends_a_run(monkeypatch, fails):
+    wandb(monkeypatch, *fails)
+    with pytest.warns(UserWarning) as caught:
+        sink = WandbSink(project="p")
+        write(sink, 10, 20)
+        sink.close()
+    [said] = caught
+    assert str(said.message) == f"wandb: {fails[0]}: no answer; the run goes on, but is not all logged there"
+
+
+def test_wandb_is_checked_before_anything_is_made(monkeypatch, tmp_path):
+    wandb(monkeypatch, "login")
+    for project, message in (("", "wandb='': name a project"), ("p", "wandb=p: login: no answer; run `wandb login`")):
+        with pytest.raises(ConfigError, match=message):
+            rljax.train("ppo", "CartPole-v1", steps=64, out=tmp_path / "a", wandb=project)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_wandb("p")
 
 
 def progress(terminal: bool, interval: float, rows: list[dict]) -> str:

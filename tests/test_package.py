@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -81,6 +82,20 @@ def test_a_wheel_holds_every_module_and_nothing_else(wheel):
         held = {name for name in archive.namelist() if ".dist-info/" not in name and "__pycache__" not in name}
     there = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     assert held == there
+
+
+def test_nobody_is_sent_to_another_project():
+    """`rljax` on the package index is not this one."""
+    texts = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), ROOT / "pyproject.toml", ROOT / "Makefile"]
+    assert [
+        t.name for t in texts if re.search(r"rljax\[|(install|add) (-U |--upgrade )?['\"]?rljax\b(?!-)", t.read_text())
+    ] == []
+
+
+def test_a_wheel_has_a_name_of_its_own_and_the_version_of_the_code(wheel):
+    import rljax
+
+    assert wheel.name.startswith(f"rljax_research-{rljax.__version__}-")
 
 
 def test_a_wheel_works_without_the_repository(wheel, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -42,6 +43,32 @@ def test_importing_settles_the_pool_and_the_cache_without_jax(tmp_path):
 def test_a_users_own_variables_win():
     program = f"import os, rljax; print(os.environ['{THREADS}'], os.environ['{CACHE}'])"
     assert python(program, **{THREADS: "7", CACHE: "/elsewhere"}) == "7 /elsewhere"
+
+
+NO_HOME = """
+import os, pwd
+def none(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")
+pwd.getpwuid = none
+for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"): os.environ.pop(name, None)
+"""
+
+
+@pytest.mark.parametrize("home", [NO_HOME, "import os; os.environ['XDG_CACHE_HOME'] = '/dev/null/cache'"])
+def test_without_a_home_there_is_no_cache(home):
+    program = f"\nimport os, rljax; print(os.environ.get('{CACHE}')); import rljax.cli; rljax.cli.main(['--help'])"
+    found = python(home + program)
+    assert found.startswith("None\nusage: rljax")
+
+
+def test_a_device_that_is_not_there_is_refused_in_a_line():
+    program = "import rljax\ntry: rljax.make('ppo', 'CartPole-v1')\nexcept rljax.errors.RljaxError as e: print(e)"
+    found = python(program, JAX_PLATFORMS="cuda")
+    assert re.fullmatch("JAX_PLATFORMS=cuda: .*; unset it, or set it to cpu", found)
+
+
+def test_the_version_needs_no_installation():
+    program = "from rljax import runtime, __version__ as v; assert runtime.version('rljax') == v; print(v)"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", python(program))
 
 
 def test_jax_imported_first_still_gets_the_cache(tmp_path):

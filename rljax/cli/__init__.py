@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(
         200_000, 50, 50
     )  # imports and tracing make objects that stay: fewer collections start 0.2 s sooner
+    if argv is None:
+        os.environ["MPLBACKEND"] = "agg"  # pictures go to files: neither a notebook's backend nor a display is needed
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW, end="")
@@ -75,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> Callable[[], int]:
     command, rest = arguments[0], arguments[1:]
     if command == "--version":
-        from importlib.metadata import version
+        from rljax import __version__
 
-        return lambda: print(f"rljax {version('rljax')}") or 0
+        return lambda: print(f"rljax {__version__}") or 0
     if command in PARSED:
         return importlib.import_module(f"rljax.cli.{PARSED[command]}").parse(rest)
     if command not in COMMANDS:

@@ -58,7 +58,7 @@ def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path,
     try:
         import submitit  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ConfigError("submitting needs submitit: pip install 'rljax[slurm]'") from None
+        raise ConfigError("submitting needs submitit: pip install submitit") from None
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     nodes = int(parameters.get("nodes", 1))
     require(processes % nodes == 0, "num_processes", processes, f"must be a multiple of the {nodes} nodes")

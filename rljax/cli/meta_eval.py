@@ -56,8 +56,10 @@ class MetaEval:
         for env, _ in places:
             envs.check(env)
         rivals = _rivals(self.against)
+        from rljax import runtime
         from rljax.meta import compare
 
+        runtime.start()
         source = _source(self.learned)
         places = places or [(env, {}) for env in source.places]
         require(bool(places), "env", None, "say where, e.g. --env CartPole-v1")

@@ -131,8 +131,11 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     places = [named(text, "env") for text in options.env]
     for env, _ in places:
         envs.check(env)
+    from rljax import runtime
     from rljax.meta import search
     from rljax.results.store import free_folder
+
+    runtime.start()
 
     numbers = {**learnable.settings, **_network(learnable, options), **settings}
     common = {

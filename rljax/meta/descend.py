@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rljax import algos
+from rljax import algos, runtime
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.meta import gradient, leaves, search, spec, tasks
@@ -114,6 +114,7 @@ def descend(
 
     Returns, and raises: as `evolve`.
     """
+    runtime.start()
     how, rest = Descent.split(settings)
     where = spec.domains(algo, env, steps, rest)
     asked = Descent(domains=where, learn=tuple(learn), generations=generations, **how)

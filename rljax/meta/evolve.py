@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import runtime
 from rljax.build import Prepared
 from rljax.errors import require
 from rljax.meta import fitness, registry, search, spec, tasks
@@ -115,6 +116,7 @@ def evolve(
       StorageError: a result cannot be stored.
       WorkerError: a process died.
     """
+    runtime.start()
     how, rest = Evolution.split(settings)
     where = spec.domains(algo, env, steps, rest)
     asked = Evolution(domains=where, learn=tuple(learn), generations=generations, **how)

@@ -112,7 +112,7 @@ def _class(name: str) -> Any:
     try:
         found = importlib.import_module("evosax.algorithms").distribution_based_algorithms
     except ImportError:
-        raise ConfigError("strategies of evosax need evosax: pip install 'rljax[evosax]'") from None
+        raise ConfigError("strategies of evosax need evosax: pip install evosax") from None
     known = {k: v for k, v in found.items() if not k.startswith("SV_")}
     if name not in known:
         raise unknown("strategy of evosax", name, known)

@@ -176,6 +176,6 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise ConfigError("sampler=optuna: needs optuna: pip install 'rljax[hpo]'") from None
+        raise ConfigError("sampler=optuna: needs optuna: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

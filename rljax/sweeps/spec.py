@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rljax import runtime
 from rljax.errors import require
 from rljax.sweeps import result, rows, space
 from rljax.sweeps.search import Halving, Optuna, Search
@@ -54,6 +55,7 @@ def specify(
     **settings: Any,
 ) -> Sweep:
     """What is to be run; arguments and errors as for `sweep`."""
+    runtime.start()
     require(isinstance(seeds, int | Iterable), "seeds", seeds, "must be a whole number, or a list of them")
     numbers = list(range(seeds)) if isinstance(seeds, int) else [space.plain_number(seed) for seed in seeds]
     require(len(numbers) > 0, "seeds", seeds, "must be at least 1")
