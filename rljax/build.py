@@ -15,6 +15,7 @@ from rljax import settings as fields
 from rljax.algos.presets import preset
 from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, require, unknown
+from rljax.kinds import Part
 from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Env
 
@@ -125,7 +126,7 @@ def files_of(algo: str, settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parts(algo: str) -> set[str]:
-    return {name for name, setting in algos.settings(algo).items() if setting.type is object}
+    return {name for name, setting in algos.settings(algo).items() if isinstance(setting.kind, Part)}
 
 
 def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:

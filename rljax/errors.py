@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 SIGNALLED = 128  # plus the signal's number: the exit code of what a signal ended, as shells have it
+LONGEST = 200  # characters of a value that an error repeats
 
 
 class RljaxError(Exception):
@@ -52,4 +54,12 @@ def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> Co
 def require(condition: bool, field: str, value: object, remedy: str) -> None:
     """Refuse a value: raises ConfigError `field=value: remedy` unless `condition` holds."""
     if not condition:
-        raise ConfigError(f"{field}={value}: {remedy}")
+        raise ConfigError(f"{field}={brief(value)}: {remedy}")
+
+
+def brief(value: object) -> str:
+    """A value in one line that an error can hold."""
+    if isinstance(value, int) and abs(value) >= 10**30:  # of which Python may refuse to write every digit
+        return f"{'-' if value < 0 else ''}1e{math.log10(abs(value)):.0f}"
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

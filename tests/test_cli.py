@@ -85,7 +85,7 @@ def test_lists(capsys):
         ("train ppo CartPole-v1 --num-minibatches 3", "num_minibatches=3: must divide"),
         ("train ppo CartPole-v1 --steps -5", "steps=-5"),
         ("train ppo CartPole-v1 --lr nan", "lr=nan"),
-        ("train ppo CartPole-v1 --lr -1", "lr=-1.0: must lie"),
+        ("train ppo CartPole-v1 --lr -1", "lr=-1.0: must be at least 0"),
         ("train ppo CartPole-v1 --task gravity", "NAME=NUMBER"),
         ("train ppo CartPole-v1 --task gravitty=1", "did you mean 'gravity'"),
         ("train ppo CartPole-v1 --squash", "squash=True: needs continuous actions"),

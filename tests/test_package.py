@@ -15,7 +15,16 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rljax"
 
 LAYERS = [  # a module imports from its own layer and those above it in this list
-    ["rljax", "rljax.errors", "rljax.types", "rljax.runtime", "rljax.resources"],
+    [
+        "rljax",
+        "rljax.errors",
+        "rljax.kinds",
+        "rljax.fields",
+        "rljax.declarations",
+        "rljax.types",
+        "rljax.runtime",
+        "rljax.resources",
+    ],
     ["rljax.ops", "rljax.nets", "rljax.data", "rljax.objectives", "rljax.settings"],
     ["rljax.off_policy"],
     ["rljax.envs", "rljax.algos"],
@@ -58,7 +67,7 @@ def test_imports_run_one_way():
 def test_algorithms_know_neither_drivers_nor_each_other():
     for module, path in modules().items():
         if module.startswith("rljax.algos.") and module != "rljax.algos.presets":
-            rooms = ("types", "errors", "ops", "nets", "data", "objectives", "off_policy")
+            rooms = ("types", "errors", "fields", "ops", "nets", "data", "objectives", "off_policy")
             allowed = tuple(f"rljax.{room}" for room in rooms)
             assert all(name.startswith(allowed) for name in imports(path)), module
 

@@ -7,24 +7,46 @@ import dataclasses
 import pytest
 from toys import suited
 
-from rljax import algos, settings
+from rljax import algos, declarations, kinds, settings
 from rljax.algos.presets import PRESETS, preset
 from rljax.build import describe, make
 from rljax.errors import ConfigError
 from rljax.objectives import OBJECTIVES
 
+SHIPPED = [name for name in algos.names() if algos.base(name) == name]
 
-@pytest.mark.parametrize("name", [name for name in algos.names() if algos.base(name) == name])
-def test_settings_are_the_fields_of_the_classes(name):
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_read_is_what_the_classes_say(name):
+    module = algos.load(name)
+    read = {n: s for n, s in algos.settings(name).items() if not n.startswith("objective.")}
+    asked = [*declarations.of_class(module.Config), *declarations.of_class(module.Hypers)]
+    assert list(read) == [field.name for field in asked]
+    for field in asked:
+        setting = read[field.name]
+        assert (setting.kind, setting.doc.partition(": ppo-clip")[0]) == (field.kind, field.doc)
+        assert field.name == "objective" or setting.default == field.default
+        assert setting.doc, "a field without a meaning"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_settings_are_the_numbers_that_an_algorithm_has(name):
     module, known = algos.load(name), algos.settings(name)
     built, _ = make(name, suited(name))
     config = {n: s.default for n, s in known.items() if s.group == "config"}
     assert config == dataclasses.asdict(module.Config())
-    hypers = {n: s.default for n, s in known.items() if s.group == "hypers" and s.type is not object}
+    hypers = {n: s.default for n, s in known.items() if s.group == "hypers" and not isinstance(s.kind, kinds.Part)}
     hypers = {n: "inf" if x == float("inf") else x for n, x in hypers.items()}
-    found = {n: float(x) if isinstance(x, int) else x for n, x in describe(built.hypers).items()}
-    assert hypers == found
-    assert all(s.doc for s in known.values()), "a field without a comment behind it"
+    assert hypers == describe(built.hypers)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_number_has_bounds(name):
+    """But for those that may be anything finite."""
+    free = {"value_low", "value_high", "entropy_continuous"}
+    for setting in algos.settings(name).values():
+        if isinstance(setting.kind, kinds.Number) and setting.name not in free:
+            assert any(x is not None for x in dataclasses.astuple(setting.kind)), setting.name
 
 
 def test_objectives_are_those_of_the_table():

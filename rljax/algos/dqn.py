@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from rljax.errors import ConfigError, require
+from rljax.fields import INF, choice, count, flag, number, share, sizes, text
 from rljax.nets.features import feature_shape, features
 from rljax.nets.mlp import activation
 from rljax.nets.noisy import NOISE
@@ -42,48 +43,48 @@ from rljax.types import Algorithm, Discrete, Env, Scalar
 class Config:
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = 8  # parallel environments, E
-    num_steps: int = 1  # steps per environment and update, T
-    gradient_steps: int = 1  # per update
-    batch_size: int = 128  # of each gradient step
-    capacity: int = 100_000  # steps that are remembered
-    warmup: int = 1_000  # random steps before learning begins
-    n_step: int = 1  # steps whose rewards a target takes as they were
-    prioritised: bool = False  # draw by how wrong the network was
-    torso: Literal["mlp", "cnn"] = "mlp"  # cnn: one convolution below the hidden layers, for image observations
-    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
-    activation: str = "relu"  # tanh, relu, swish, gelu, elu
-    layer_norm: bool = False  # in the hidden layers
-    dueling: bool = False  # a stream of its own for the state's value
-    noisy: bool = False  # explore by perturbed weights, not by random actions
-    target: Literal["greedy", "double", "munchausen"] = "double"  # what follows, for the target
-    head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = "scalar"  # what the outputs stand for
-    atoms: int = 51  # outputs per action, of the other heads
-    loss: Literal["squared", "huber", "dqn-reg", "dqn-clipped"] = "huber"  # of the scalar head
+    num_envs: int = count(8, "parallel environments, E")
+    num_steps: int = count(1, "steps per environment and update, T")
+    gradient_steps: int = count(1, "per update")
+    batch_size: int = count(128, "of each gradient step")
+    capacity: int = count(100_000, "steps that are remembered")
+    warmup: int = count(1_000, "random steps before learning begins")
+    n_step: int = count(1, "steps whose rewards a target takes as they were")
+    prioritised: bool = flag(False, "draw by how wrong the network was")
+    torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
+    hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
+    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    layer_norm: bool = flag(False, "in the hidden layers")
+    dueling: bool = flag(False, "a stream of its own for the state's value")
+    noisy: bool = flag(False, "explore by perturbed weights, not by random actions")
+    target: Literal["greedy", "double", "munchausen"] = choice("double", "what follows, for the target")
+    head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = choice("scalar", "what the outputs stand for")
+    atoms: int = count(51, "outputs per action, of the other heads", least=2)
+    loss: Literal["squared", "huber", "dqn-reg", "dqn-clipped"] = choice("huber", "of the scalar head")
 
 
 class Hypers(struct.PyTreeNode):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = 5e-4  # learning rate of Adam
-    lr_final: Scalar = 1.0  # fraction of lr that is left at the end of the run; 1 keeps it constant
-    discount: Scalar = 0.99  # gamma
-    target_rate: Scalar = 1.0  # how far the target network moves towards the network when it does
-    target_period: Scalar = 250.0  # gradient steps from one such move to the next
-    epsilon: Scalar = 1.0  # share of random actions at the start
-    epsilon_final: Scalar = 0.05  # and at the end
-    exploration: Scalar = 0.3  # share of the run in which it falls, linearly
-    max_grad_norm: Scalar = 10.0  # bound on the global gradient norm
-    value_low: Scalar = 0.0  # returns that the categorical and hl-gauss heads can hold: the least
-    value_high: Scalar = 100.0  # and the greatest
-    sigma: Scalar = 0.75  # of the hl-gauss head: width of a target, in bins
-    reg_weight: Scalar = 0.1  # of values, in the loss dqn-reg
-    priority_exponent: Scalar = 0.6  # of prioritised draws; 0: uniform
-    priority_beta: Scalar = 0.4  # how much of their bias is undone at the start; all of it at the end
-    munchausen: Scalar = 0.9  # alpha
-    temperature: Scalar = 0.03  # tau, of munchausen
-    munchausen_clip: Scalar = -1.0  # the least that tau log w(a|s) may be
-    horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
+    lr: Scalar = number(5e-4, "learning rate of Adam", low=0.0)
+    lr_final: Scalar = number(1.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
+    discount: Scalar = share(0.99, "gamma")
+    target_rate: Scalar = share(1.0, "how far the target network moves towards the network when it does")
+    target_period: Scalar = number(250.0, "gradient steps from one such move to the next", low=1.0)
+    epsilon: Scalar = share(1.0, "share of random actions at the start")
+    epsilon_final: Scalar = share(0.05, "and at the end")
+    exploration: Scalar = number(0.3, "share of the run in which it falls, linearly", above=0.0)
+    max_grad_norm: Scalar = number(10.0, "bound on the global gradient norm", low=0.0, high=INF)
+    value_low: Scalar = number(0.0, "returns that the categorical and hl-gauss heads can hold: the least")
+    value_high: Scalar = number(100.0, "and the greatest", above="value_low")
+    sigma: Scalar = number(0.75, "of the hl-gauss head: width of a target, in bins", above=0.0)
+    reg_weight: Scalar = number(0.1, "of values, in the loss dqn-reg", low=0.0)
+    priority_exponent: Scalar = number(0.6, "of prioritised draws; 0: uniform", low=0.0)
+    priority_beta: Scalar = share(0.4, "how much of their bias is undone at the start; all of it at the end")
+    munchausen: Scalar = share(0.9, "alpha")
+    temperature: Scalar = number(0.03, "tau, of munchausen", above=0.0)
+    munchausen_clip: Scalar = number(-1.0, "the least that tau log w(a|s) may be", high=0.0)
+    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 @cache

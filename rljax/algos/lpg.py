@@ -39,6 +39,7 @@ import optax
 from flax import struct
 
 from rljax.errors import ConfigError, require
+from rljax.fields import INF, choice, count, flag, number, part, share, sizes, text
 from rljax.nets.features import feature_shape, features
 from rljax.nets.heads import Categorical
 from rljax.nets.initializers import orthogonal
@@ -55,30 +56,34 @@ from rljax.types import Algorithm, Array, Discrete, Env, Metrics, Scalar, Space,
 class Config:
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = 64  # parallel environments, E
-    num_steps: int = 20  # steps per environment and update, T
-    hidden: tuple[int, ...] = ()  # widths of the agent's hidden layers; none: linear, a table for discrete observations
-    activation: str = "relu"  # of the agent: tanh, relu, swish, gelu, elu
-    optimiser: Literal["sgd", "adam"] = "sgd"  # of policy and prediction; each needs learning rates of its own
-    temporal: bool = False  # whether the rule sees how far the run is and how long it will be
-    rule_width: int = 256  # units of the rule's recurrent layer
-    bootstrap: int = 8  # entries of the agent's prediction y, m
-    embedding: int = 16  # hidden units through which the rule sees a prediction
-    input_gradient: bool = False  # whether meta-gradients also pass through what the rule is shown
+    num_envs: int = count(64, "parallel environments, E")
+    num_steps: int = count(20, "steps per environment and update, T")
+    hidden: tuple[int, ...] = sizes(
+        (), "widths of the agent's hidden layers; none: linear, a table for discrete observations"
+    )
+    activation: str = text("relu", "of the agent: tanh, relu, swish, gelu, elu")
+    optimiser: Literal["sgd", "adam"] = choice("sgd", "of policy and prediction; each needs learning rates of its own")
+    temporal: bool = flag(False, "whether the rule sees how far the run is and how long it will be")
+    rule_width: int = count(256, "units of the rule's recurrent layer")
+    bootstrap: int = count(8, "entries of the agent's prediction y, m", least=2)
+    embedding: int = count(16, "hidden units through which the rule sees a prediction")
+    input_gradient: bool = flag(False, "whether meta-gradients also pass through what the rule is shown")
 
 
 class Hypers(struct.PyTreeNode, eq=False):  # two are equal if they are the same: arrays have no truth value
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    rule: Any  # the weights of the rule; `make` gives those of `nets.update_rule.initial_rule`
-    lr: Scalar = 40.0  # learning rate of the policy; 40 suits tables and SGD, 5e-4 networks and Adam
-    bootstrap_lr: Scalar = 4.0  # learning rate of the prediction y; 5e-4 suits networks and Adam
-    kl_weight: Scalar = 0.5  # alpha_y, weight of the prediction's loss
-    critic_lr: Scalar = 0.03  # learning rate of Adam for the value critic, which only an outer loss uses
-    discount: Scalar = 0.99  # gamma of the value critic; the rule is not told
-    gae_lambda: Scalar = 0.95  # lambda of the value critic's targets
-    max_grad_norm: Scalar = 0.5  # bound on the gradient norm of each of the three networks
-    horizon: Scalar = float("inf")  # updates in this run, for a temporally-aware rule
+    rule: Any = part("the weights of the rule; `make` gives those of `nets.update_rule.initial_rule`")
+    lr: Scalar = number(40.0, "learning rate of the policy; 40 suits tables and SGD, 5e-4 networks and Adam", low=0.0)
+    bootstrap_lr: Scalar = number(4.0, "learning rate of the prediction y; 5e-4 suits networks and Adam", low=0.0)
+    kl_weight: Scalar = number(0.5, "alpha_y, weight of the prediction's loss", low=0.0)
+    critic_lr: Scalar = number(
+        0.03, "learning rate of Adam for the value critic, which only an outer loss uses", low=0.0
+    )
+    discount: Scalar = share(0.99, "gamma of the value critic; the rule is not told")
+    gae_lambda: Scalar = share(0.95, "lambda of the value critic's targets")
+    max_grad_norm: Scalar = number(0.5, "bound on the gradient norm of each of the three networks", low=0.0, high=INF)
+    horizon: Scalar = number(INF, "updates in this run, for a temporally-aware rule", low=1.0, high=INF)
 
 
 class State(struct.PyTreeNode):

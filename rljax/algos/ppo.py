@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from rljax.errors import require
+from rljax.fields import INF, choice, count, flag, number, policy_objective, share, sizes, text
 from rljax.nets.cnn import CNN
 from rljax.nets.features import feature_shape, features
 from rljax.nets.heads import PolicyHead, ValueHead
@@ -29,32 +30,34 @@ from rljax.types import Algorithm, Array, Box, Env, Scalar, Space
 class Config:
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = 4  # parallel environments, E
-    num_steps: int = 128  # steps per environment and update, T
-    num_epochs: int = 4  # passes over each batch
-    num_minibatches: int = 4  # parts a batch is cut into; must divide num_envs * num_steps
-    torso: Literal["mlp", "cnn"] = "mlp"  # cnn: one convolution below the hidden layers, for image observations
-    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
-    activation: str = "tanh"  # tanh, relu, swish, gelu, elu
-    squash: bool = False  # continuous actions: a Gaussian squashed by tanh instead of one clipped to the bounds
-    normalize_obs: bool = False  # by running mean and standard deviation
-    normalize_reward: bool = False  # by the running standard deviation of the discounted return
-    normalize_advantage: Literal["minibatch", "batch", "none"] = "minibatch"  # over what
+    num_envs: int = count(4, "parallel environments, E")
+    num_steps: int = count(128, "steps per environment and update, T")
+    num_epochs: int = count(4, "passes over each batch")
+    num_minibatches: int = count(4, "parts a batch is cut into; must divide num_envs * num_steps")
+    torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
+    hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
+    activation: str = text("tanh", "tanh, relu, swish, gelu, elu")
+    squash: bool = flag(False, "continuous actions: a Gaussian squashed by tanh instead of one clipped to the bounds")
+    normalize_obs: bool = flag(False, "by running mean and standard deviation")
+    normalize_reward: bool = flag(False, "by the running standard deviation of the discounted return")
+    normalize_advantage: Literal["minibatch", "batch", "none"] = choice("minibatch", "over what")
 
 
 class Hypers(struct.PyTreeNode):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = 2.5e-4  # learning rate of Adam
-    lr_final: Scalar = 0.0  # fraction of lr that is left at the end of the run; 1 keeps it constant
-    discount: Scalar = 0.99  # gamma
-    gae_lambda: Scalar = 0.95  # lambda of generalised advantage estimation
-    objective: Objective = PPOClip()  # the policy objective
-    entropy_coef: Scalar = 0.01  # weight of the entropy bonus
-    value_coef: Scalar = 0.5  # weight of the value loss
-    value_clip: Scalar = 0.2  # how far a value may move in one update; inf: as far as it likes
-    max_grad_norm: Scalar = 0.5  # bound on the global gradient norm
-    horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
+    lr: Scalar = number(2.5e-4, "learning rate of Adam", low=0.0)
+    lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
+    discount: Scalar = share(0.99, "gamma")
+    gae_lambda: Scalar = share(0.95, "lambda of generalised advantage estimation")
+    objective: Objective = policy_objective(PPOClip, "the policy objective")
+    entropy_coef: Scalar = number(0.01, "weight of the entropy bonus", low=0.0)
+    value_coef: Scalar = number(0.5, "weight of the value loss", low=0.0)
+    value_clip: Scalar = number(
+        0.2, "how far a value may move in one update; inf: as far as it likes", low=0.0, high=INF
+    )
+    max_grad_norm: Scalar = number(0.5, "bound on the global gradient norm", low=0.0, high=INF)
+    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 class State(struct.PyTreeNode):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from rljax.errors import ConfigError, require
+from rljax.fields import INF, choice, count, flag, number, share, sizes, text
 from rljax.nets.features import feature_shape, features
 from rljax.nets.mlp import activation
 from rljax.nets.q import QNetwork, chosen
@@ -34,29 +35,29 @@ from rljax.types import Algorithm, Array, Discrete, Env, Scalar
 class Config:
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = 32  # parallel environments, E
-    num_steps: int = 64  # steps per environment and update, T
-    num_epochs: int = 4  # passes over each batch
-    num_minibatches: int = 16  # parts a batch is cut into; must divide num_envs * num_steps
-    torso: Literal["mlp", "cnn"] = "mlp"  # cnn: one convolution below the hidden layers, for image observations
-    hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
-    activation: str = "relu"  # tanh, relu, swish, gelu, elu
-    layer_norm: bool = True  # in the hidden layers; what keeps it from diverging
-    dueling: bool = False  # a stream of its own for the state's value
+    num_envs: int = count(32, "parallel environments, E")
+    num_steps: int = count(64, "steps per environment and update, T")
+    num_epochs: int = count(4, "passes over each batch")
+    num_minibatches: int = count(16, "parts a batch is cut into; must divide num_envs * num_steps")
+    torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
+    hidden: tuple[int, ...] = sizes((128, 128), "widths of the hidden layers")
+    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    layer_norm: bool = flag(True, "in the hidden layers; what keeps it from diverging")
+    dueling: bool = flag(False, "a stream of its own for the state's value")
 
 
 class Hypers(struct.PyTreeNode):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = 1e-3  # learning rate of Adam
-    lr_final: Scalar = 0.0  # fraction of lr that is left at the end of the run; 1 keeps it constant
-    discount: Scalar = 0.99  # gamma
-    trace: Scalar = 0.65  # lambda
-    epsilon: Scalar = 1.0  # share of random actions at the start
-    epsilon_final: Scalar = 0.05  # and at the end
-    exploration: Scalar = 0.2  # share of the run in which it falls, linearly
-    max_grad_norm: Scalar = 10.0  # bound on the global gradient norm
-    horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
+    lr: Scalar = number(1e-3, "learning rate of Adam", low=0.0)
+    lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
+    discount: Scalar = share(0.99, "gamma")
+    trace: Scalar = share(0.65, "lambda")
+    epsilon: Scalar = share(1.0, "share of random actions at the start")
+    epsilon_final: Scalar = share(0.05, "and at the end")
+    exploration: Scalar = number(0.2, "share of the run in which it falls, linearly", above=0.0)
+    max_grad_norm: Scalar = number(10.0, "bound on the global gradient norm", low=0.0, high=INF)
+    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 class State(struct.PyTreeNode):

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from rljax.errors import ConfigError, require
+from rljax.fields import INF, count, flag, number, share, sizes, text
 from rljax.nets.decoupled import Utilities
 from rljax.nets.features import flat_features
 from rljax.nets.mlp import activation
@@ -41,35 +42,35 @@ from rljax.types import Algorithm, Array, Box, Env, Scalar
 class Config:
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = 1  # parallel environments, E
-    num_steps: int = 1  # steps per environment and update, T
-    gradient_steps: int = 1  # per update
-    batch_size: int = 256  # of each gradient step
-    capacity: int = 100_000  # steps that are remembered
-    warmup: int = 1_000  # random steps before learning begins
-    n_step: int = 3  # steps whose rewards a target takes as they were
-    prioritised: bool = False  # draw by how wrong the critics were
-    choices: int = 3  # values of each entry of an action, from its least to its greatest
-    critics: int = 10  # M
-    hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
-    activation: str = "relu"  # tanh, relu, swish, gelu, elu
-    layer_norm: bool = False  # in the hidden layers
+    num_envs: int = count(1, "parallel environments, E")
+    num_steps: int = count(1, "steps per environment and update, T")
+    gradient_steps: int = count(1, "per update")
+    batch_size: int = count(256, "of each gradient step")
+    capacity: int = count(100_000, "steps that are remembered")
+    warmup: int = count(1_000, "random steps before learning begins")
+    n_step: int = count(3, "steps whose rewards a target takes as they were")
+    prioritised: bool = flag(False, "draw by how wrong the critics were")
+    choices: int = count(3, "values of each entry of an action, from its least to its greatest", least=2)
+    critics: int = count(10, "M")
+    hidden: tuple[int, ...] = sizes((128, 128), "widths of the hidden layers")
+    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    layer_norm: bool = flag(False, "in the hidden layers")
 
 
 class Hypers(struct.PyTreeNode):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = 1e-3  # learning rate of Adam
-    discount: Scalar = 0.99  # gamma
-    target_rate: Scalar = 0.005  # how far the slow copy moves in each gradient step
-    regulariser: Scalar = 0.5  # beta
-    epsilon: Scalar = 1.0  # share of random actions at the start
-    epsilon_final: Scalar = 0.05  # and at the end
-    exploration: Scalar = 0.3  # share of the run in which it falls, linearly
-    max_grad_norm: Scalar = 40.0  # bound on the global gradient norm
-    priority_exponent: Scalar = 0.6  # of prioritised draws; 0: uniform
-    priority_beta: Scalar = 0.4  # how much of their bias is undone at the start; all of it at the end
-    horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
+    lr: Scalar = number(1e-3, "learning rate of Adam", low=0.0)
+    discount: Scalar = share(0.99, "gamma")
+    target_rate: Scalar = share(0.005, "how far the slow copy moves in each gradient step")
+    regulariser: Scalar = number(0.5, "beta", low=0.0)
+    epsilon: Scalar = share(1.0, "share of random actions at the start")
+    epsilon_final: Scalar = share(0.05, "and at the end")
+    exploration: Scalar = number(0.3, "share of the run in which it falls, linearly", above=0.0)
+    max_grad_norm: Scalar = number(40.0, "bound on the global gradient norm", low=0.0, high=INF)
+    priority_exponent: Scalar = number(0.6, "of prioritised draws; 0: uniform", low=0.0)
+    priority_beta: Scalar = share(0.4, "how much of their bias is undone at the start; all of it at the end")
+    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 @cache

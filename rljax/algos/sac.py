@@ -26,6 +26,7 @@ import numpy as np
 from flax import struct
 
 from rljax.errors import ConfigError, require
+from rljax.fields import INF, choice, count, flag, number, share, sizes, text
 from rljax.nets.critic import Critics
 from rljax.nets.features import flat_features
 from rljax.nets.heads import PolicyHead
@@ -44,49 +45,51 @@ from rljax.types import Algorithm, Array, Box, Discrete, Env, Scalar, Space
 class Config:
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = 1  # parallel environments, E
-    num_steps: int = 1  # steps per environment and update, T
-    gradient_steps: int = 1  # of the critics, per update
-    policy_delay: int = 1  # gradient steps of the critics for one of the policy; must divide gradient_steps
-    batch_size: int = 256  # of each gradient step
-    capacity: int = 100_000  # steps that are remembered
-    warmup: int = 1_000  # random steps before learning begins
-    n_step: int = 1  # steps whose rewards a target takes as they were
-    prioritised: bool = False  # draw by how wrong the critics were
-    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
-    activation: str = "relu"  # tanh, relu, swish, gelu, elu
-    layer_norm: bool = False  # in the hidden layers of the critics
-    critics: int = 2  # M
-    target_critics: int = 2  # of them, drawn anew for each target, which takes the least
-    policy_critics: Literal["least", "mean"] = "least"  # what the policy goes by
-    dropout: float = 0.0  # share of the critics' hidden units that is dropped
-    batch_norm: bool = False  # in the critics, which then have no slow copies
-    head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = "scalar"  # what a critic's outputs stand for
-    atoms: int = 51  # outputs of the other heads
-    loss: Literal["squared", "huber"] = "squared"  # of the scalar head
+    num_envs: int = count(1, "parallel environments, E")
+    num_steps: int = count(1, "steps per environment and update, T")
+    gradient_steps: int = count(1, "of the critics, per update")
+    policy_delay: int = count(1, "gradient steps of the critics for one of the policy; must divide gradient_steps")
+    batch_size: int = count(256, "of each gradient step")
+    capacity: int = count(100_000, "steps that are remembered")
+    warmup: int = count(1_000, "random steps before learning begins")
+    n_step: int = count(1, "steps whose rewards a target takes as they were")
+    prioritised: bool = flag(False, "draw by how wrong the critics were")
+    hidden: tuple[int, ...] = sizes((256, 256), "widths of the hidden layers")
+    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    layer_norm: bool = flag(False, "in the hidden layers of the critics")
+    critics: int = count(2, "M")
+    target_critics: int = count(2, "of them, drawn anew for each target, which takes the least")
+    policy_critics: Literal["least", "mean"] = choice("least", "what the policy goes by")
+    dropout: float = number(0.0, "share of the critics' hidden units that is dropped", low=0.0, below=1.0)
+    batch_norm: bool = flag(False, "in the critics, which then have no slow copies")
+    head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = choice(
+        "scalar", "what a critic's outputs stand for"
+    )
+    atoms: int = count(51, "outputs of the other heads", least=2)
+    loss: Literal["squared", "huber"] = choice("squared", "of the scalar head")
 
 
 class Hypers(struct.PyTreeNode):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = 3e-4  # learning rate of Adam, of the policy
-    critic_lr: Scalar = 1e-3  # of the critics
-    temperature_lr: Scalar = 1e-3  # of the logarithm of alpha
-    discount: Scalar = 0.99  # gamma
-    adam_b1: Scalar = 0.9  # how much of the average gradient Adam keeps in a step
-    target_rate: Scalar = 0.005  # how far the target critics move towards the critics in each gradient step
-    temperature: Scalar = 1.0  # alpha, as it starts
-    entropy_continuous: Scalar = -1.0  # asked for, of each entry of an action within the unit box, in nats
-    entropy_discrete: Scalar = 0.5  # asked for, as a share of that of a uniform policy
-    expectile: Scalar = 0.5  # tau, as it starts; above 1/2 critics lean to the best action
-    expectile_final: Scalar = 0.5  # and at the end
-    max_grad_norm: Scalar = float("inf")  # bound on the gradient norm, of policy and critics each
-    value_low: Scalar = 0.0  # returns that the categorical and hl-gauss heads can hold: the least
-    value_high: Scalar = 100.0  # and the greatest
-    sigma: Scalar = 0.75  # of the hl-gauss head: width of a target, in bins
-    priority_exponent: Scalar = 0.6  # of prioritised draws; 0: uniform
-    priority_beta: Scalar = 0.4  # how much of their bias is undone at the start; all of it at the end
-    horizon: Scalar = float("inf")  # updates in this run, to anneal by; inf: no annealing
+    lr: Scalar = number(3e-4, "learning rate of Adam, of the policy", low=0.0)
+    critic_lr: Scalar = number(1e-3, "of the critics", low=0.0)
+    temperature_lr: Scalar = number(1e-3, "of the logarithm of alpha", low=0.0)
+    discount: Scalar = share(0.99, "gamma")
+    adam_b1: Scalar = number(0.9, "how much of the average gradient Adam keeps in a step", low=0.0, below=1.0)
+    target_rate: Scalar = share(0.005, "how far the target critics move towards the critics in each gradient step")
+    temperature: Scalar = number(1.0, "alpha, as it starts", above=0.0)
+    entropy_continuous: Scalar = number(-1.0, "asked for, of each entry of an action within the unit box, in nats")
+    entropy_discrete: Scalar = share(0.5, "asked for, as a share of that of a uniform policy")
+    expectile: Scalar = number(0.5, "tau, as it starts; above 1/2 critics lean to the best action", low=0.5, below=1.0)
+    expectile_final: Scalar = number(0.5, "and at the end", low=0.5, below=1.0)
+    max_grad_norm: Scalar = number(INF, "bound on the gradient norm, of policy and critics each", low=0.0, high=INF)
+    value_low: Scalar = number(0.0, "returns that the categorical and hl-gauss heads can hold: the least")
+    value_high: Scalar = number(100.0, "and the greatest", above="value_low")
+    sigma: Scalar = number(0.75, "of the hl-gauss head: width of a target, in bins", above=0.0)
+    priority_exponent: Scalar = number(0.6, "of prioritised draws; 0: uniform", low=0.0)
+    priority_beta: Scalar = share(0.4, "how much of their bias is undone at the start; all of it at the end")
+    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 class Actor(nn.Module):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from tyro.conf import arg
 
 from rljax.errors import ConfigError
+from rljax.kinds import Part
 from rljax.settings import Setting, assignment, is_own, with_objective
 from rljax.sweeps.space import literal
 
@@ -42,10 +43,10 @@ def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> li
     """An option for every field of an algorithm."""
     found = []
     for name, setting in known.items():
-        if setting.type is object:  # a part that was learned
+        if isinstance(setting.kind, Part):  # that was learned
             found.append(Option(name, str | None, None, f"a file that holds {setting.doc}"))
-        elif setting.type is not list:  # weights: with their objective, from a file
-            found.append(Option(name, setting.type, defaults.get(name, setting.default), setting.doc))
+        elif setting.kind.type is not None:  # not weights: they come with their objective, from a file
+            found.append(Option(name, setting.kind.type, defaults.get(name, setting.default), setting.doc))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import struct
 
+from rljax.fields import INF, number
 from rljax.objectives.base import bounded
 from rljax.types import Array, Scalar
 
@@ -17,7 +18,7 @@ class PPOClip(struct.PyTreeNode):
     Source: Schulman et al. 2017, arXiv:1707.06347, eq. 7.
     """
 
-    clip: Scalar = 0.2  # epsilon
+    clip: Scalar = number(0.2, "epsilon", low=0.0, high=INF)
 
     def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
         ratio = jnp.exp(bounded(log_ratio))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from rljax.fields import number
 from rljax.objectives.base import bounded
 from rljax.types import Array, Scalar
 
@@ -26,8 +27,8 @@ class DPO(struct.PyTreeNode):
     Source: Lu et al. 2022, arXiv:2210.05639; the form and both numbers are those of the authors' PureJaxRL.
     """
 
-    alpha: Scalar = 2.0  # how far the probability of good actions may rise
-    beta: Scalar = 0.6  # how far that of bad ones may fall
+    alpha: Scalar = number(2.0, "how far the probability of good actions may rise", low=1e-6)
+    beta: Scalar = number(0.6, "how far that of bad ones may fall", low=1e-6)
 
     def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
         log_ratio = bounded(log_ratio)

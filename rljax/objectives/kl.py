@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import struct
 
+from rljax.fields import number
 from rljax.objectives.base import bounded
 from rljax.types import Array, Scalar
 
@@ -27,9 +28,9 @@ class KLPenalty(struct.PyTreeNode):
     Source: Tomar et al. 2022, arXiv:2005.09814, on-policy MDPO; Schulman et al. 2017, arXiv:1707.06347, eq. 8.
     """
 
-    forward: Scalar = 0.0  # weight of KL(old || new)
-    reverse: Scalar = 1.0  # weight of KL(new || old)
-    final: Scalar = 1.0  # fraction of the step size (1 / weight) that is left at the end of the run
+    forward: Scalar = number(0.0, "weight of KL(old || new)", low=0.0)
+    reverse: Scalar = number(1.0, "weight of KL(new || old)", low=0.0)
+    final: Scalar = number(1.0, "fraction of the step size (1 / weight) that is left at the end of the run", low=0.0)
 
     def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
         log_ratio = bounded(log_ratio)

@@ -13,6 +13,7 @@ import numpy as np
 from flax import struct
 
 from rljax.errors import ConfigError
+from rljax.fields import INF, number, weights
 from rljax.objectives import files
 from rljax.objectives.base import bounded
 from rljax.types import Array, Scalar
@@ -51,10 +52,10 @@ class LPO(struct.PyTreeNode, eq=False):  # two are equal if they are the same: a
     Source: Lu et al. 2022, arXiv:2210.05639, and the code that goes with it.
     """
 
-    hidden: Array = dataclasses.field(default_factory=lambda: network(8)["hidden"])  # W [8, width]
-    output: Array = dataclasses.field(default_factory=lambda: network(8)["output"])  # w [width]
-    clip: Scalar = 0.2  # epsilon of the PPO drift that it starts from
-    ppo: Scalar = 1.0  # weight p of that drift; 0: start from none
+    hidden: Array = weights(lambda: network(8)["hidden"], "W [8, width]")
+    output: Array = weights(lambda: network(8)["output"], "w [width]")
+    clip: Scalar = number(0.2, "epsilon of the PPO drift that it starts from", low=0.0, high=INF)
+    ppo: Scalar = number(1.0, "weight p of that drift; 0: start from none", low=0.0)
 
     def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
         log_ratio = bounded(log_ratio)
@@ -118,7 +119,7 @@ class TALPO(LPO, eq=False):
     Source: Jackson et al. 2024, arXiv:2402.05828, eq. 10.
     """
 
-    hidden: Array = dataclasses.field(default_factory=lambda: network(16)["hidden"])  # W [16, width]
+    hidden: Array = weights(lambda: network(16)["hidden"], "W [16, width]")
 
     def inputs(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
         """What the network sees of samples `[...]`: `[..., 16]`, all zero at r = 1."""

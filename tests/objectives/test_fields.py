@@ -10,6 +10,7 @@ import pytest
 
 from rljax import algos, settings
 from rljax.errors import ConfigError
+from rljax.kinds import Weights
 from rljax.objectives import OBJECTIVES
 
 PPO = algos.settings("ppo")
@@ -23,7 +24,8 @@ def test_settings_are_the_fields_of_the_class(name):
     default = OBJECTIVES[name]()
     for setting in known.values():
         value = getattr(default, setting.name.removeprefix("objective."))
-        assert setting.doc and (setting.type is list if hasattr(value, "dtype") else setting.default == value)
+        assert setting.doc and (setting.kind == Weights() if hasattr(value, "dtype") else setting.default == value)
+    assert known == settings.of_instance(default)
 
 
 def test_they_are_read_without_jax():
@@ -60,9 +62,9 @@ def test_a_class_name_is_as_good_as_a_name():
         ({"objective": "dpo", "objective.clip": 0.1}, "unknown field of objective dpo 'objective.clip'; did you mean"),
         ({"objective": "dpo", "objective.alpa": 0.1}, "did you mean 'objective.alpha'"),
         ({"objective": "DPPO"}, "unknown objective 'DPPO'; did you mean 'dpo'"),
-        ({"objective": "dpo", "objective.beta": 0.0}, "objective.beta=0.0: must lie between"),
-        ({"objective.clip": -0.1}, "objective.clip=-0.1: must lie between"),
-        ({"objective": "kl-penalty", "objective.reverse": True}, "objective.reverse=True: must be of type float"),
+        ({"objective": "dpo", "objective.beta": 0.0}, "objective.beta=0.0: must be at least 1e-06"),
+        ({"objective.clip": -0.1}, "objective.clip=-0.1: must be at least 0"),
+        ({"objective": "kl-penalty", "objective.reverse": True}, "objective.reverse=True: must be a number"),
         ({"objective": "lpo", "objective.hidden": [["a"]]}, "objective.hidden=...: must be a list of numbers"),
     ],
 )

@@ -1,0 +1,204 @@
+"""What a class declares: its fields, asked of the class itself or read from the source of the package's own.
+
+A field made by `rljax.fields` says its kind, default and meaning. Of any other the kind is that of its annotation or
+else of its default, and the meaning is the comment behind it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from rljax import fields
+from rljax.errors import ConfigError
+from rljax.kinds import (
+    INF,
+    Choice,
+    Count,
+    Flag,
+    Kind,
+    Maybe,
+    Number,
+    PolicyObjective,
+    Several,
+    Text,
+    Weights,
+    is_array,
+    plain,
+)
+
+WHOLE = Count(None, 2**63 - 1)
+REAL = Number(-INF, INF)
+SIMPLE: dict[Any, Kind] = {bool: Flag(), int: WHOLE, float: REAL, str: Text()}
+
+
+class Declared(NamedTuple):
+    """One field."""
+
+    name: str
+    kind: Kind
+    default: Any  # None for arrays that are learned, and where there is none
+    doc: str
+
+
+def of_class(cls: type) -> list[Declared]:
+    """The fields of a dataclass or a pytree, with the values that it has by default.
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    if not dataclasses.is_dataclass(cls):
+        raise ConfigError(f"{cls.__name__}: must be a dataclass, or a flax.struct.PyTreeNode, to have fields")
+    every = [field for field in dataclasses.fields(cls) if field.init]
+    comments = {} if all("doc" in field.metadata for field in every) else _comments(cls)
+    hints = _hints(cls)
+    found = []
+    for field in every:
+        default = None if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        kind = field.metadata.get("kind") or kind_of(hints.get(field.name), default)
+        default = None if isinstance(kind, Weights) else plain(default)
+        doc = field.metadata.get("doc") or comments.get(field.name, "")
+        found.append(Declared(field.name, kind, default, doc))
+    return found
+
+
+def in_source(module: str, name: str) -> list[Declared]:
+    """The same of a class in a module of the package whose fields are all made by `rljax.fields`; nothing is run."""
+    return list(_read(module, name).values())
+
+
+def names(module: str, table: str) -> dict[str, str]:
+    """A table in a module's source that holds a name for each text: `TABLE: dict[str, type] = {"text": Name}`."""
+    for node in ast.parse(file_of(module).read_text()).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table:
+            assert isinstance(node.value, ast.Dict)
+            keys = (ast.literal_eval(key) for key in node.value.keys if key is not None)
+            return dict(zip(keys, map(ast.unparse, node.value.values)))
+    raise LookupError(f"{module} defines no {table}")
+
+
+def file_of(module: str) -> Path:
+    """Where a module of the package is; looked up without importing what it is in."""
+    place = Path(__file__).parent.joinpath(*module.split(".")[1:])
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+def kind_of(annotation: Any, default: Any) -> Kind:
+    """What a field takes that does not say so itself."""
+    if is_array(default) and default.shape:
+        return Weights()
+    if default is None and annotation is not None and type(None) not in get_args(annotation):
+        found = _kind(annotation)
+        return Maybe(found) if found else Kind()
+    return _kind(annotation) or _kind_of_value(default)
+
+
+def _kind(annotation: Any) -> Kind | None:
+    """Of an annotation; None where that does not settle it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in SIMPLE:
+        return SIMPLE[annotation]
+    if origin is Literal:
+        return Choice(inner)
+    if origin in (typing.Union, types.UnionType):
+        some = [kind for kind in map(_kind, (x for x in inner if x is not type(None))) if kind]
+        found = REAL if REAL in some else some[0] if some else None  # a number or an array of them is a number
+        return Maybe(found) if found and type(None) in inner else found
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        kinds = [_kind(x) for x in inner if x is not ...]
+        return Several(kinds[0]) if kinds and kinds[0] and len(set(kinds)) == 1 else None
+    return None
+
+
+def _kind_of_value(value: Any) -> Kind:
+    value = plain(value)
+    if is_array(value):  # of no axes
+        return REAL
+    if isinstance(value, tuple | list) and value:
+        kinds = {_kind_of_value(x) for x in value}
+        return Several(kinds.pop()) if len(kinds) == 1 else Kind()
+    return SIMPLE.get(type(value), Kind())
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Annotations as what they name; none where one of them names what is not there at run time."""
+    try:
+        return typing.get_type_hints(cls)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _comments(cls: type) -> dict[str, str]:
+    """The comments behind the fields of a class and its bases, where their source can be had."""
+    found: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        try:
+            source = textwrap.dedent(inspect.getsource(each))
+            (node,) = ast.parse(source).body
+        except (OSError, TypeError, ValueError, SyntaxError):
+            continue
+        lines = source.splitlines()
+        for field in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(field, ast.AnnAssign):
+                found[ast.unparse(field.target)] = lines[(field.end_lineno or 1) - 1].partition("  # ")[2]
+    return found
+
+
+@cache
+def _read(module: str, name: str) -> dict[str, Declared]:
+    tree = ast.parse(file_of(module).read_text())
+    cls = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    here = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    there = {
+        alias.asname or alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rljax.")
+        for alias in node.names
+    }
+    found: dict[str, Declared] = {}
+    for base in map(ast.unparse, cls.bases):
+        if base in here or base in there:
+            found |= _read(module if base in here else there[base], base)
+    for node in cls.body:
+        if isinstance(node, ast.AnnAssign):
+            field = ast.unparse(node.target)
+            found[field] = _declared(field, node)
+    return found
+
+
+def _declared(name: str, node: ast.AnnAssign) -> Declared:
+    """The field that a call in the source makes: of plain values and names alone."""
+    if not isinstance(node.value, ast.Call):
+        raise LookupError(f"{name}: declare it by a function of rljax.fields")
+    helper = getattr(fields, ast.unparse(node.value.func))
+    keywords = {keyword.arg: _argument(keyword.value) for keyword in node.value.keywords if keyword.arg}
+    field = helper(*map(_argument, node.value.args), **keywords)
+    kind, default = field.metadata.get("kind"), None if field.default is dataclasses.MISSING else field.default
+    if kind is None:  # a choice: of what the annotation lists
+        assert isinstance(node.annotation, ast.Subscript)
+        options = ast.literal_eval(node.annotation.slice)
+        kind = Choice(options if isinstance(options, tuple) else (options,))
+    if isinstance(kind, PolicyObjective):
+        default = field.default_factory  # the name of a class
+    return Declared(name, kind, default, field.metadata["doc"])
+
+
+def _argument(node: ast.expr) -> Any:
+    """A value of the source; a name, such as that of a class, as text."""
+    text = ast.unparse(node)
+    if text in ("INF", "-INF"):
+        return float(text)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return text

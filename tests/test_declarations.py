@@ -1,0 +1,121 @@
+"""Fields of classes that know nothing of rljax.fields: an algorithm of one's own, of whatever form."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import pytest
+from flax import struct
+
+from rljax import declarations, settings
+from rljax.algos import ppo
+from rljax.errors import ConfigError
+from rljax.kinds import INF, Choice, Kind, Maybe, Number, PolicyObjective, Several, Weights
+from rljax.objectives import PPOClip
+from rljax.types import Scalar
+
+
+@dataclass(frozen=True)
+class Base:
+    capacity: int = 10**6  # steps that are remembered
+    window: int | None = None
+    name: str = "a"
+
+
+@dataclass(frozen=True)
+class Config(Base):
+    layers: Sequence[int] = (8, 8)
+    gains: tuple[float, ...] = (0.5,)
+    mode: Literal["fast", "slow"] = "fast"
+    quick: bool = True
+    start: Any = 3
+    made: Any = dataclasses.field(default_factory=lambda: (1, 2))
+    odd: Any = dataclasses.field(default_factory=dict)
+
+
+class Hypers(struct.PyTreeNode):
+    lr: jax.Array = 1e-3  # pyright: ignore[reportAssignmentType]
+    decay: Scalar = 1  # how fast
+    bound: float = INF
+    table: Any = dataclasses.field(default_factory=lambda: np.zeros(3))
+    objective: Any = PPOClip(clip=0.1)
+
+
+def test_fields_are_asked_of_the_class():
+    found = {field.name: field for field in [*declarations.of_class(Config), *declarations.of_class(Hypers)]}
+    assert {name: field.default for name, field in found.items() if name not in ("odd", "objective")} == {
+        "capacity": 1_000_000,
+        "window": None,
+        "name": "a",
+        "layers": (8, 8),
+        "gains": (0.5,),
+        "mode": "fast",
+        "quick": True,
+        "start": 3,
+        "made": (1, 2),
+        "lr": 1e-3,
+        "decay": 1,
+        "bound": INF,
+        "table": None,
+    }
+    whole, real = declarations.WHOLE, declarations.REAL
+    assert found["capacity"].kind == whole and found["window"].kind == Maybe(whole) and found["start"].kind == whole
+    assert found["layers"].kind == Several(whole) == found["made"].kind and found["gains"].kind == Several(real)
+    assert found["mode"].kind == Choice(("fast", "slow")) and found["odd"].kind == Kind()
+    assert found["lr"].kind == real == found["decay"].kind and found["table"].kind == Weights()
+    assert found["capacity"].doc == "steps that are remembered" and found["decay"].doc == "how fast"
+
+
+def module(name, monkeypatch, **parts):
+    made = types.ModuleType(name)
+    vars(made).update(parts)
+    monkeypatch.setitem(sys.modules, name, made)
+    return name
+
+
+@pytest.mark.parametrize("name", ["__main__", "somebodys"])
+def test_an_algorithm_of_any_module(name, monkeypatch):
+    known = settings.of_algorithm(module(name, monkeypatch, Config=Config, Hypers=Hypers, make=None))
+    assert known["capacity"].group == "config" and known["lr"].group == "hypers"
+    assert known["objective"].kind == PolicyObjective() and known["objective"].default == "ppo-clip"
+    assert known["objective.clip"].default == 0.1 and isinstance(known["objective.clip"].kind, Number)
+    given = {"window": np.int64(4), "capacity": 1e3, "layers": [4], "objective.clip": 0.3, "lr": np.float32(0.5)}
+    right = {"window": 4, "capacity": 1000, "layers": (4,), "objective.clip": 0.3, "lr": 0.5}
+    assert settings.check(known, given, name) == right
+    with pytest.raises(ConfigError, match=r"objective.clip=-1: must be at least 0"):
+        settings.check(known, {"objective": PPOClip(clip=-1)}, name)
+
+
+def test_what_is_no_algorithm(monkeypatch):
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        settings.of_algorithm("nowhere.to.be.found")
+    with pytest.raises(ConfigError, match="no Config: an algorithm is a module that defines it"):
+        settings.of_algorithm(module("empty", monkeypatch))
+    with pytest.raises(ConfigError, match="Config: must be a dataclass"):
+        plain = type("Config", (), {})
+        settings.of_algorithm(module("half", monkeypatch, Config=plain, Hypers=Hypers, make=None))
+
+
+def test_a_class_that_extends_one_of_ours():
+    class Longer(ppo.Hypers):
+        extra: Scalar = 0.5
+
+    found = {field.name: field for field in declarations.of_class(Longer)}
+    assert found["discount"].kind == Number(0.0, 1.0) and found["extra"].kind == declarations.REAL
+
+
+def test_one_number_may_have_to_be_above_another():
+    from rljax import algos
+
+    known = algos.settings("dqn")
+    settings.check(known, {"value_low": -5.0}, "dqn")
+    for given in ({"value_low": 100.0}, {"value_high": -1.0}, {"value_low": 5.0, "value_high": 1.0}):
+        with pytest.raises(ConfigError, match=r"value_high=.*: must be above value_low="):
+            settings.check(known, given, "dqn")
