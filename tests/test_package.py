@@ -24,6 +24,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
         "rljax.types",
         "rljax.runtime",
         "rljax.resources",
+        "rljax.processes",
     ],
     ["rljax.ops", "rljax.nets", "rljax.data", "rljax.objectives", "rljax.settings"],
     ["rljax.off_policy"],

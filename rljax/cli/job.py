@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rljax.errors import SIGNALLED, ConfigError, WorkerError, require
+from rljax.processes import STOPPING, end_with
 
 INSIDE = "RLJAX_INSIDE_JOB"
 
@@ -20,14 +22,9 @@ def supervise(arguments: Sequence[str]) -> int:
     Raises:
       WorkerError: it was aborted or killed.
     """
-    command = [sys.executable, "-m", "rljax", *arguments]
-    process = subprocess.Popen(command, env=os.environ | {INSIDE: "1"})
-    while True:
-        try:
-            code = process.wait()
-            break
-        except KeyboardInterrupt:  # it got the signal too, and stops by itself
-            continue
+    code, received = run([sys.executable, "-m", "rljax", *arguments])
+    if code < 0 and received:  # it had not come so far as to stop in order
+        return SIGNALLED + received[0]
     if code < 0:
         raise WorkerError(
             f"process ended by signal {-code}: another process of this job died, or the coordinator cannot be reached; "
@@ -36,9 +33,36 @@ def supervise(arguments: Sequence[str]) -> int:
     return code
 
 
+def run(command: Sequence[str]) -> tuple[int, list[int]]:
+    """Runs a command, and passes SIGINT and SIGTERM on to it; the third ends it at once.
+
+    It is of another process group, so that a signal of a terminal or a batch system to all does not reach it twice.
+
+    Returns:
+      (its exit code, below 0 where a signal ended it; the signals received)
+    """
+    process = subprocess.Popen(command, env=os.environ | {INSIDE: str(os.getpid())}, process_group=0)
+    received: list[int] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        received.append(number)
+        process.send_signal(number if len(received) < 3 else signal.SIGKILL)
+
+    before = {number: signal.signal(number, pass_on) for number in STOPPING}
+    try:
+        return process.wait(), received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def inside() -> bool:
-    """Whether this is the supervised process."""
-    return INSIDE in os.environ
+    """Whether this is the supervised process; if so, it ends with the one that supervises it."""
+    supervisor = os.environ.pop(INSIDE, "")
+    if supervisor != str(os.getppid()):
+        return False
+    end_with(os.getppid())
+    return True
 
 
 def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path, parameters: Mapping[str, Any]) -> int:

@@ -1,8 +1,8 @@
 """Runs lots in one process a core, each with one XLA thread: the fastest way on CPUs, and it cannot hang.
 
 A lot is what a job runs at once; lots of one group share a program. Run as a module it is such a process. The two ends
-exchange pickled objects: first the job, then a lot at a time in one direction and its news in the other. A worker whose
-other end is gone stops at the next news.
+exchange pickled objects: first the job, then a lot at a time in one direction and its news in the other. A worker hears
+no signals, for the other end does and tells it to stop; it ends as soon as the other end is gone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from rljax import processes
 from rljax.errors import WorkerError
 from rljax.sweeps.plan import Programs
 
@@ -52,9 +53,9 @@ class Worker:
         self.connection, theirs = Pipe()
         flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
         settled = {"PJRT_NPROC": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-        with log.open("wb") as file:
+        with log.open("wb") as file, processes.deaf():
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rljax.sweeps.pool", str(theirs.fileno())],
+                [sys.executable, "-m", "rljax.sweeps.pool", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -204,7 +205,7 @@ def _work(connection: Connection) -> None:
 
 def main() -> None:
     """One worker process, from start to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it also reaches the other end, which says what to do
+    processes.end_with(int(sys.argv[2]))
     connection = Connection(int(sys.argv[1]))
     try:
         _work(connection)

@@ -125,6 +125,39 @@ def test_when_one_dies_the_other_says_so_and_the_sweep_goes_on_later(victim, tmp
     assert_same_results(found, sweep(steps=320000, log_every=800, seeds=8))
 
 
+def running(pid):
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # nothing, of one that has ended
+    except OSError:
+        return False
+
+
+SUPERVISED = """
+import os, signal, sys, time
+from rljax.cli import job
+if sys.argv[1:]:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    assert job.inside() and not job.inside()
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+code, received = job.run([sys.executable, "-c", os.environ["SUPERVISED"], "inside"])
+print(code, *received)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_the_supervising_process_reaches_the_other(number):
+    command = [sys.executable, "-c", SUPERVISED]
+    process = subprocess.Popen(command, stdout=-1, text=True, env=os.environ | {"SUPERVISED": SUPERVISED})
+    child = int(process.stdout.readline())
+    process.send_signal(number)
+    assert process.communicate()[0] == ("143 15\n" if number == signal.SIGTERM else "")
+    deadline = time.monotonic() + 60
+    while running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

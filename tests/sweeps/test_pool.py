@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -179,14 +179,22 @@ def test_what_a_sweep_does_not_use_need_not_travel(monkeypatch):
 
 
 PARENT = """
-import pickle, sys
+import sys, time
 from pathlib import Path
+from types import SimpleNamespace
+import cloudpickle
 from rljax.sweeps.pool import Worker
 
-worker = Worker(0, Path(sys.argv[1]) / "log")
+class Endless:
+    programs = SimpleNamespace(made={})
+
+    def run(self, lots, say, stopping):
+        say("begun")
+        time.sleep(600)
+
+worker = Worker(0, Path(sys.argv[1]))
 print(worker.process.pid, flush=True)
-for message in pickle.loads((Path(sys.argv[1]) / "job").read_bytes()):
-    worker.connection.send(message)
+worker.take(cloudpickle.dumps(Endless), "a lot")
 while True:
     print(worker.hear(), flush=True)
 """
@@ -200,19 +208,15 @@ def alive(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
-def test_a_process_ends_when_the_one_that_started_it_is_killed(tmp_path):
-    planned = make_plan(asked(steps=32 * 50_000), width=1)
-    job = execute.Job(tmp_path, planned.programs, planned.groups, planned.sweep.seeds)
-    (tmp_path / "job").write_bytes(pickle.dumps([driver.portable(planned, job), job.lots()[0]]))
-    environment = os.environ | {"PYTHONPATH": str(Path(toys.__file__).parent)}
-    command = [sys.executable, "-c", PARENT, str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+def test_a_worker_hears_no_signals_and_ends_with_the_process_that_started_it(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
     child = int(process.stdout.readline())
-    assert process.stdout.readline().startswith("News(steps=") and alive(child)
+    for number in (signal.SIGTERM, signal.SIGINT):  # as they come to all of a group, here while it is starting
+        os.kill(child, number)
+    assert process.stdout.readline() == "begun\n" and alive(child)
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 60
     while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert not store.chunks(tmp_path)
