@@ -17,14 +17,30 @@ __version__ = "0.1.0"
 _settle()  # before jax's CPU client can start
 
 if TYPE_CHECKING:
+    from rljax import algos, envs, objectives
     from rljax.api import Policy, Run, load, make, resume, train
     from rljax.meta.evolve import evolve
     from rljax.sweeps.driver import sweep
     from rljax.sweeps.result import SweepResult
     from rljax.sweeps.result import load as load_sweep
 
-__all__ = ["Policy", "Run", "SweepResult", "evolve", "load", "load_sweep", "make", "resume", "sweep", "train"]
+__all__ = [
+    "Policy",
+    "Run",
+    "SweepResult",
+    "algos",
+    "envs",
+    "evolve",
+    "load",
+    "load_sweep",
+    "make",
+    "objectives",
+    "resume",
+    "sweep",
+    "train",
+]
 
+_ROOMS = ("algos", "envs", "objectives")  # packages that one reaches without importing them
 _ELSEWHERE = {  # what is not in rljax.api
     "SweepResult": ("rljax.sweeps.result", "SweepResult"),
     "evolve": ("rljax.meta.evolve", "evolve"),
@@ -37,6 +53,8 @@ def __getattr__(name: str) -> Any:  # so that `import rljax` stays quick: jax is
     if name in __all__:
         import importlib
 
+        if name in _ROOMS:
+            return importlib.import_module(f"rljax.{name}")
         module, attribute = _ELSEWHERE.get(name, ("rljax.api", name))
         return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'rljax' has no attribute '{name}'")

@@ -48,7 +48,7 @@ def make(
     """
     runtime.start()
     settings = fields.check(algos.settings(algo), algos.with_defaults(algo, settings), algo)
-    env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else env, task or {})
+    env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else envs.check(env), task or {})
     module, known = algos.load(algo), algos.settings(algo)
     config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
     shapes = module.Config(**config)
@@ -156,8 +156,9 @@ def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
             raise unknown(f"task parameter of {env.name}", name, names)
     task: Any = env.task
     numbers = {name: _like(getattr(task, name), f"task.{name}", value) for name, value in changes.items()}
-    bound = numbers.get("max_steps_in_episode", env.max_episode_steps)
-    return dataclasses.replace(env, task=dataclasses.replace(task, **numbers), max_episode_steps=bound)
+    task = dataclasses.replace(task, **numbers)
+    longest = numbers.get("max_steps_in_episode") if env.time_limit is None else None
+    return dataclasses.replace(env, task=task, max_episode_steps=int(longest or env.longest_episode(task)))
 
 
 def _like(default: Any, name: str, value: Any) -> Any:

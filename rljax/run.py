@@ -18,9 +18,8 @@ import numpy as np
 from rljax.errors import DivergedError
 from rljax.log import Row, Sink
 from rljax.ops.tree import as_arrays
-from rljax.types import Algorithm, Array, Env, Metrics
+from rljax.types import Algorithm, Array, Env, Metrics, Scalar
 
-DEFAULT_BOUND = 10_000  # evaluation steps where an environment names no longest episode
 SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
 
 
@@ -218,20 +217,20 @@ def evaluate(
       key: for the environments and the policy; independent of the training key.
       greedy: the policy's mode, or samples from it.
       task: environment parameters; by default the environment's own.
-      max_steps: bound on the length of an episode, by default the environment's own or 10,000; an episode that
+      max_steps: bound on the length of an episode, by default that of the environment under this task; an episode that
         reaches it counts with its return so far.
 
     Returns:
       undiscounted returns `[episodes]`.
     """
+    bound = max_steps or env.longest_episode(task)
     task = as_arrays(env.task if task is None else task)
-    bound = max_steps or env.max_episode_steps or DEFAULT_BOUND
     return _play(algo, state, env, key, episodes, greedy, task, bound)
 
 
 @partial(jax.jit, static_argnames=("algo", "env", "episodes"))
 def _play(
-    algo: Algorithm, state: Any, env: Env, key: Array, episodes: int, greedy: bool | Array, task: Any, bound: int
+    algo: Algorithm, state: Any, env: Env, key: Array, episodes: int, greedy: bool | Array, task: Any, bound: Scalar
 ) -> Array:
     k_reset, k_play = jax.random.split(key)
     env_state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(k_reset, episodes), task)

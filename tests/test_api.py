@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import jax
@@ -14,6 +15,7 @@ import rljax
 from rljax import envs
 from rljax.errors import CheckpointError, ConfigError
 from rljax.objectives import PPOClip
+from rljax.types import Algorithm, Box, Discrete, MultiDiscrete
 
 
 class Twice(PPOClip):
@@ -171,6 +173,47 @@ def test_infinite_settings_survive_the_record(tmp_path):
     quiet("ppo", "CartPole-v1", steps=100, value_clip=float("inf"), out=tmp_path / "a")
     json.loads((tmp_path / "a" / "config.json").read_text(), parse_constant=pytest.fail)
     assert rljax.load(tmp_path / "a").algo.hypers.value_clip == float("inf")
+
+
+def test_a_policy_takes_one_observation_or_many(finished):
+    policy, obs = finished.policy, np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    assert policy(obs[1]) == policy(obs)[1] and policy(obs[1].tolist()).shape == ()
+    assert policy(obs, key=jax.random.PRNGKey(3)).tolist() == policy(obs, key=jax.random.key(3)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "bad"),
+    [
+        (Discrete(6), [3, np.int64(3), [0, 5], np.array([3.0])], [6, -1, [0, 6], 2.5, [[1]], "a", [[0], [0, 1]]]),
+        (MultiDiscrete((2, 3)), [[1, 2], [[1, 2], [0, 0]]], [[2, 0], [1], [[1, 2, 0]]]),
+        (Box(np.zeros(2), np.full(2, 255), np.dtype(np.uint8)), [[1, 2], [[1.0, 2.0]]], [[0.5, 1], [1, 2, 3], None]),
+    ],
+    ids=["discrete", "multi-discrete", "image"],
+)
+def test_a_policy_refuses_what_its_environment_cannot_show(space, good, bad):
+    def act(state, carry, obs, reset, key, greedy):
+        assert obs.dtype == space.dtype
+        return carry, obs.reshape(obs.shape[0], -1).sum(-1)
+
+    env = dataclasses.replace(counter(), observation_space=space)
+    policy = rljax.Policy(Algorithm(None, None, act, lambda size: (), (), 0), env, (), 0)  # pyright: ignore
+    for obs in good:
+        assert policy(obs).shape == np.shape(obs)[: np.ndim(obs) - len(space.shape)]
+    for obs in bad:
+        with pytest.raises(ConfigError, match=r"^obs"):
+            policy(obs)
+    for key in (0, np.zeros(3, np.uint32), jax.random.split(jax.random.key(0))):
+        with pytest.raises(ConfigError, match="must be one key"):
+            policy(good[0], key=key)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True])
+def test_the_seed_of_an_evaluation_is_one_that_training_takes(finished, seed):
+    for use in (finished.policy.evaluate, finished.policy.film):
+        with pytest.raises(ConfigError, match=f"seed={seed}: must be a whole number from 0 to 4294967295"):
+            use(2, seed=seed)
+        with pytest.raises(ConfigError, match="=0: must be a whole number from 1"):
+            use(0)
 
 
 def test_films_one_episode(finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 
@@ -12,7 +13,11 @@ import pytest
 from test_contract import build, leaves_equal
 from toys import counter
 
+from rljax import envs
+from rljax.build import make
+from rljax.envs import wrappers
 from rljax.errors import DivergedError
+from rljax.ops import streams
 from rljax.run import advance, as_arrays, evaluate, run, start, summarise, train
 from rljax.types import Algorithm
 
@@ -120,6 +125,34 @@ def test_evaluation_counts_each_episode_once_and_is_bounded():
     np.testing.assert_array_equal(evaluate(still(1.0), (), env, jax.random.key(0), 5, task=task), [6.0] * 5)
     endless = evaluate(still(1.0), (), env, jax.random.key(0), 2, task=env.task.replace(truncate_at=10**9), max_steps=4)
     np.testing.assert_array_equal(endless, [10.0, 10.0])
+
+
+@pytest.mark.parametrize(
+    ("env", "task", "steps"),
+    [
+        ("probe/truncation", {"limit": 50}, 50),
+        ("probe/both-flags", {"length": 20, "limit": 20}, 20),
+        (lambda: wrappers.time_limit(envs.make("probe/truncation"), 30), {"limit": 50}, 30),
+        (lambda: wrappers.action_repeat(envs.make("probe/truncation"), 3), {"limit": 50}, 50),
+        (lambda: wrappers.frame_stack(envs.make("probe/truncation"), 2), {"limit": 50}, 50),
+        (lambda: dataclasses.replace(envs.make("probe/truncation"), time_limit=None), {"limit": 50}, 50),
+    ],
+)
+def test_evaluation_is_bounded_by_its_task(env, task, steps):
+    env = make("ppo", env if isinstance(env, str) else env(), task=task)[1]
+    default = envs.make("probe/truncation")
+    np.testing.assert_array_equal(evaluate(still(1.0), (), env, jax.random.key(0), 2), [steps] * 2)
+    given = evaluate(still(1.0), (), default, jax.random.key(0), 2, task=default.task.replace(limit=steps))
+    np.testing.assert_array_equal(given, [steps] * 2)
+
+
+def test_evaluation_shares_no_key_with_training():
+    seed = jax.random.key(3)
+    runs = {tuple(jax.random.key_data(key).tolist()) for key in jax.random.split(seed, 100)}
+    for stream in (streams.EVALUATION, streams.FITNESS, streams.TASK):
+        key = tuple(jax.random.key_data(streams.fold_in(seed, stream)).tolist())
+        assert key not in runs
+        runs.add(key)
 
 
 def test_evaluation_changes_nothing_and_repeats(ppo):

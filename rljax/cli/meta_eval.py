@@ -54,7 +54,7 @@ class MetaEval:
     def __call__(self) -> int:
         places = [named(text, "env") for text in self.env]
         for env, _ in places:
-            envs.check(env)
+            envs.check_name(env)
         rivals = _rivals(self.against)
         from rljax import runtime
         from rljax.meta import compare

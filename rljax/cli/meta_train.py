@@ -130,7 +130,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     require(len(options.env) > 0, "env", None, "say where agents are to live, e.g. --env CartPole-v1")
     places = [named(text, "env") for text in options.env]
     for env, _ in places:
-        envs.check(env)
+        envs.check_name(env)
     from rljax import runtime
     from rljax.meta import search
     from rljax.results.store import free_folder

@@ -74,7 +74,7 @@ def _parse(arguments: Sequence[str]) -> Callable[[], int]:
     every = {name: setting for algo in reversed(algorithms) for name, setting in algos.settings(algo).items()}
     known = with_chosen_objective(arguments, every)
     for env in environments:
-        envs.check(env)
+        envs.check_name(env)
     start = preset(algorithms[0], environments[0]) if len(algorithms) == len(environments) == 1 else None
     defaults = {name: setting.default for name, setting in known.items()} | (start.settings if start else {})
     doc = "Train every row of settings with every seed; several algorithms or environments, with commas, are swept too."

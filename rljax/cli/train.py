@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     algo = names[0] if names else "ppo"
     known = with_chosen_objective(arguments, algos.settings(algo))  # refuses an unknown algorithm
     if len(names) > 1:
-        envs.check(names[1])
+        envs.check_name(names[1])
     start = preset(algo, names[1]) if len(names) > 1 else None
     defaults = {name: setting.default for name, setting in known.items()} | (start.settings if start else {})
     doc = f"Train one {algo} agent: a live progress bar, a run folder, its score and its learning curve."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +18,56 @@ from rljax.errors import ConfigError, require, unknown
 if TYPE_CHECKING:
     from rljax.types import Env
 
-__all__ = ["make", "names", "register"]
+__all__ = ["check", "make", "names", "register"]
 
 _registered: dict[str, Callable[..., Env]] = {}
 
 
 def names() -> list[str]:
     """The names that `make` takes, the user's own last; imports nothing."""
-    return [*catalogue.GYMNAX, *catalogue.BRAX, *catalogue.GRIDWORLDS, *catalogue.PROBES, *_registered]
+    return [*_catalogue(), *_registered]
 
 
 def register(name: str, factory: Callable[..., Env]) -> None:
-    """Let `make(name, **kwargs)` return `factory(**kwargs)`.
+    """Let `make(name, **kwargs)` return `factory(**kwargs)`, checked as by `check`.
+
+    Registered again, the name stands for the new factory, with a warning if its code is another.
 
     Raises:
-      ConfigError: the name is taken.
+      ConfigError: the name is taken by an environment that comes with rljax, or there is no factory.
     """
-    require(name not in names(), "name", repr(name), "taken by another environment; choose another name")
+    require(isinstance(name, str) and bool(name), "name", repr(name), "must be a name, such as 'my/env'")
+    require(not _ours(name), "name", repr(name), "taken by another environment; choose another name")
+    require(
+        callable(factory), "factory", repr(factory)[:80], "must be a function that returns an Env; write lambda: env"
+    )
+    before = _registered.get(name)
+    if before is not None and _code(before) != _code(factory):
+        warnings.warn(
+            f"environment '{name}' is registered again, with other code, which counts from now on", stacklevel=2
+        )
     _registered[name] = factory
+
+
+def check(env: str | Env) -> Env:
+    """The environment as `train` takes it, after a check of what it says and gives, without a step of it.
+
+    Shapes, dtypes, spaces, flags, the order of results and the structure of states are found by abstract evaluation.
+    What can be cast without a loss is: whole-number and bool rewards to float32, observations to the declared dtype,
+    states to dtypes that hold. `rljax check-env NAME` also plays it.
+
+    Args:
+      env: a name in `names()`, or an `Env` of your own.
+
+    Returns:
+      The environment itself where nothing was to be cast, else one around it; the same one every time.
+
+    Raises:
+      ConfigError: what is wrong, where, and how to mend it.
+    """
+    from rljax.envs import contract
+
+    return contract.checked(make(env) if isinstance(env, str) else env)
 
 
 def make(name: str, **kwargs: Any) -> Env:
@@ -49,7 +82,7 @@ def make(name: str, **kwargs: Any) -> Env:
       ConfigError: an unknown name or argument.
     """
     try:
-        return _make(name, **dict(sorted(kwargs.items())))
+        return _make(name, _registered.get(name), **dict(sorted(kwargs.items())))
     except TypeError as error:
         unhashable = [k for k, v in kwargs.items() if v.__hash__ is None]
         if not unhashable:
@@ -58,17 +91,18 @@ def make(name: str, **kwargs: Any) -> Env:
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def _make(name: str, **kwargs: Any) -> Env:
+def _make(name: str, own: Callable[..., Env] | None, /, **kwargs: Any) -> Env:
     import jax
 
     # A cached environment outlives the trace in which it may be made, so its arrays must be values, not tracers.
     with jax.ensure_compile_time_eval():
-        return _factory(name)(**kwargs)
+        made = _with_arguments(name, own, **kwargs) if own else _factory(name)(**kwargs)
+    return check(made) if own else made
 
 
-def check(name: str) -> None:
+def check_name(name: str) -> None:
     """Refuse a name that `make` does not take, before anything is imported: raises ConfigError."""
-    if name in names() or "/".join(name.split("/")[:2]) in catalogue.BRAX:
+    if name in _registered or _ours(name):
         return
     excluded = catalogue.GYMNAX_EXCLUDED | catalogue.BRAX_EXCLUDED
     if name in excluded:
@@ -76,10 +110,21 @@ def check(name: str) -> None:
     raise unknown("environment", name, names(), "rljax list envs")
 
 
+def _ours(name: str) -> bool:
+    """Whether it names an environment that comes with rljax."""
+    return name in _catalogue() or "/".join(name.split("/")[:2]) in catalogue.BRAX
+
+
+def _catalogue() -> tuple[str, ...]:
+    return (*catalogue.GYMNAX, *catalogue.BRAX, *catalogue.GRIDWORLDS, *catalogue.PROBES)
+
+
+def _code(factory: Callable[..., Env]) -> Any:
+    return getattr(factory, "__code__", factory)
+
+
 def _factory(name: str) -> Callable[..., Env]:
-    check(name)
-    if name in _registered:
-        return functools.partial(_checked, name, _registered[name])
+    check_name(name)
     if name in catalogue.GYMNAX:
         from rljax.envs import gymnax
 
@@ -87,17 +132,19 @@ def _factory(name: str) -> Callable[..., Env]:
     if name in catalogue.GRIDWORLDS:
         from rljax.envs import gridworld
 
-        return functools.partial(_checked, name, functools.partial(gridworld.make, name.removeprefix("gridworld/")))
+        return functools.partial(
+            _with_arguments, name, functools.partial(gridworld.make, name.removeprefix("gridworld/"))
+        )
     if name in catalogue.PROBES:
         from rljax.envs import probes
 
-        return functools.partial(_checked, name, probes.FACTORIES[name])
+        return functools.partial(_with_arguments, name, probes.FACTORIES[name])
     from rljax.envs import brax
 
     return functools.partial(brax.make, name)
 
 
-def _checked(name: str, factory: Callable[..., Env], **kwargs: Any) -> Env:
+def _with_arguments(name: str, factory: Callable[..., Env], **kwargs: Any) -> Env:
     """`factory(**kwargs)`, refusing the arguments that it does not have."""
     parameters = inspect.signature(factory).parameters
     if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):

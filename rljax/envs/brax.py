@@ -130,6 +130,7 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
         max_episode_steps=max_steps,
         costly_reset=True,
         render=_picture,
+        time_limit=lambda task: task.max_steps,
     )
 
 

@@ -73,6 +73,7 @@ def make(name: str, **kwargs: Any) -> Env:
         action_space=_space(env.action_space(params)),
         max_episode_steps=int(params.max_steps_in_episode),
         render=_renderer(name, env),
+        time_limit=lambda task: task.max_steps_in_episode,
     )
 
 

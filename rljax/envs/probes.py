@@ -166,4 +166,13 @@ def _probe(
 
     bound = np.full(1, high, np.float32)
     task: Any = Task(jnp.int32(length), jnp.int32(limit), jnp.float32(target))
-    return Env(name, reset, step, task, Box(-bound, bound), action_space, max_episode_steps=min(length, limit))
+    return Env(
+        name,
+        reset,
+        step,
+        task,
+        Box(-bound, bound),
+        action_space,
+        max_episode_steps=min(length, limit),
+        time_limit=lambda task: jnp.minimum(task.length, task.limit),
+    )

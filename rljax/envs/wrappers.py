@@ -106,8 +106,13 @@ def time_limit(env: Env, max_steps: int) -> Env:
         truncated = jnp.logical_and(over, jnp.logical_not(result.terminated))
         return TimedState(inner, time), result._replace(truncated=truncated)
 
-    limit = max_steps if env.max_episode_steps is None else min(max_steps, env.max_episode_steps)
-    changes = {"reset": reset, "step": step, "max_episode_steps": limit}
+    inner = env.time_limit
+    changes: dict[str, Any] = {
+        "reset": reset,
+        "step": step,
+        "max_episode_steps": min(max_steps, env.max_episode_steps or max_steps),
+        "time_limit": lambda task: max_steps if inner is None else jnp.minimum(max_steps, inner(task)),
+    }
     return _wrapped(env, f"time_limit({max_steps})", lambda state: state.inner, **changes)
 
 
@@ -127,8 +132,13 @@ def action_repeat(env: Env, n: int) -> Env:
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.scan(again, (state, nothing), jax.random.split(key, n))[0]
 
-    limit = None if env.max_episode_steps is None else math.ceil(env.max_episode_steps / n)
-    return _wrapped(env, f"action_repeat({n})", lambda state: state, step=step, max_episode_steps=limit)
+    inner = env.time_limit
+    changes: dict[str, Any] = {
+        "step": step,
+        "max_episode_steps": None if env.max_episode_steps is None else math.ceil(env.max_episode_steps / n),
+        "time_limit": None if inner is None else lambda task: -(-inner(task) // n),
+    }
+    return _wrapped(env, f"action_repeat({n})", lambda state: state, **changes)
 
 
 class StackedState(struct.PyTreeNode):

@@ -12,7 +12,8 @@ import numpy as np
 
 from rljax.build import Prepared
 from rljax.meta import strategies
-from rljax.run import DEFAULT_BOUND, evaluate
+from rljax.ops import streams
+from rljax.run import evaluate
 from rljax.types import Array
 
 Kind = Literal["final", "mean", "evaluation"]
@@ -70,9 +71,8 @@ def evaluation(prepared: Prepared) -> Callable[..., Array]:
     """`(state, hypers, task, seed) -> []`: the mean return of whole episodes of the trained policy, as it samples."""
 
     def judge(state, hypers, task, seed):
-        key = jax.random.fold_in(jax.random.key(seed), 2)  # the run's is that of the seed itself
-        # A task may allow for longer episodes than the default one: no bound but its own.
-        play = partial(evaluate, episodes=EPISODES, greedy=False, task=task, max_steps=DEFAULT_BOUND)
+        key = streams.fold_in(jax.random.key(seed), streams.FITNESS)
+        play = partial(evaluate, episodes=EPISODES, greedy=False, task=task)
         return play(prepared.algorithm, state, prepared.env, key).mean()
 
     return judge

@@ -20,6 +20,7 @@ import numpy as np
 
 from rljax.build import Prepared
 from rljax.errors import require, unknown
+from rljax.ops import streams
 from rljax.ops.tree import as_arrays
 from rljax.sweeps.rows import Row
 from rljax.sweeps.space import Distribution
@@ -115,8 +116,7 @@ def tasks_of(prepared: Prepared, lives: Sequence[Life]) -> Any:
 
 
 def _drawn(new_task: Callable[[jax.Array], Any], seeds: np.ndarray) -> Any:
-    # A stream apart from the run's, whose key is that of the seed itself.
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), 1))(seeds)
+    keys = jax.vmap(lambda seed: streams.fold_in(jax.random.key(seed), streams.TASK))(seeds)
     return jax.jit(jax.vmap(new_task))(keys)
 
 

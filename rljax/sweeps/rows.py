@@ -130,7 +130,7 @@ def _row(
         if name not in known and not name.startswith((TASK, "objective.")):
             raise unknown(f"field of {algo}", name, [*known, "algo", "env"], f"rljax train {algo} --help")
     if isinstance(env, str):
-        envs.check(env)
+        envs.check_name(env)
     start = preset(algo, env) if use_preset and isinstance(env, str) else None
     if steps is None:
         require(start is not None, "steps", None, f"there is no preset for {algo} on {env}; say how many")

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import rljax.envs as envs
+
 
 class Trajectory:
     """Episodes of one environment under random actions, `[T, E, ...]`, as NumPy arrays."""
@@ -58,6 +60,7 @@ def check_types():
         assert (action.shape, action.dtype) == (env.action_space.shape, env.action_space.dtype)
         assert _avals(result[1:]) == (((), jnp.float32, False), ((), jnp.bool_, False), ((), jnp.bool_, False))
         assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(env.task))
+        assert envs.check(env) is env  # nothing is to be cast
 
     return check
 
@@ -66,11 +69,15 @@ def check_types():
 def check_rollout():
     """Observations lie in the space, flags exclude each other, and a shorter limit truncates without a new trace.
 
+    The bound on an episode follows the task.
+
     Returns the trajectories under the default task and under a limit of 3.
     """
 
     def check(env, with_limit, steps=40):
         roll = Trajectory(env, steps)
+        assert int(env.time_limit(env.task)) == env.max_episode_steps
+        assert int(env.time_limit(with_limit(env.task, 3))) == min(3, env.max_episode_steps)
         long, short = roll(env.task), roll(with_limit(env.task, 3))
         assert roll.traces == 1
         for run in (long, short):

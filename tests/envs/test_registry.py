@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import jax
 import pytest
@@ -119,6 +120,32 @@ def test_a_users_own_environment(monkeypatch):
     assert envs.make("my/env", limit=7).max_episode_steps == 7
     with pytest.raises(ConfigError, match="unknown argument of my/env 'lmit'"):
         envs.make("my/env", lmit=7)
-    for taken in ("my/env", "CartPole-v1"):
+    for taken in ("CartPole-v1", "brax/ant/spring"):
         with pytest.raises(ConfigError, match="taken"):
             envs.register(taken, lambda: None)
+    with pytest.raises(ConfigError, match="write lambda: env"):
+        envs.register("my/other", envs.make("probe/constant"))
+
+
+def test_a_name_registered_again_stands_for_the_new_environment(monkeypatch):
+    monkeypatch.setattr(envs, "_registered", {})
+
+    def of_length(limit):
+        return lambda: envs.make("probe/truncation", limit=limit)
+
+    envs.register("my/env", of_length(10))
+    assert envs.make("my/env").max_episode_steps == 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        envs.register("my/env", of_length(20))  # the same code, as in a cell that runs twice
+    assert envs.make("my/env").max_episode_steps == 20
+    with pytest.warns(UserWarning, match="'my/env' is registered again, with other code"):
+        envs.register("my/env", lambda limit=30: envs.make("probe/truncation", limit=limit))
+    assert envs.make("my/env").max_episode_steps == 30
+
+
+def test_packages_are_reached_without_an_import_of_their_own():
+    out = run_python(
+        "import rljax\nprint(len(rljax.envs.names()) > 40, 'ppo' in rljax.algos.names(), rljax.objectives.PPOClip)"
+    )
+    assert out.startswith("True True <class")

@@ -1,0 +1,77 @@
+"""Which spaces an environment may have."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from rljax.errors import ConfigError
+from rljax.types import Box, Discrete, MultiDiscrete, Space
+
+KINDS = "must be a Box, Discrete or MultiDiscrete of rljax.types"
+
+
+def check(field: str, space: Any) -> None:
+    """Refuses a space that nothing can lie in or no algorithm can use. Raises ConfigError."""
+    if isinstance(space, dict | tuple | list):
+        raise ConfigError(
+            f"{field} is a {type(space).__name__}: {KINDS}; put all parts into one Box, one after the other"
+        )
+    if not isinstance(space, Box | Discrete | MultiDiscrete):
+        raise ConfigError(f"{field} is {space!r:.80}: {KINDS}".replace("\n", " "))
+    wrong = {Box: _box, Discrete: _discrete, MultiDiscrete: _multi_discrete}[_kind(space)](space)
+    if wrong:
+        raise ConfigError(f"{field}{wrong}")
+    if field == "action_space" and isinstance(space, Box) and not jnp.issubdtype(space.dtype, jnp.floating):
+        raise ConfigError(f"{field} is a Box of {space.dtype}: must be of floats; use Discrete or MultiDiscrete")
+
+
+def action_space(space: Space) -> Space:
+    """The same space with actions as algorithms give them: 32-bit floats."""
+    return _floats(space) if isinstance(space, Box) and space.dtype != np.float32 else space
+
+
+@functools.cache
+def _floats(box: Box) -> Box:
+    return Box(box.low.astype(np.float32), box.high.astype(np.float32))
+
+
+def _kind(space: Space) -> type:
+    return next(kind for kind in (Box, Discrete, MultiDiscrete) if isinstance(space, kind))
+
+
+def _discrete(space: Discrete) -> str:
+    return "" if _count(space.n) else f".n is {space.n!r}: must be a whole number, at least 1"
+
+
+def _multi_discrete(space: MultiDiscrete) -> str:
+    fine = isinstance(space.nvec, tuple) and space.nvec and all(map(_count, space.nvec))
+    return "" if fine else f".nvec is {space.nvec!r}: must be whole numbers, each at least 1"
+
+
+def _count(n: Any) -> bool:
+    return isinstance(n, int) and not isinstance(n, bool) and 1 <= n < 2**31
+
+
+def _box(space: Box) -> str:
+    low, high = space.low, space.high
+    if not (
+        jnp.issubdtype(space.dtype, jnp.integer) or jnp.issubdtype(space.dtype, jnp.floating) or space.dtype == bool
+    ):
+        return f".dtype is {space.dtype}: must be one of real numbers"
+    for name, bound in (("low", low), ("high", high)):
+        if bound.dtype.kind not in "biuf" or np.isnan(bound.astype(np.float64)).any():
+            return f".{name} holds what is no number: must be numbers or infinities"
+    if low.shape != high.shape:
+        return f".low has shape {low.shape} and .high {high.shape}: must be the same"
+    if low.size == 0:
+        return f" has shape {low.shape}, so no entries: must have one at least; a constant 0 will do"
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    above = np.argwhere((low > high) | (low == np.inf) | (high == -np.inf))
+    if len(above):
+        where = tuple(above[0].tolist())
+        return f" has no room in entry {list(where)}: low is {low[where]:g} and high {high[where]:g}; swap them"
+    return ""
