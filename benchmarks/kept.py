@@ -24,17 +24,12 @@ def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def met(contenders: dict[str, list[Domain]], seeds: int, kind: fitness.Kind) -> compare.Comparison:
-    """Contenders in the same lives. Raises KeyboardInterrupt if that was stopped."""
-    found = compare.compare(contenders, seeds, kind, progress=False)
-    if found is None:
-        raise KeyboardInterrupt
-    return found
+    """Contenders in the same lives."""
+    return compare.compare(contenders, seeds, kind, progress=False)
 
 
 def finished(found: Learned) -> Learned:
-    """A search, whose result and pictures are put into its folder. Raises KeyboardInterrupt if it was stopped."""
-    if found.stopped_by:
-        raise KeyboardInterrupt
+    """A search, whose result and pictures are put into its folder."""
     assert found.folder is not None
     found.save(found.folder / "learned.npz")
     found.plot()

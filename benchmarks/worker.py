@@ -193,10 +193,11 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
         return go
 
     def score(out):
+        from rljax.storage import write_json
         from rljax.sweeps import record, store
 
         folder, planned = out
-        store.write_record(folder, record.to_record(planned))
+        write_json(folder / store.RECORD, record.to_record(planned))
         return float(result.load(folder).scores().mean())
 
     return Program(build, score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from rljax import log, runtime
 from rljax import run as drivers
 from rljax.build import abstract_state, describe, files_of, make, prepare
 from rljax.checkpoint import Checkpointer
-from rljax.errors import ConfigError, DivergedError, require
+from rljax.errors import ConfigError, DivergedError, Stopped, require
 from rljax.policy import Policy
 from rljax.results import store
+from rljax.results.folder import RUN, Held, Numbered, chosen, held
+from rljax.storage import place
 from rljax.types import Algorithm, Env
 
 
@@ -28,7 +31,7 @@ def train(
     *,
     steps: int | None = None,
     seed: int = 0,
-    out: str | Path | None = None,
+    out: str | Path | Numbered | None = None,
     use_preset: bool = True,
     task: Mapping[str, Any] | None = None,
     env_args: Mapping[str, Any] | None = None,
@@ -44,7 +47,7 @@ def train(
     Args:
       steps: environment steps, rounded up to whole updates; by default the preset's.
       seed: of the run's key.
-      out: a new folder for records, logs and checkpoints; None keeps everything in memory.
+      out: a new folder for records, logs and checkpoints (`~` is the home); None keeps everything in memory.
       use_preset: start from the known-good settings for this environment where there are any.
       progress: show a progress bar (plain lines where there is no terminal).
       tensorboard: also log for TensorBoard, if there is a folder.
@@ -54,15 +57,20 @@ def train(
       task, env_args, **settings: as for `make`.
 
     Returns:
-      The finished run, or one that a signal stopped (`stopped_by`).
+      The finished run.
 
     Raises:
-      ConfigError: a name, field or value that cannot be; nothing has run.
+      ConfigError: a name, field or value that cannot be, or a folder that is taken; nothing has run.
       DivergedError: a metric became NaN or infinite; the last good checkpoint is kept.
+      StorageError: the folder cannot be written any more; what was written is kept.
+      Interrupted: SIGINT (Ctrl-C, a notebook's stop button) came; its checkpoint is written first. A KeyboardInterrupt,
+        with the partial `Run` as `result`. A second Ctrl-C interrupts at once.
+      Terminated: SIGTERM came; likewise, a SystemExit, once the handler that was there before has been called.
     """
     require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", seed, "must be a whole number in [0, 2^32)")
     for name, value in (("log_every", log_every), ("save_every", save_every)):
         require(value is None or value >= 1, name, value, "must be at least 1")
+    where = None if out is None else chosen(out)
     plan = prepare(algo, env, steps=steps, use_preset=use_preset, task=task, env_args=env_args, **settings)
     algorithm, environment = plan.algorithm, plan.env
     record = {
@@ -85,10 +93,13 @@ def train(
     }
     if wandb is not None:
         log.check_wandb(wandb)
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        store.create(folder, record)
-    return _go(record, algorithm, environment, folder, progress)
+    if where is None:
+        return _go(record, algorithm, environment, None, progress)
+    with held(where, RUN) as own:
+        if own.recorded:
+            raise ConfigError(f"out={own.path}: exists; {_what_is_there(own.path)}, or choose another folder")
+        own.record(record)
+        return _go(record, algorithm, environment, own, progress)
 
 
 def resume(folder: str | Path, *, env: Env | None = None, progress: bool = True) -> Run:
@@ -98,13 +109,22 @@ def resume(folder: str | Path, *, env: Env | None = None, progress: bool = True)
       folder: what `train` wrote.
       env: the environment, if it is not a registered one.
 
+    Returns, and raises besides: as `train`; a run that is finished is read, and nothing is written.
+
     Raises:
-      ConfigError: there is no run.
+      ConfigError: there is no run, or another process is at it.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
-    record = store.read(Path(folder))
+    path = place(folder, "run")
+    record = store.read(path)
     algorithm, environment = _rebuild(record, env)
-    return _go(record, algorithm, environment, Path(folder), progress)
+    if finished(path):  # it is only read: nothing is held, or written
+        found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
+        if found and algorithm.updates(found.step) >= record["updates"]:
+            policy = Policy(algorithm, environment, found.state, found.step)
+            return Run(record, policy, _metrics(path), path, found.step, None)
+    with held(path, RUN) as own:
+        return _go(record, algorithm, environment, own, progress)
 
 
 def load(folder: str | Path, *, env: Env | None = None) -> Policy:
@@ -118,13 +138,21 @@ def load(folder: str | Path, *, env: Env | None = None) -> Policy:
       ConfigError: there is no run, or nothing has been saved yet.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
-    record = store.read(Path(folder))
+    path = place(folder, "run")
+    record = store.read(path)
     algorithm, environment = _rebuild(record, env)
-    with _checkpoints(record, Path(folder)) as checkpoints:
-        found = checkpoints.restore_latest(abstract_state(algorithm, environment))
+    found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
     if found is None:
-        raise ConfigError(f"run '{folder}': no checkpoint yet; rljax train --resume {folder} goes on with it")
+        raise ConfigError(f"run '{path}': no checkpoint yet; {RUN.again(path)} goes on with it")
     return Policy(algorithm, environment, found.state, found.step)
+
+
+def finished(folder: str | Path) -> bool:
+    """Whether the newest checkpoint of a run is that of its end. Raises ConfigError where there is no run."""
+    path = place(folder, "run")
+    record = store.read(path)
+    end = record["warmup_steps"] + record["updates"] * record["steps_per_update"]
+    return max(_checkpoints(record, path).steps(), default=-1) >= end
 
 
 @dataclass(frozen=True)
@@ -153,34 +181,38 @@ class Run:
 
 
 class _Rows:
-    """A sink that keeps the rows."""
+    """A sink that keeps the rows, as long as the folder is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Held | None) -> None:
         self.rows: list[dict[str, Any]] = []
+        self._folder = folder
 
     def write(self, row: log.Row) -> None:
+        if self._folder is not None:
+            self._folder.check()
         self.rows.append(dict(row))
 
     def close(self) -> None:
         pass
 
 
-def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | None, progress: bool) -> Run:
-    """Trains from the newest checkpoint in `folder`, or from the start."""
+def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, own: Held | None, progress: bool) -> Run:
+    """Trains from the newest checkpoint in the folder, or from the start."""
+    folder, stopped = own and own.path, None
     with contextlib.ExitStack() as stack:
-        checkpoints = None if folder is None else stack.enter_context(_checkpoints(record, folder))
-        found = None
-        if checkpoints is not None and checkpoints.steps():
-            found = checkpoints.restore_latest(abstract_state(algorithm, env))
+        checkpoints = _checkpoints(record, folder) if folder else None
+        found = checkpoints.restore_latest(abstract_state(algorithm, env)) if checkpoints else None
         state, step = (found.state, found.step) if found else (None, 0)
-        rows = _Rows()
-        sinks = [rows, *_sinks(record, folder, step, algorithm.steps(record["updates"]), progress)]
-        for sink in sinks:
+        rows = _Rows(own)
+        sinks: list[log.Sink] = [rows]
+        for sink in _sinks(record, folder, step, algorithm.steps(record["updates"]), progress):
             stack.callback(sink.close)
-        before = log.read_jsonl(folder / store.METRICS) if folder else {}
+            sinks.append(sink)
+        before = _metrics(folder) if folder else {}
 
         def save(updates: int, state: Any) -> None:
-            if checkpoints is not None:
+            if checkpoints is not None and own is not None:
+                own.check()
                 checkpoints.save(algorithm.steps(updates), state)
 
         try:
@@ -198,14 +230,19 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, folder: Path | N
                 sinks=sinks,
                 save=save,
             )
+        except Stopped as signalled:
+            stopped, outcome = signalled, signalled.result
         except DivergedError as error:
             kept = (
                 f"; the last good checkpoint is in {checkpoints.folder}" if checkpoints and checkpoints.steps() else ""
             )
             raise DivergedError(f"{error}{kept}") from None
-    metrics = log.read_jsonl(folder / store.METRICS) if folder else _columns(rows.rows)
+    metrics = _metrics(folder) if folder else _columns(rows.rows)
     step = algorithm.steps(outcome.updates)
-    return Run(record, Policy(algorithm, env, outcome.state, step), metrics, folder, step, outcome.stopped_by)
+    run = Run(record, Policy(algorithm, env, outcome.state, step), metrics, folder, step, outcome.stopped_by)
+    if stopped is not None:
+        raise stopped.carrying(run)
+    return run
 
 
 def _sinks(record: dict[str, Any], folder: Path | None, step: int, total: int, progress: bool) -> Iterator[log.Sink]:
@@ -219,12 +256,25 @@ def _sinks(record: dict[str, Any], folder: Path | None, step: int, total: int, p
         yield log.WandbSink(folder, project=record["wandb"], config=record)
 
 
+def _metrics(folder: Path) -> dict[str, np.ndarray]:
+    """The rows of a run, as columns; none where they are lost."""
+    path = folder / store.METRICS
+    return log.read_jsonl(path) if path.exists() else {}
+
+
 def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
 
 
 def _checkpoints(record: dict[str, Any], folder: Path) -> Checkpointer:
     return Checkpointer(folder / store.CHECKPOINTS, record["algo"], record["config"])
+
+
+def _what_is_there(folder: Path) -> str:
+    """What to do with a folder that holds a run."""
+    if finished(folder):
+        return f"its run is finished: rljax eval {shlex.quote(str(folder))} scores it"
+    return f"{RUN.again(folder)} goes on with it"
 
 
 def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:

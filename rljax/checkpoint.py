@@ -1,4 +1,4 @@
-"""Checkpoints of a training state: atomic, verified before use, bit-exact after. The only file that knows orbax.
+"""Checkpoints of a training state: atomic, verified before use, bit-exact after.
 
 A checkpoint holds two items: the state's leaves, by path, and a record in JSON that says what they are (algorithm,
 config, paths, shapes, dtypes, versions), so that a checkpoint of something else is refused instead of misread.
@@ -6,14 +6,15 @@ config, paths, shapes, dtypes, versions), so that a checkpoint of something else
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import shutil
 import signal
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.errors import CheckpointError
+from rljax import orbax_files, storage
+from rljax.errors import CheckpointError, StorageError
 from rljax.runtime import version
 
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # of a file in a checkpoint: that is damage
 Schema = dict[str, list]  # leaf path -> [shape, dtype]
 
 
@@ -46,11 +49,10 @@ class Checkpointer:
     """
 
     def __init__(self, folder: str | Path, algo: str, config: Mapping[str, Any] | None = None, keep: int = 3):
-        self.folder = Path(folder).resolve()  # orbax wants it absolute
+        self.folder = Path(folder).absolute()
         self.algo = algo
         self.config = _plain(config or {})
         self.keep = keep
-        self._writer: Any = None  # opened by the first save: opening it deletes what a killed save left behind
         self._current: int | None = None  # the step last saved or restored
         self._damaged: list[int] = []
 
@@ -58,13 +60,7 @@ class Checkpointer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the folder; saves are already on disk."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        pass  # saves are already on disk
 
     def steps(self) -> list[int]:
         """The steps there are, ascending, usable or not; `[]` without a folder."""
@@ -73,10 +69,10 @@ class Checkpointer:
         return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal() and p.is_dir())
 
     def save(self, step: int, state: Any, meta: Mapping[str, Any] | None = None) -> None:
-        """Write a checkpoint; it is on disk when this returns, and `state` may be donated. Ctrl-C waits for it.
+        """Write a checkpoint, and read it back; it is on disk when this returns, and `state` may be donated.
 
-        A step that was just saved or restored is not written again. Damaged checkpoints that `restore_latest`
-        skipped are deleted first, so that a resumed run can reach their steps again.
+        Ctrl-C waits for it. A step that was just saved or restored is not written again. Damaged checkpoints that
+        `restore_latest` skipped are deleted once the new one is there, so that a resumed run can reach their steps.
 
         Args:
           step: environment steps so far; must exceed every step in the folder.
@@ -84,7 +80,8 @@ class Checkpointer:
           meta: what else to keep, JSON-like.
 
         Raises:
-          CheckpointError: the folder holds this step or a later one, or cannot be written.
+          CheckpointError: the folder holds this step or a later one.
+          StorageError: it cannot be written, or not be read back; those before it are still there.
         """
         if step == self._current:
             return
@@ -96,15 +93,14 @@ class Checkpointer:
             "versions": {name: version(name) or "unknown" for name in ("rljax", "jax", "flax", "optax")},
             "meta": _plain(meta or {}),
         }
-        self._delete_damaged()
-        newest = max(self.steps(), default=-1)
+        newest = max((n for n in self.steps() if n not in self._damaged), default=-1)
         if step <= newest:
             raise CheckpointError(
                 f"cannot save step {step}: {self.folder} already holds step {newest}; resume it or choose a new folder"
             )
         with _uninterrupted():
             self._write(step, {path: _to_saved(leaf) for path, leaf in leaves.items() if leaf.size}, record)
-            self._current = step
+            self._current, self._damaged = step, []
 
     def restore_latest(self, target: Any) -> Restored | None:
         """Read the newest usable checkpoint; a damaged one is skipped with a warning.
@@ -118,66 +114,59 @@ class Checkpointer:
 
         Raises:
           CheckpointError: the newest intact checkpoint is of another algorithm or state, or all are damaged.
+          StorageError: the newest one cannot be read now: the system refuses, which says nothing of the checkpoint.
         """
         steps, leaves, damaged = self.steps(), named_leaves(target), []
         for step in reversed(steps):
+            path = self.folder / str(step)
             try:
-                record = self._read_record(step)
+                record = orbax_files.read_record(path)
                 self._check(step, record, leaves)
-                arrays = self._read_arrays(step, leaves)
+                arrays = orbax_files.read_arrays(path, {n: _template(leaf) for n, leaf in leaves.items() if leaf.size})
             except CheckpointError:
                 raise
+            except MemoryError:
+                raise StorageError(f"checkpoint {path} cannot be read now: there is not enough memory") from None
             except Exception as error:  # whatever parsers raise on garbage: ValueError, KeyError, OSError ...
-                warnings.warn(f"checkpoint {self.folder / str(step)} is damaged, skipped: {_line(error)}", stacklevel=2)
+                if storage.number_of(error) not in (None, *GONE):
+                    why = storage.reason(error)
+                    raise StorageError(f"checkpoint {path} cannot be read now: {why}; it is left as it is") from None
+                warnings.warn(f"checkpoint {path} is damaged, skipped: {storage.reason(error)}", stacklevel=2)
                 damaged.append(step)
                 continue
             self._current, self._damaged = step, damaged
             state = [_from_saved(arrays.get(path), leaf) for path, leaf in leaves.items()]
             return Restored(step, jax.tree.unflatten(jax.tree.structure(target), state), record["meta"])
         if steps:
-            raise CheckpointError(f"every checkpoint in {self.folder} is damaged: delete the folder to start over")
+            raise CheckpointError(
+                f"every checkpoint in {self.folder} is damaged: bring a copy back, or begin anew in another folder"
+            )
         return None
 
-    def _delete_damaged(self) -> None:
-        if self._damaged:
-            self.close()  # the writer remembers what was there
-        for step in self._damaged:
-            shutil.rmtree(self.folder / str(step), ignore_errors=True)
-        self._damaged = []
-
     def _write(self, step: int, arrays: dict[str, Any], record: dict[str, Any]) -> None:
-        import orbax.checkpoint as ocp
-
+        """Beside its place first, so that what is in its place was whole, and read back."""
+        partial = self.folder / f"{step}{storage.PARTIAL}"
         try:
-            if self._writer is None:
-                options = ocp.CheckpointManagerOptions(
-                    max_to_keep=self.keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
-                )
-                self._writer = ocp.CheckpointManager(self.folder, options=options)
-            items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(_sealed(record)))
-            saved = self._writer.save(step, args=items)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in os.listdir(self.folder):
+                if storage.PARTIAL in name or orbax_files.UNFINISHED in name:  # of a process that was killed
+                    shutil.rmtree(self.folder / name)
+            orbax_files.write(partial, arrays, record)
+            orbax_files.verify(partial, arrays, record)
+            for old in self._damaged:
+                self._remove(old)
+            partial.rename(self.folder / str(step))
         except Exception as error:
-            raise CheckpointError(f"cannot save step {step} in {self.folder}: {_line(error)}") from error
-        if not saved:  # how orbax declines
-            raise CheckpointError(f"cannot save step {step} in {self.folder}: orbax declined")
+            shutil.rmtree(partial, ignore_errors=True)
+            raise StorageError(f"cannot save step {step} in {self.folder}: {storage.reason(error)}") from None
+        for old in self.steps()[: -self.keep]:
+            self._remove(old)
 
-    def _read_record(self, step: int) -> dict[str, Any]:
-        import orbax.checkpoint as ocp
-
-        return _unsealed(self._read(step, record=ocp.args.JsonRestore())["record"])
-
-    def _read_arrays(self, step: int, leaves: dict[str, Any]) -> dict[str, Any]:
-        import orbax.checkpoint as ocp
-
-        wanted = {path: _template(leaf) for path, leaf in leaves.items() if leaf.size}
-        return self._read(step, state=ocp.args.StandardRestore(wanted))["state"] if wanted else {}
-
-    def _read(self, step: int, **items: Any) -> Any:
-        """Read without orbax's manager, which would clean up behind a run that is still writing."""
-        import orbax.checkpoint as ocp
-
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-            return reader.restore(self.folder / str(step), args=ocp.args.Composite(**items))
+    def _remove(self, step: int) -> None:
+        """Renames it first, so that a kill leaves no half of it under its name."""
+        with contextlib.suppress(OSError):
+            partial = (self.folder / str(step)).rename(self.folder / f"{step}-old{storage.PARTIAL}")
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _check(self, step: int, record: dict[str, Any], leaves: dict[str, Any]) -> None:
         """Refuse a checkpoint that holds something else than `leaves`."""
@@ -192,7 +181,7 @@ class Checkpointer:
             raise CheckpointError(f"{where} does not fit: {difference}; {why or _other_code(record['versions'])}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C back to the end: the threads that write would go on, and meet the next save."""
     if threading.current_thread() is not threading.main_thread():  # where Ctrl-C does not arrive
@@ -259,18 +248,6 @@ def _plain(tree: Any) -> Any:
     return json.loads(json.dumps(tree, default=str))
 
 
-def _sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with a checksum: orbax verifies arrays, but not JSON."""
-    text = json.dumps(record)
-    return {"crc32": zlib.crc32(text.encode()), "text": text}
-
-
-def _unsealed(item: dict[str, Any]) -> dict[str, Any]:
-    if zlib.crc32(item["text"].encode()) != item["crc32"]:
-        raise ValueError("the checksum of its record is wrong")
-    return json.loads(item["text"])
-
-
 def _difference(there: Schema, here: Schema) -> str:
     """The first leaf that differs, in words; empty where none does."""
     for path in [*there, *here]:
@@ -297,9 +274,3 @@ def _other_code(versions: dict[str, str]) -> str:
     return "the config is the same, so use the code that wrote it: " + ", ".join(
         f"{name} {version}" for name, version in versions.items()
     )
-
-
-def _line(error: Exception) -> str:
-    """An error in one line of bounded length."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import signal
 from collections.abc import Iterable
+from typing import Any, ClassVar, Self
 
 SIGNALLED = 128  # plus the signal's number: the exit code of what a signal ended, as shells have it
 LONGEST = 200  # characters of a value that an error repeats
@@ -32,6 +34,42 @@ class StorageError(RljaxError, OSError):
 
 class WorkerError(RljaxError, RuntimeError):
     """A process died."""
+
+
+class Stopped(BaseException):
+    """A signal ended what was running, after its checkpoint was written.
+
+    Attributes:
+      result: what it had come to: a `Run`, `SweepResult`, `Learned` ...; None where nothing is kept.
+      by: the signal.
+    """
+
+    result: Any = None
+    by: ClassVar[signal.Signals]
+
+    def carrying(self, result: Any) -> Self:
+        """The same, with a result of the caller's."""
+        self.result = result
+        return self
+
+    def __str__(self) -> str:
+        folder = getattr(self.result, "folder", None)
+        return "stopped; .result holds what was reached" + (f", and {folder} can be gone on with" if folder else "")
+
+
+class Interrupted(Stopped, KeyboardInterrupt):
+    """SIGINT, as from Ctrl-C or a notebook's stop button: a KeyboardInterrupt, so that no loop goes on by itself."""
+
+    by = signal.SIGINT
+
+
+class Terminated(Stopped, SystemExit):
+    """SIGTERM: ends the script, with the exit code that shells give to one that it ended."""
+
+    by = signal.SIGTERM
+
+    def __init__(self) -> None:
+        super().__init__(SIGNALLED + signal.SIGTERM)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> ConfigError:

@@ -14,12 +14,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import numpy as np
 
+from rljax import storage
 from rljax.errors import ConfigError, require
 
+FLUSH_SECONDS = 10.0
 Row = Mapping[str, Any]
 WANDB_ID = "wandb-id"  # a file in a run folder
 
@@ -42,20 +44,27 @@ class JsonlSink:
     Args:
       path: the file, e.g. `run_dir / "metrics.jsonl"`.
       resume_step: None starts the file afresh; a number keeps its rows up to that step and continues.
+      by: the column that `resume_step` is of.
+
+    Raises:
+      StorageError: it cannot be written, here and in `write`.
     """
 
-    def __init__(self, path: str | Path, resume_step: int | None = None):
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [] if resume_step is None or not path.exists() else _rows(path)
-        part = path.with_name(path.name + ".part")  # renamed when whole, so that a kill here loses nothing
-        with part.open("w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept if row["step"] <= (resume_step or 0))
-        os.replace(part, path)
-        self._file: TextIO = path.open("a", buffering=1)
+    def __init__(self, path: str | Path, resume_step: int | None = None, by: str = "step"):
+        self._path = Path(path)
+        kept = [] if resume_step is None or not self._path.exists() else _rows(self._path)
+        with storage.replacing(self._path) as partial:  # so that a kill here loses nothing
+            rows = (json.dumps(row) + "\n" for row in kept if row.get(by, math.inf) <= (resume_step or 0))
+            partial.write_text("".join(rows))
+        with storage.storing(self._path):
+            self._file = self._path.open("ab", buffering=0)  # no buffer whose rest would be written, and fail, later
 
     def write(self, row: Row) -> None:
-        self._file.write(json.dumps({name: _finite(value) for name, value in row.items()}) + "\n")
+        line = json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
+        with storage.storing(self._path):
+            rest = memoryview(line.encode())
+            while rest:  # the system may take a part
+                rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
         self._file.close()
@@ -64,26 +73,50 @@ class JsonlSink:
 class TensorBoardSink:
     """Scalars for TensorBoard; what is not finite is left out.
 
+    The events are written here and now: where the library's own thread meets a full disk it dies, and its queue blocks
+    for ever.
+
     Args:
       folder: where the event files go.
       resume_step: rows after this step, written before, are hidden.
+
+    Raises:
+      StorageError: `write` or `close` cannot write.
     """
 
     def __init__(self, folder: str | Path, resume_step: int | None = None):
-        self._folder, self._purge = str(folder), None if resume_step is None else resume_step + 1
+        self._folder, self._purge = Path(folder), None if resume_step is None else resume_step + 1
         self._writer: Any = None  # opened by the first row: its import would delay the first sign of progress
+        self._flushed = -math.inf
 
     def write(self, row: Row) -> None:
-        if self._writer is None:
-            from tensorboardX import SummaryWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboardX.summary import scalar
 
-            self._writer = SummaryWriter(self._folder, purge_step=self._purge, flush_secs=10)
-        for name, value in _measured(row).items():
-            self._writer.add_scalar(name, value, global_step=int(row["step"]))
+        step, now = int(row["step"]), time.time()
+        with storage.storing(self._folder):
+            if self._writer is None:
+                self._writer = self._open()
+                if self._purge is not None:
+                    start = SessionLog(status=SessionLog.START)
+                    self._writer.write_event(Event(wall_time=now, step=self._purge, session_log=start))
+            for name, value in _measured(row).items():
+                self._writer.write_event(Event(wall_time=now, step=step, summary=scalar(name, value)))
+            if now - self._flushed >= FLUSH_SECONDS:
+                self._writer.flush()
+                self._flushed = now
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            writer, self._writer = self._writer, None
+            with storage.storing(self._folder):
+                writer.close()
+
+    def _open(self) -> Any:
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return EventsWriter(str(self._folder / "events"))
 
 
 class WandbSink:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.errors import DivergedError
+from rljax.errors import DivergedError, Interrupted, Terminated
 from rljax.log import Row, Sink
 from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Array, Env, Metrics, Scalar
@@ -83,7 +83,7 @@ def train(
     """Trains in compiled chunks; logs, checkpoints and signals are handled between them.
 
     Chunking changes no number: the same updates follow each other as in `run`. SIGINT and SIGTERM end the run after
-    the chunk in progress, with a checkpoint; a second SIGINT interrupts at once.
+    the chunk in progress, with a checkpoint; a second SIGINT interrupts at once. In other threads no signal is minded.
 
     Args:
       num_updates: U, of the whole run.
@@ -98,6 +98,7 @@ def train(
 
     Raises:
       DivergedError: a metric is NaN or infinite; nothing is saved from that chunk on.
+      Interrupted, Terminated: by SIGINT, a KeyboardInterrupt, and SIGTERM, a SystemExit; each with the `Outcome`.
     """
     hypers, task = as_arrays(hypers), as_arrays(task)
     size = point_size(num_updates, log_every)
@@ -119,7 +120,10 @@ def train(
             saver.offer(done, state, force=stopping)
             if stopping:
                 break
-    return Outcome(state, done, received[0] if received and done < num_updates else None)
+    outcome = Outcome(state, done, received[0] if received and done < num_updates else None)
+    if received:
+        stop(received[0], outcome)
+    return outcome
 
 
 def point_size(num_updates: int, log_every: int | None = None) -> int:
@@ -180,7 +184,11 @@ def _refuse_divergence(row: Row, updates: int) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[list[signal.Signals]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; outside the main thread it does nothing."""
+    """Collects SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once.
+
+    Outside the main thread, where signals do not arrive, it does nothing; a SIGTERM that is ignored stays ignored. What
+    was stopped ends by `stop`.
+    """
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -188,16 +196,33 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
 
     def note(number, frame):
         if received and number == signal.SIGINT:
+            print("\nSIGINT again: interrupting at once; what was saved before is kept", file=sys.stderr)
             raise KeyboardInterrupt
         received.append(signal.Signals(number))
-        print(f"\n{received[0].name}: stopping at the end of this chunk", file=sys.stderr)
+        print(f"\n{received[0].name}: stopping at the end of this chunk; Ctrl-C: at once", file=sys.stderr)
 
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [n for n in (signal.SIGINT, signal.SIGTERM) if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+    old = {number: signal.signal(number, note) for number in wanted}
     try:
         yield received
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def stop(by: signal.Signals, result: Any) -> NoReturn:
+    """Ends what a signal stopped, so that nothing goes on as if it had come to its end.
+
+    Raises:
+      Interrupted: a KeyboardInterrupt with `result`, after SIGINT.
+      Terminated: a SystemExit with `result`, after SIGTERM, once the handler that was there before has been called.
+    """
+    if by == signal.SIGINT:
+        raise Interrupted().carrying(result)
+    before = signal.getsignal(by)
+    if callable(before):
+        before(by, None)
+    raise Terminated().carrying(result)
 
 
 def evaluate(

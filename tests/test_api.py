@@ -113,7 +113,7 @@ def test_normalisers_travel_with_the_policy(tmp_path):
 
 
 def test_an_existing_run_is_never_overwritten(finished):
-    with pytest.raises(ConfigError, match=r"exists; rljax train --resume .* goes on with it"):
+    with pytest.raises(ConfigError, match=r"exists; its run is finished: rljax eval .* scores it"):
         quiet("ppo", "CartPole-v1", steps=100, out=finished.folder)
 
 
@@ -137,6 +137,8 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path):
     (tmp_path / "b" / "config.json").write_text((tmp_path / "a" / "config.json").read_text())
     with pytest.raises(ConfigError, match="no checkpoint yet"):
         rljax.load(tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"exists; rljax train --resume .*/b goes on with it, or choose another"):
+        quiet("ppo", "CartPole-v1", steps=500, out=tmp_path / "b")
     assert leaves_equal(whole.policy.state, rljax.resume(tmp_path / "b", progress=False).policy.state)
 
 

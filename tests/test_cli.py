@@ -110,7 +110,7 @@ def test_options_that_do_not_exist_are_refused(capsys):
 
 def test_an_existing_folder_is_refused_and_a_default_one_numbered(trained, capsys, tmp_path, monkeypatch):
     code, _, err = call(capsys, "train", "ppo", "CartPole-v1", "--steps", 100, "--out", trained, *TINY)
-    assert code == 2 and "--resume" in err
+    assert code == 2 and f"finished: rljax eval {trained}" in err
     monkeypatch.chdir(tmp_path)
     for name in ("ppo-CartPole-v1-s0", "ppo-CartPole-v1-s0-2"):
         code, *_ = call(capsys, "train", "ppo", "CartPole-v1", "--steps", 100, "--episodes", 0, *TINY)

@@ -16,9 +16,9 @@ from toys import counter
 from rljax import envs
 from rljax.build import make
 from rljax.envs import wrappers
-from rljax.errors import DivergedError
+from rljax.errors import DivergedError, Stopped, Terminated
 from rljax.ops import streams
-from rljax.run import advance, as_arrays, evaluate, run, start, summarise, train
+from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signals, summarise, train
 from rljax.types import Algorithm
 
 
@@ -79,12 +79,43 @@ def test_a_signal_ends_the_run_with_a_checkpoint(ppo, number):
             if row["updates"] == 4:
                 os.kill(os.getpid(), number)
 
-    outcome = train(
-        algorithm, jax.random.key(0), hypers, task, 100, log_every=2, sinks=[Kill()], save=lambda u, s: saved.append(u)
-    )
+    with pytest.raises({signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}[number]) as caught:
+        train(
+            algorithm,
+            jax.random.key(0),
+            hypers,
+            task,
+            100,
+            log_every=2,
+            sinks=[Kill()],
+            save=lambda updates, state: saved.append(updates),
+        )
+    assert isinstance(caught.value, Stopped)
+    outcome = caught.value.result
     assert outcome.stopped_by == number
     assert outcome.updates == saved[-1] < 100
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code == 143
+
+
+def test_a_signal_finds_the_handler_that_was_there_and_a_second_ctrl_c_interrupts_at_once(capsys):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with stop_signals() as received:
+            signal.raise_signal(signal.SIGTERM)
+        assert received == [signal.SIGTERM] and not heard
+        with pytest.raises(Terminated) as caught:
+            stop(received[0], "what was reached")
+        assert heard == [signal.SIGTERM] and caught.value.result == "what was reached"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(KeyboardInterrupt) as at_once, stop_signals():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert not isinstance(at_once.value, Stopped)
+    assert "SIGINT: stopping" in (said := capsys.readouterr().err) and "SIGINT again: interrupting at once" in said
 
 
 def test_nan_stops_the_run_and_is_not_saved(ppo):

@@ -12,7 +12,9 @@ from tyro.conf import Positional, UseAppendAction
 from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.cli.options import named
-from rljax.errors import SIGNALLED, ConfigError, require
+from rljax.cli.shared import keep
+from rljax.errors import SIGNALLED, ConfigError, Stopped, require
+from rljax.storage import place, shown
 
 LEARNED = "learned"
 
@@ -48,7 +50,7 @@ class MetaEval:
     seeds: int = 32
     against: str = "ppo"
     fitness: Literal["final", "mean", "evaluation"] = "final"
-    out: Path | None = None
+    out: str | None = None
     workers: int | None = None
 
     def __call__(self) -> int:
@@ -59,18 +61,22 @@ class MetaEval:
         from rljax import runtime
         from rljax.meta import compare
 
+        learned, out = place(self.learned, "learned"), None if self.out is None else place(self.out)
         runtime.start()
-        source = _source(self.learned)
+        source = _source(learned)
         places = places or [(env, {}) for env in source.places]
         require(bool(places), "env", None, "say where, e.g. --env CartPole-v1")
         contenders = _contenders(source, rivals, places, self.steps)
-        found = compare.compare(contenders, self.seeds, self.fitness, workers=self.workers)
-        if found is None:
+        try:
+            found = compare.compare(contenders, self.seeds, self.fitness, workers=self.workers)
+        except Stopped as stopped:
             print("stopped; nothing is kept")
-            return SIGNALLED + 2
+            return SIGNALLED + stopped.by
         print(found.table().to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4g}"))
         print("(iqm and 95 % interval over lives; gain: of learned over that one, paired by life; wins: how often)")
-        print(found.save(self.out or _free(self.learned)))
+        path = keep("this comparison", lambda: found.save(out or _free(learned)))
+        if path:
+            print(shown(path))
         return 0
 
 

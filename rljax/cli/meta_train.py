@@ -13,8 +13,10 @@ from tyro.conf import UseAppendAction
 from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.cli.options import Option, command_type, given, named, of_settings
+from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, ConfigError, require, unknown
 from rljax.settings import DRIFT, assignment, with_objective
+from rljax.storage import place, shown
 from rljax.sweeps.space import DISTRIBUTIONS, literal
 
 LENGTHS = "a number, or SHORTEST:LONGEST"
@@ -54,7 +56,7 @@ class Resume:
     def __call__(self) -> int:
         from rljax.meta import search
 
-        return _finish(search.resume(self.resume, workers=self.workers))
+        return _finish(outcome(lambda: search.resume(self.resume, workers=self.workers)))
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
@@ -118,7 +120,7 @@ def _options(learnable: Learnable) -> list[Option]:
         Option("judges", int, 16, "held-out lives on each environment that the mean is judged by"),
         Option("judge_every", int, 10, "generations between judgements"),
         Option(
-            "out", Path | None, None, "the folder; by default searches/WHAT-ENV, numbered; of this same search: go on"
+            "out", str | None, None, "the folder; by default searches/WHAT-ENV, numbered; of this same search: go on"
         ),
         Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
         Option("width", int | None, None, "lives side by side in a program; by default what measures fastest"),
@@ -133,7 +135,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
         envs.check_name(env)
     from rljax import runtime
     from rljax.meta import search
-    from rljax.results.store import free_folder
+    from rljax.results.folder import Numbered
 
     runtime.start()
 
@@ -149,7 +151,9 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     }
     name = "-".join([what, *(env for env, _ in places)]).replace("/", "-")
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
-    return _finish(search.run(_search(common, options), options.out or free_folder(Path("searches"), name), **how))
+    where = Numbered(place("searches"), name) if options.out is None else place(options.out)
+    asked = _search(common, options)
+    return _finish(outcome(lambda: search.run(asked, where, **how)))
 
 
 def _search(common: dict[str, Any], options: Any) -> Any:
@@ -200,9 +204,11 @@ def _lengths(text: Any) -> int | tuple[int, int] | None:
 
 def _finish(found: Any) -> int:
     """Says what a search came to: how to go on with it, or what was learned and what it is worth."""
+    from rljax.results.folder import SEARCH
+
     if found.stopped_by:
         done = f"{found.generation} of {found.record['generations']} generations"
-        print(f"stopped by {found.stopped_by.name} after {done}; to go on: rljax meta-train --resume {found.folder}")
+        print(f"stopped by {found.stopped_by.name} after {done}; to go on: {SEARCH.again(found.folder)}")
         return SIGNALLED + found.stopped_by
     last = {name: x[-1] for name, x in found.history.items()}
     judges = found.record["judges"]
@@ -210,9 +216,13 @@ def _finish(found: Any) -> int:
         learned, start, gain = (_interval(last, f"{kind}/{name}") for kind in ("held_out", "start", "gain"))
         print(f"{name}: {learned}, at the start {start}, difference {gain}")
     print(f"(mean fitness of {judges} lives held out, with 95 % intervals; the difference is paired)")
-    print(f"learned: {found.save(found.folder / 'learned.npz')}")
-    print("pictures:", *found.plot())
-    print(f"search folder: {found.folder}")
+    learned = keep("what was learned", lambda: found.save(found.folder / "learned.npz"))
+    if learned:
+        print(f"learned: {shown(learned)}")
+    pictures = keep("a picture", found.plot)
+    if pictures:
+        print("pictures:", *map(shown, pictures))
+    print(f"search folder: {shown(found.folder)}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,10 @@ from tyro.conf import Positional
 
 from rljax import algos, envs
 from rljax.algos.presets import PRESETS
+from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
 from rljax.settings import objectives
+from rljax.storage import place, shown, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +41,7 @@ class Eval:
 
         require(self.episodes >= 1, "episodes", self.episodes, "must be at least 1")
         policy = api.load(self.run)
-        found = evaluate(policy, self.run, self.episodes, self.greedy, self.seed)
-        print(json.dumps(found) if self.json else sentence(found))
+        evaluate(policy, self.run, self.episodes, self.greedy, self.seed, json.dumps if self.json else sentence)
         return 0
 
 
@@ -49,33 +51,38 @@ class Plot:
 
     Args:
       runs: run folders, or one folder that meta-train wrote.
-      out: the picture (png, pdf or svg), by default curve.png in the first folder; the folder for those of a meta-run.
+      out: the picture (png, pdf or svg); by default curve.png in the folder of a single run, and for several
+        comparison.png in the current folder, numbered. The folder for those of a meta-run.
     """
 
     runs: Positional[tuple[Path, ...]]
-    out: Path | None = None
+    out: str | None = None
 
     def __call__(self) -> int:
         from rljax.results import plots
 
         require(len(self.runs) > 0, "runs", "()", "give at least one run folder")
-        if (self.runs[0] / "meta.json").exists():
+        runs = [place(run, "run") for run in self.runs]
+        out = None if self.out is None else place(self.out)
+        if (runs[0] / "meta.json").exists():
             from rljax.meta import result
 
-            require(len(self.runs) == 1, "runs", "...", "draw one meta-run at a time")
-            print(*result.load(self.runs[0]).plot(self.out), sep="\n")
+            require(len(runs) == 1, "runs", "...", "draw one meta-run at a time")
+            with elsewhere():
+                print(*map(shown, result.load(runs[0]).plot(out)), sep="\n")
             return 0
-        print(plots.plot_runs(self.runs, self.out or self.runs[0] / "curve.png"))
+        with elsewhere():
+            print(shown(plots.plot_runs(runs, out or (runs[0] / "curve.png" if len(runs) == 1 else _comparison()))))
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Render:
-    """Play one episode with a trained policy and keep it as a GIF.
+    """Play one episode with a trained policy and keep it as a picture that moves.
 
     Args:
       run: the run folder.
-      out: the picture; by default episode.gif in the run folder.
+      out: the picture, gif, webp or an animated png; by default episode.gif in the run folder.
       steps: the most steps to show.
       fps: frames per second.
       greedy: the most likely actions, or sampled ones.
@@ -83,7 +90,7 @@ class Render:
     """
 
     run: Positional[Path]
-    out: Path | None = None
+    out: str | None = None
     steps: int = 500
     fps: int = 30
     greedy: bool = True
@@ -95,8 +102,11 @@ class Render:
 
         require(self.steps >= 1, "steps", self.steps, "must be at least 1")
         require(1 <= self.fps <= 100, "fps", self.fps, "must lie between 1 and 100")
+        out = place(self.run, "run") / "episode.gif" if self.out is None else place(self.out)
+        video.check(out)
         frames = api.load(self.run).film(self.steps, self.greedy, self.seed)
-        print(video.save_gif(frames, self.out or self.run / "episode.gif", self.fps))
+        with elsewhere():
+            print(shown(video.save_film(frames, out, self.fps)))
         return 0
 
 
@@ -120,8 +130,8 @@ class List:
         return 0
 
 
-def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int) -> dict[str, Any]:
-    """Plays episodes and records their returns."""
+def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int, say: Callable[[Any], str]) -> None:
+    """Plays episodes, prints what they came to, and then keeps it in the run's folder."""
     from rljax.results import stats, store
 
     returns = policy.evaluate(episodes, greedy, seed)
@@ -137,8 +147,14 @@ def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int) 
         "high": float(high),
         "returns": returns.tolist(),
     }
-    store.write(folder / store.EVALUATION, found)
-    return found
+    print(say(found), flush=True)
+    keep("this evaluation", lambda: write_json(place(folder, "run") / store.EVALUATION, found))
+
+
+def _comparison() -> Path:
+    """A name that is free: a picture of several runs belongs to none of them, and replaces nobody's."""
+    names = (Path(f"comparison{'' if i == 1 else f'-{i}'}.png") for i in range(1, 10**6))
+    return place(next(path for path in names if not path.exists()))
 
 
 def sentence(found: dict[str, Any]) -> str:

@@ -14,8 +14,11 @@ from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.cli import place
 from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
+from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.settings import assignment, assignments
+from rljax.storage import place as path_of
+from rljax.storage import shown
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
 
 SHOWN = 10  # rows of the table at the end
@@ -31,12 +34,14 @@ class Report:
     """
 
     sweep: Positional[Path]
-    out: Path | None = None
+    out: str | None = None
 
     def __call__(self) -> int:
         from rljax.sweeps import report, result
 
-        print(report.write_report(result.load(self.sweep), self.out))
+        out = None if self.out is None else path_of(self.out)
+        with elsewhere():
+            print(shown(report.write_report(result.load(self.sweep), out)))
         return 0
 
 
@@ -55,7 +60,7 @@ class Resume:
     def __call__(self) -> int:
         from rljax.sweeps import driver
 
-        return _finish(driver.resume(self.resume, workers=self.workers))
+        return _finish(outcome(lambda: driver.resume(self.resume, workers=self.workers)))
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
@@ -97,7 +102,7 @@ def _options(steps: int | None) -> list[Option]:
         Option("halving", int | None, None, "successive halving: after each rung one row in so many goes on"),
         Option("rungs", int, 3, "of successive halving"),
         Option("metric", str, "episode_return", "what optuna and halving raise"),
-        Option("out", Path | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
+        Option("out", str | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
         Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
         Option("width", int | None, None, "members side by side in a program; by default what measures fastest"),
@@ -109,7 +114,7 @@ def _options(steps: int | None) -> list[Option]:
 
 
 def _sweep(algorithms: list[str], environments: list[str], options: Any, settings: dict[str, Any]) -> int:
-    from rljax.results.store import free_folder
+    from rljax.results.folder import Numbered
     from rljax.sweeps import driver, planning, spec
 
     asked = spec.specify(
@@ -136,7 +141,8 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         return 0
     require(options.out is not None or _alone(), "out", None, "several processes need a folder they share")
     name = "-".join([*algorithms, *environments]).replace("/", "-")
-    return _finish(driver.run(asked, options.out or free_folder(Path("sweeps"), name), **how))
+    where = Numbered(path_of("sweeps"), name) if options.out is None else path_of(options.out)
+    return _finish(outcome(lambda: driver.run(asked, where, **how)))
 
 
 def _fields(texts: Sequence[str], form: str, what: str) -> dict[str, str]:
@@ -150,11 +156,13 @@ def _fields(texts: Sequence[str], form: str, what: str) -> dict[str, str]:
 
 def _finish(found: Any) -> int:
     """Says what a sweep came to: how to go on with it, or its best rows and its report."""
+    from rljax.results.folder import SWEEP
+
     if found.stopped_by:
         stored, runs = int(found.finished.sum()), found.finished.size
         print(
             f"stopped by {found.stopped_by.name} with {stored} of {runs} runs stored; "
-            f"to go on: rljax sweep --resume {found.folder}"
+            f"to go on: {SWEEP.again(found.folder)}"
         )
         return SIGNALLED + found.stopped_by
     if not _speaks():
@@ -166,8 +174,10 @@ def _finish(found: Any) -> int:
     print("(score: episode return over the last tenth of training; interquartile mean over seeds, 95 % interval)")
     from rljax.sweeps.report import write_report
 
-    print(f"report: {write_report(found)}")
-    print(f"sweep folder: {found.folder}")
+    page = keep("the report", lambda: write_report(found))
+    if page:
+        print(f"report: {shown(page)}")
+    print(f"sweep folder: {shown(found.folder)}")
     return 0
 
 

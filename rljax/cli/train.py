@@ -13,8 +13,10 @@ from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
 from rljax.cli.runs import evaluate, sentence
+from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.settings import assignments
+from rljax.storage import place, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +25,19 @@ class Resume:
 
     Args:
       resume: the run folder.
+      episodes: of the evaluation at the end; 0: none.
     """
 
     resume: Path
+    episodes: int = 128
 
     def __call__(self) -> int:
         from rljax import api
 
-        return finish(api.resume(self.resume))
+        require(self.episodes >= 0, "episodes", self.episodes, "must be at least 0")
+        if api.finished(self.resume):
+            print("this run is finished: nothing is left to train")
+        return finish(outcome(lambda: api.resume(self.resume)), self.episodes)
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
@@ -55,7 +62,7 @@ def _options(steps: int | None) -> list[Option]:
     return [
         Option("steps", int if steps else int | None, steps, "environment steps, rounded up to whole updates"),
         Option("seed", int, 0, "of the run"),
-        Option("out", Path | None, None, "a new run folder; by default runs/ALGO-ENV-sSEED, numbered"),
+        Option("out", str | None, None, "a new run folder; by default runs/ALGO-ENV-sSEED, numbered"),
         Option("episodes", int, 128, "of the evaluation at the end; 0: none"),
         Option("task", tuple[str, ...], (), "environment parameters to change: NAME=NUMBER ..."),
         Option("log_every", int | None, None, "updates per logged row; by default a 100th of the run"),
@@ -67,42 +74,49 @@ def _options(steps: int | None) -> list[Option]:
 
 def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
     from rljax import api
-    from rljax.results import store
+    from rljax.results.folder import Numbered
 
     require(options.episodes >= 0, "episodes", options.episodes, "must be at least 0")
-    out = options.out or store.free_folder(Path("runs"), f"{algo}-{env.replace('/', '-')}-s{options.seed}")
-    run = api.train(
-        algo,
-        env,
-        steps=options.steps,
-        seed=options.seed,
-        out=out,
-        task=assignments(options.task),
-        tensorboard=options.tensorboard,
-        wandb=options.wandb,
-        log_every=options.log_every,
-        save_every=options.save_every,
-        **settings,
+    numbered = Numbered(place("runs"), f"{algo}-{env.replace('/', '-')}-s{options.seed}")
+    run = outcome(
+        lambda: api.train(
+            algo,
+            env,
+            steps=options.steps,
+            seed=options.seed,
+            out=numbered if options.out is None else options.out,
+            task=assignments(options.task),
+            tensorboard=options.tensorboard,
+            wandb=options.wandb,
+            log_every=options.log_every,
+            save_every=options.save_every,
+            **settings,
+        )
     )
     return finish(run, options.episodes)
 
 
-def finish(run: Any, episodes: int = 128) -> int:
+def finish(run: Any, episodes: int) -> int:
     """Says what a run came to: how to go on with it, or its score and picture."""
+    from rljax.results.folder import RUN
+
     asked = run.record["steps"]
     if run.stopped_by:
-        print(f"stopped by {run.stopped_by.name} at step {run.step:,}; to go on: rljax train --resume {run.folder}")
+        without = " --episodes 0" if episodes == 0 else ""
+        print(f"stopped by {run.stopped_by.name} at step {run.step:,}; to go on: {RUN.again(run.folder)}{without}")
         return SIGNALLED + run.stopped_by
     if run.step != asked:
         print(f"{run.step:,} steps done for {asked:,} asked: whole updates of {run.record['steps_per_update']:,}")
     if episodes:
-        print(sentence(evaluate(run.policy, run.folder, episodes, greedy=True, seed=0)))
+        evaluate(run.policy, run.folder, episodes, greedy=True, seed=0, say=sentence)
     returns = run.metrics.get("episode_return", ())
     if any(x == x for x in returns):
         from rljax.results import plots
 
-        print(f"learning curve: {plots.plot_runs([run.folder], run.folder / 'curve.png')}")
+        drawn = keep("the learning curve", lambda: plots.plot_runs([run.folder], run.folder / "curve.png"))
+        if drawn:
+            print(f"learning curve: {shown(drawn)}")
     else:
         print("no episode ended while training, so there is no learning curve")
-    print(f"run folder: {run.folder}")
+    print(f"run folder: {shown(run.folder)}")
     return 0

@@ -17,8 +17,9 @@ from rljax.log import ProgressSink
 from rljax.meta import fitness
 from rljax.meta.crew import Crew
 from rljax.meta.tasks import Domain, Life
-from rljax.results import stats, store
-from rljax.run import stop_signals
+from rljax.results import stats
+from rljax.run import stop, stop_signals
+from rljax.storage import place, write_json
 
 if TYPE_CHECKING:
     import pandas
@@ -83,8 +84,9 @@ class Comparison:
             "scores": _without_nan(self.scores.tolist()),
             "table": _without_nan(self.table().to_dict("records")),
         }
-        store.write(Path(path), found | self.record)
-        return Path(path)
+        path = place(path)
+        write_json(path, found | self.record)
+        return path
 
 
 def compare(
@@ -93,8 +95,8 @@ def compare(
     kind: fitness.Kind = "final",
     progress: bool = True,
     **how: Any,
-) -> Comparison | None:
-    """Lets every contender live the same lives, on the whole machine; None if a signal stopped it.
+) -> Comparison:
+    """Lets every contender live the same lives, on the whole machine.
 
     Args:
       contenders: name -> its domains, one for each place in the same order, with lives of one length.
@@ -104,6 +106,7 @@ def compare(
 
     Raises:
       ConfigError: contenders that do not live in the same places.
+      Interrupted, Terminated: SIGINT or SIGTERM came; nothing is kept.
     """
     names, count = list(contenders), len(next(iter(contenders.values())))
     domains = [domain for name in names for domain in contenders[name]]
@@ -129,8 +132,9 @@ def compare(
             found = crew.live({}, lives, say, lambda: bool(received))
         if bar:
             bar.close()
-    if found is None:
-        return None
+    if received:
+        stop(received[0], None)
+    assert found is not None
     record = {
         "seeds": seeds,
         "kind": kind,

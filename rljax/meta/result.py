@@ -26,9 +26,11 @@ from rljax.meta import leaves, spec
 from rljax.meta.judge import COLUMNS
 from rljax.objectives import files
 from rljax.results import store
+from rljax.results.folder import SEARCH
+from rljax.storage import place, shown
 from rljax.types import Env
 
-RECORD = "meta.json"
+RECORD = SEARCH.record
 LOGS = "logs"
 
 
@@ -76,7 +78,7 @@ class Learned:
         Raises:
           ConfigError: the file cannot be written.
         """
-        path, history = Path(path), self.provenance()
+        path, history = place(path), self.provenance()
         if all(name.startswith("objective") for name in self.theta) and hasattr(self.objective, "save"):
             self.objective.save(path, history)
         else:
@@ -89,7 +91,7 @@ class Learned:
         from rljax.results.evolution_plots import evolution_plot
         from rljax.results.objective_plots import plot_objective
 
-        where = Path(folder or self.folder or ".")
+        where = place(folder or self.folder or ".")
         drawn = [evolution_plot(self.history, where / "course.png")]
         if any(name.startswith("objective") for name in self.theta):
             drawn.append(plot_objective(self.objective, where / "learned.png", name="learned"))
@@ -127,7 +129,7 @@ def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Learned:
       ConfigError: there is no search, or its first generation is not finished.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
-    folder = Path(folder)
+    folder = place(folder, "search")
     record = read(folder)
     asked = spec.from_record(record, own)
     prepared = asked.prepare()
@@ -147,10 +149,10 @@ def read(folder: Path) -> dict[str, Any]:
         return json.loads((folder / RECORD).read_text())
     except FileNotFoundError:
         raise ConfigError(
-            f"search '{folder}': no {RECORD} there; give the folder that rljax meta-train wrote"
+            f"search '{shown(folder)}': no {RECORD} there; give the folder that rljax meta-train wrote"
         ) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"search '{folder}': {RECORD} cannot be read ({error})") from None
+        raise ConfigError(f"search '{shown(folder)}': {RECORD} cannot be read ({error})") from None
 
 
 def new_state(asked: spec.Search, prepared: Sequence[Prepared], theta: dict[str, Any]) -> dict[str, Any]:

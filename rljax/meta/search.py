@@ -21,19 +21,18 @@ import numpy as np
 
 from rljax import log, runtime
 from rljax.checkpoint import Checkpointer
-from rljax.errors import ConfigError, require
+from rljax.errors import ConfigError, Stopped, require
 from rljax.meta import judge, result, spec, tasks
 from rljax.meta.crew import Crew
 from rljax.meta.progress import Progress
 from rljax.results import store
-from rljax.run import Saver, stop_signals
-from rljax.sweeps.store import LOCK, locked, write_record
+from rljax.results.folder import SEARCH, Numbered, chosen, held, stopping
+from rljax.run import Saver, stop, stop_signals
+from rljax.storage import place
 from rljax.types import Env
 
-KEPT = "what is finished is kept: rljax meta-train --resume, or the same call, goes on with it"
 
-
-def run(asked: spec.Search, out: str | Path | None, progress: bool = True, **how: Any) -> result.Learned:
+def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = True, **how: Any) -> result.Learned:
     """Runs what is left of a search in its folder; None keeps nothing.
 
     Args:
@@ -41,27 +40,36 @@ def run(asked: spec.Search, out: str | Path | None, progress: bool = True, **how
 
     Raises:
       ConfigError: what does not fit together, or a folder of something else.
+      Interrupted, Terminated: SIGINT or SIGTERM came, and what was reached was stored first; with it as `result`.
     """
     if out is None:
-        with tempfile.TemporaryDirectory(prefix="rljax-search-", ignore_cleanup_errors=True) as folder:
-            return dataclasses.replace(run(asked, folder, progress, **how), folder=None)
+        with tempfile.TemporaryDirectory(prefix="rljax-search-", ignore_cleanup_errors=True) as temporary:
+            try:
+                return dataclasses.replace(run(asked, temporary, progress, **how), folder=None)
+            except Stopped as stopped:
+                kept = stopped.result and dataclasses.replace(stopped.result, folder=None)
+                raise stopped.carrying(kept) from None
     require(jax.process_count() == 1, "processes", jax.process_count(), "a search runs in one, on all of its devices")
-    folder = Path(out)
+    where = chosen(out)
     prepared = asked.prepare()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked(folder))
+        own = stack.enter_context(held(where, SEARCH))
+        folder = own.path
         there = _there(folder, asked.record(prepared))
         widths = [group["width"] for group in there["plan"]] if there else None
-        places = (asked.domains, prepared, asked.members, folder / result.LOGS, KEPT)
+        places = (asked.domains, prepared, asked.members, folder / result.LOGS, SEARCH.kept(folder))
         crew = stack.enter_context(Crew(*places, learn=asked.learn, kind=asked.kind, widths=widths, **how))
         if there is None:
             plan = [{"width": group.width, "why": group.why, "updates": group.updates} for group in crew.groups]
-            record = {**asked.record(prepared), "plan": plan, "workers": crew.machine.workers, **runtime.provenance()}
-            write_record(folder, record, result.RECORD)
-        received = stack.enter_context(stop_signals())
-        _Run(asked, crew, folder).go(lambda: bool(received), progress, stack)
+            own.record(
+                {**asked.record(prepared), "plan": plan, "workers": crew.machine.workers, **runtime.provenance()}
+            )
+        with stop_signals() as received:
+            _Run(asked, crew, folder).go(stopping(own, received), progress, stack)
         found = result.load(folder)
-        return dataclasses.replace(found, stopped_by=received[0] if received and not found.complete else None)
+    if received:
+        stop(received[0], dataclasses.replace(found, stopped_by=None if found.complete else received[0]))
+    return found
 
 
 def resume(
@@ -74,7 +82,8 @@ def resume(
       own: environments that are not registered, by name.
       **how: `workers`.
     """
-    return run(spec.from_record(result.read(Path(folder)), own), folder, progress, **how)
+    path = place(folder, "search")
+    return run(spec.from_record(result.read(path), own), path, progress, **how)
 
 
 class _Run:
@@ -99,7 +108,7 @@ class _Run:
             self.done, self.seconds, self.steps = found.step, found.meta["seconds"], found.meta["steps"]
         if self.done > last:
             return
-        rows = log.JsonlSink(self.folder / store.METRICS, self.steps if found else None)
+        rows = log.JsonlSink(self.folder / store.METRICS, self.done - 1 if found else None, by="generation")
         stack.callback(rows.close)
         bar = None
         if show:
@@ -158,8 +167,6 @@ class _Run:
 def _there(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     """What the folder holds, if that is this search; None if it is new. Raises ConfigError if it is something else."""
     if not (folder / result.RECORD).exists():
-        strangers = [path.name for path in folder.iterdir() if path.name != LOCK]
-        require(not strangers, "out", folder, "exists, and is not of a search; choose another folder")
         return None
     there = result.read(folder)
     for name, value in json.loads(json.dumps(record)).items():

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from rljax.errors import ConfigError
 from rljax.log import compact, read_jsonl
 from rljax.results.stats import mean_band
+from rljax.storage import replacing
 
 # Okabe and Ito's colours, told apart by all kinds of eyes; yellow is too pale for a line.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -253,10 +254,11 @@ def save_figure(figure: Figure, out: Path) -> Path:
 
     Raises:
       ConfigError: a format that cannot be written.
+      StorageError: the file cannot be written; nothing is left of it.
     """
-    known = figure.canvas.get_supported_filetypes()
-    if out.suffix[1:] not in known:
+    form = out.suffix[1:].lower()
+    if form not in figure.canvas.get_supported_filetypes():
         raise ConfigError(f"out={out}: cannot write '{out.suffix}'; use .png, .pdf or .svg")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=200)
+    with replacing(out) as partial:
+        figure.savefig(partial, dpi=200, format=form)
     return out

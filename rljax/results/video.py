@@ -8,9 +8,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rljax.errors import require
+from rljax.storage import replacing
 
-def save_gif(frames: Sequence[np.ndarray], path: str | Path, fps: float = 50) -> Path:
-    """Write frames as a GIF that loops for ever.
+FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}  # all of them move
+
+
+def check(path: Path) -> None:
+    """Raises ConfigError for a name that ends with no format that can be written."""
+    known = path.suffix.lower() in FORMATS
+    require(known, "out", path, f"must end with {', '.join(FORMATS)}; other programs make films of those")
+
+
+def save_film(frames: Sequence[np.ndarray], path: str | Path, fps: float = 50) -> Path:
+    """Write frames as a picture that loops for ever, in the format of the file's suffix.
 
     Args:
       frames: `[H, W, 3]` uint8 each, all of one size.
@@ -21,17 +32,25 @@ def save_gif(frames: Sequence[np.ndarray], path: str | Path, fps: float = 50) ->
       `path`.
 
     Raises:
+      ConfigError: a suffix that is not in `FORMATS`.
+      StorageError: it cannot be written; nothing is left of it.
       ValueError: there is no frame.
     """
+    path = Path(path)
+    check(path)
     if len(frames) == 0:
         raise ValueError("no frames to save")
     images = [Image.fromarray(np.asarray(frame, np.uint8)) for frame in frames]
-    # One palette for all, from frames all along: a palette a frame would flicker.
+    kind = FORMATS[path.suffix.lower()]
+    first, *rest = _one_palette(images) if kind == "GIF" else images
+    duration = max(2, round(100 / fps)) * 10
+    with replacing(path) as partial:
+        first.save(partial, format=kind, save_all=True, append_images=rest, duration=duration, loop=0)
+    return path
+
+
+def _one_palette(images: list[Image.Image]) -> list[Image.Image]:
+    """In 256 colours, from frames all along: a palette a frame would flicker."""
     sample = [np.asarray(image) for image in images[:: max(1, len(images) // 8)]]
     palette = Image.fromarray(np.concatenate(sample)).quantize(256)
-    first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    duration = max(2, round(100 / fps)) * 10
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=duration, loop=0)
-    return path
+    return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]

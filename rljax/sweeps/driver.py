@@ -12,8 +12,10 @@ from typing import Any
 
 import jax
 
-from rljax.errors import require
-from rljax.run import stop_signals
+from rljax.errors import Stopped, require
+from rljax.results.folder import SWEEP, Numbered, held, stopping
+from rljax.run import stop, stop_signals
+from rljax.storage import place, write_json
 from rljax.sweeps import cluster, result, rows, space, spec, store
 from rljax.sweeps.execute import Job, Lot
 from rljax.sweeps.plan import Programs
@@ -59,20 +61,26 @@ def sweep(
       **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, and settings of all rows.
 
     Returns:
-      The results; those so far if a signal stopped it.
+      The results.
 
     Raises:
       ConfigError: a name, field or value that cannot be; a folder of something else; a row too big for the memory.
       StorageError: a result cannot be stored; what was stored before is kept.
       WorkerError: a process died.
+      Interrupted, Terminated: SIGINT or SIGTERM came, and what was reached was stored first; a KeyboardInterrupt and a
+        SystemExit with the partial `SweepResult` as `result`. A second Ctrl-C interrupts at once.
     """
+    where = None if out is None else place(out)
     asked = spec.specify(algo, env, steps, seeds, grid=grid, sample=sample, trials=trials, **what)
     how = {"workers": workers, "width": width, "memory_limit": memory}
     require(out is not None or jax.process_count() == 1, "out", None, "several processes need a folder they share")
-    if out is not None:
-        return run(asked, Path(out), progress, **how)
+    if where is not None:
+        return run(asked, where, progress, **how)
     folder = tempfile.TemporaryDirectory(prefix="rljax-sweep-", ignore_cleanup_errors=True)
-    found = run(asked, Path(folder.name), progress, **how)
+    try:
+        found = run(asked, Path(folder.name), progress, **how)
+    except Stopped as stopped:
+        raise stopped.carrying(dataclasses.replace(stopped.result, keep=folder)) from None
     return dataclasses.replace(found, keep=folder)
 
 
@@ -86,32 +94,33 @@ def resume(
       own: environments that are not registered, by name.
       **how: `workers`.
     """
-    return run(spec.from_record(store.read(Path(folder)), own), Path(folder), progress, **how)
+    path = place(folder, "sweep")
+    return run(spec.from_record(store.read(path), own), path, progress, **how)
 
 
-def run(asked: spec.Sweep, folder: Path, progress: bool = True, **how: Any) -> result.SweepResult:
+def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: Any) -> result.SweepResult:
     """Runs what is left of a sweep in its folder, round after round."""
     first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        if first:
-            stack.enter_context(store.locked(folder))
-        else:
+        own = stack.enter_context(held(out, SWEEP)) if first else None
+        folder = own.path if own else out.parent / out.name
+        if not first:
             cluster.wait("planned")
         planned = plan_in(folder, asked, **how)
         if first:
             cluster.wait("planned")
-        crew = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, store.KEPT))
+        crew = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, SWEEP.kept(folder)))
         while True:
             job = Job(folder, planned.programs, planned.groups, asked.seeds, asked.search.keep_states)
             pending = job.pending()
             cluster.wait("listed")
             with _progress(planned, job, pending, progress and first) as say, stop_signals() as received:
                 if planned.machine.workers > 1 and pending:
-                    crew.run(portable(planned, job), pending, say, lambda: bool(received))
+                    crew.run(portable(planned, job), pending, say, stopping(own, received))
                 else:
-                    here(job, pending, say, lambda: bool(received))
+                    here(job, pending, say, stopping(own, received))
             if received:
-                return dataclasses.replace(result.load(folder), stopped_by=received[0])
+                stop(received[0], dataclasses.replace(result.load(folder), stopped_by=received[0]))
             cluster.wait("finished")
             found = result.load(folder)
             more = next_round(planned, found)
@@ -119,7 +128,7 @@ def run(asked: spec.Sweep, folder: Path, progress: bool = True, **how: Any) -> r
                 break
             planned = more
             if first:
-                store.write_record(folder, to_record(planned))
+                write_json(folder / store.RECORD, to_record(planned))
         if first:
             shutil.rmtree(folder / store.PROGRESS, ignore_errors=True)
             found.save(folder / store.RESULT)

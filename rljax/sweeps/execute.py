@@ -95,7 +95,7 @@ class Job:
 
     def pending(self) -> list[Lot]:
         """The lots that are not stored yet."""
-        there = {path.stem for path in store.chunks(self.folder)}
+        there = {path.stem for path in store.whole(self.folder)}
         return [lot for lot in self.lots() if lot.name not in there]
 
 
@@ -173,11 +173,7 @@ class _Work:
 
             def save(updates: int, _: Any) -> None:
                 tree = {"state": self.state, "metrics": self.metrics, "diverged": self.diverged}
-                with store.storing(self._progress):
-                    try:
-                        checkpoints.save(updates, tree, {"lots": names})
-                    except CheckpointError as error:
-                        raise error.__cause__ or error from None  # the disk is full, say
+                checkpoints.save(updates, tree, {"lots": names})
 
             yield Saver(save, None)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rljax import runtime
-from rljax.errors import ConfigError, require
+from rljax.errors import ConfigError
+from rljax.storage import write_json
 from rljax.sweeps import machine, store
 from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.planning import Plan, make_plan
@@ -18,10 +19,8 @@ from rljax.sweeps.spec import Sweep
 def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     """A new plan, recorded; or the recorded one, if the folder is of this sweep."""
     if not (folder / store.RECORD).exists():
-        strangers = [path.name for path in folder.iterdir() if path.name != store.LOCK]
-        require(not strangers, "out", folder, "exists, and is not of a sweep; choose another folder")
         planned = make_plan(asked, **how)
-        store.write_record(folder, to_record(planned))
+        write_json(folder / store.RECORD, to_record(planned))
         return planned
     there = store.read(folder)
     _refuse_another(folder, there, [row.record(row.prepare()) for row in asked.rows], asked)

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from rljax.log import compact
-from rljax.sweeps import figures, store
+from rljax.results.folder import SWEEP
+from rljax.storage import replacing
+from rljax.sweeps import figures
 from rljax.sweeps.figures import TOP, Field, View
 from rljax.sweeps.result import LAST, SCORE, SweepResult
 
@@ -102,9 +104,8 @@ def write_report(result: SweepResult, out: Path | None = None) -> Path:
     body += [tag("section", tag("h2", name, id=places[name]), content) for name, content in sections.items()]
     head = Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">')
     page = tag("html", head, tag("title", _title(result)), tag("style", Html(STYLE)), tag("body", *body), lang="en")
-    with store.storing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(f"<!DOCTYPE html>\n{page}\n", encoding="utf-8")
+    with replacing(out) as partial:
+        partial.write_text(f"<!DOCTYPE html>\n{page}\n", encoding="utf-8")
     return out
 
 
@@ -144,7 +145,7 @@ def _warnings(result: SweepResult) -> Iterator[str]:
     stored, diverged = int(result.finished.sum()), int(result.diverged.sum())
     if not result.finished.all():
         runs = _count(result.finished.size, "run")
-        yield f"Not complete: {stored} of {runs} are stored. To go on: rljax sweep --resume {result.folder}"
+        yield f"Not complete: {stored} of {runs} are stored. To go on: {SWEEP.again(result.folder)}"
     if diverged:
         yield f"{diverged} of {_count(stored, 'run')} diverged, and count as the worst (see Failures)."
     if 1 < len(result.seeds) < SEEDS:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import storage
 from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, unknown
@@ -268,12 +269,12 @@ class SweepResult:
 
 
 def load(folder: str | Path) -> SweepResult:
-    """The results in a sweep's folder, as far as they have got.
+    """The results in a sweep's folder, as far as they have got; a damaged chunk is left out, with a warning.
 
     Raises:
       ConfigError: there is no sweep.
     """
-    folder = Path(folder)
+    folder = storage.place(folder, "sweep")
     record = store.read(folder)
     place = {seed: j for j, seed in enumerate(record["seeds"])}
     count, seeds = len(record["rows"]), len(place)
@@ -285,15 +286,17 @@ def load(folder: str | Path) -> SweepResult:
     reached, diverged = np.zeros((count, seeds), int), np.zeros((count, seeds), bool)
     metrics: dict[str, np.ndarray] = {}
     for path in store.chunks(folder):
-        with np.load(path) as chunk:
-            i, j = chunk["row"], np.array([place[int(seed)] for seed in chunk["seed"]], int)
-            diverged[i, j] |= chunk["diverged"]
-            reached[i, j] = np.maximum(reached[i, j], chunk["update"][-1])
-            for name in (n for n in chunk.files if n.startswith(store.METRIC)):
-                values = metrics.setdefault(name.removeprefix(store.METRIC), np.full((count, seeds, length), np.nan))
-                for member, (a, b) in enumerate(zip(i, j)):
-                    first = int(np.searchsorted(update[a, : len(points[a])], chunk["update"][0]))
-                    values[a, b, first : first + len(chunk["update"])] = chunk[name][member]
+        chunk = store.read_chunk(path, store.METRIC)
+        if chunk is None:
+            continue
+        i, j = chunk["row"], np.array([place[int(seed)] for seed in chunk["seed"]], int)
+        diverged[i, j] |= chunk["diverged"]
+        reached[i, j] = np.maximum(reached[i, j], chunk["update"][-1])
+        for name in (n for n in chunk if n.startswith(store.METRIC)):
+            values = metrics.setdefault(name.removeprefix(store.METRIC), np.full((count, seeds, length), np.nan))
+            for member, (a, b) in enumerate(zip(i, j)):
+                first = int(np.searchsorted(update[a, : len(points[a])], chunk["update"][0]))
+                values[a, b, first : first + len(chunk["update"])] = chunk[name][member]
     return SweepResult(record, np.arange(count), metrics, update, reached, diverged, folder)
 
 

@@ -9,28 +9,29 @@ sweeps/a/result.npz        all chunks together, written at the end: one array [N
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rljax.errors import ConfigError, StorageError
-from rljax.results.store import write
+from rljax.results.folder import SWEEP
+from rljax.storage import number_of, reason, replacing, shown
 
-RECORD = "sweep.json"
+RECORD = SWEEP.record
 CHUNKS = "chunks"
 PROGRESS = "progress"
 RESULT = "result.npz"
 METRIC, STATE = "metric/", "state/"  # what the names of arrays in a chunk begin with
-LOCK = ".lock"
-KEPT = "what is finished is kept: rljax sweep --resume, or the same call, goes on with it"
+MEMBERS = ("row", "seed", "update", "diverged")
+GARBAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, KeyError, IndexError, NotImplementedError)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -38,37 +39,57 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / RECORD).read_text())
     except FileNotFoundError:
-        raise ConfigError(f"sweep '{folder}': no {RECORD} there; give the folder that rljax sweep wrote") from None
+        raise ConfigError(
+            f"sweep '{shown(folder)}': no {RECORD} there; give the folder that rljax sweep wrote"
+        ) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"sweep '{folder}': {RECORD} cannot be read ({error})") from None
-
-
-def write_record(folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
-    """Makes the folder if need be, and writes the record atomically. Raises StorageError where it cannot."""
-    with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write(folder / name, record)
+        raise ConfigError(f"sweep '{shown(folder)}': {RECORD} cannot be read ({error})") from None
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an npz atomically: all of it or nothing. Raises StorageError where it cannot."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with storing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    """Writes an npz, all of it or nothing. Raises StorageError where it cannot."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def chunks(folder: Path) -> list[Path]:
-    """The finished chunks, in the order of their names."""
-    return sorted((folder / CHUNKS).glob("*.npz"))
+    """The finished chunks, in the order of their names; files of other names are none."""
+    return sorted(path for path in (folder / CHUNKS).glob("*.npz") if re.fullmatch(r"\d{2,}-\d{5,}", path.stem))
+
+
+def whole(folder: Path) -> list[Path]:
+    """The finished chunks that can be read, all of them; warns of those that are damaged."""
+    return [path for path in chunks(folder) if read_chunk(path, METRIC, STATE) is not None]
+
+
+def read_chunk(path: Path, *kinds: str) -> dict[str, np.ndarray] | None:
+    """The arrays of a chunk; None, and a warning with what to do, where it is damaged: it is left as it is.
+
+    Args:
+      kinds: `METRIC`, `STATE`: what is wanted besides who is in it.
+
+    Raises:
+      StorageError: the system refuses now, which says nothing of the chunk.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            wanted = [name for name in file.files if name in MEMBERS or name.startswith(kinds)]
+            arrays = {name: file[name] for name in wanted}  # each with its checksum
+        needed = ("row", "seed", "diverged") if METRIC in kinds else ("row", "seed")
+        if len({len(arrays[name]) for name in needed}) > 1 or not len(arrays["update"]):
+            raise ValueError("its arrays do not fit together")
+        return arrays
+    except OSError as error:
+        if number_of(error) not in (None, errno.ENOENT):
+            raise StorageError(f"{path} cannot be read now: {reason(error)}; it is left as it is") from None
+        why = reason(error)
+    except GARBAGE as error:
+        why = reason(error)
+    warnings.warn(
+        f"{path} is damaged ({why}): its runs are left out; {SWEEP.again(path.parent.parent)} computes them again",
+        stacklevel=3,
+    )
+    return None
 
 
 def states(folder: Path, members: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
@@ -80,46 +101,17 @@ def states(folder: Path, members: Sequence[tuple[int, int]]) -> dict[str, np.nda
     found: dict[tuple[int, int], tuple[int, dict[str, np.ndarray]]] = {}
     wanted = set(members)
     for path in chunks(folder):
-        with np.load(path) as chunk:
-            there = [(int(row), int(seed)) for row, seed in zip(chunk["row"], chunk["seed"])]
-            if wanted.isdisjoint(there):
-                continue
-            leaves = {name: chunk[name] for name in chunk.files if name.startswith(STATE)}
-            update = int(chunk["update"][-1])
+        chunk = read_chunk(path, STATE)
+        if chunk is None:
+            continue
+        there = [(int(row), int(seed)) for row, seed in zip(chunk["row"], chunk["seed"])]
+        update = int(chunk["update"][-1])
+        leaves = {name.removeprefix(STATE): x for name, x in chunk.items() if name.startswith(STATE)}
         for i, member in enumerate(there):
             if member in wanted and update > found.get(member, (-1, {}))[0]:
-                found[member] = update, {name.removeprefix(STATE): x[i] for name, x in leaves.items()}
+                found[member] = update, {name: x[i] for name, x in leaves.items()}
     for row, seed in members:
         if (row, seed) not in found:
             raise ConfigError(f"row={row} seed={seed}: this run is not finished in {folder}")
     first = found[members[0]][1]
     return {name: np.stack([found[member][1][name] for member in members]) for name in first}
-
-
-@contextlib.contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals into StorageError, in one line."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        why = "the disk is full" if full else (error.strerror or str(error))
-        raise StorageError(f"{path} cannot be written: {why}; {KEPT}") from None
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; the lock goes when the process does. Raises ConfigError if it is held."""
-    with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"out={folder}: another process is running this sweep; wait for it or stop it") from None
-        try:
-            yield
-        finally:
-            if [path.name for path in folder.iterdir()] == [LOCK]:  # nothing came of it
-                shutil.rmtree(folder, ignore_errors=True)

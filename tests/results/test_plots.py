@@ -14,7 +14,7 @@ from PIL import GifImagePlugin, Image
 from rljax.errors import ConfigError
 from rljax.log import JsonlSink
 from rljax.results.plots import plot_runs
-from rljax.results.video import save_gif
+from rljax.results.video import save_film
 
 
 def run_dir(folder: Path, seed: int = 0, rows: int = 50, algo: str = "ppo", offset: float = 0, **hypers) -> Path:
@@ -160,7 +160,7 @@ def test_gif(tmp_path):
     frames = [np.full((12, 16, 3), (255, 255, 255), np.uint8) for _ in range(9)]
     for n, frame in enumerate(frames):
         frame[:, n : n + 3] = (200, 30, 10 * n)
-    path = save_gif(frames, tmp_path / "made" / "episode.gif", fps=25)
+    path = save_film(frames, tmp_path / "made" / "episode.gif", fps=25)
     with GifImagePlugin.GifImageFile(path) as gif:
         assert gif.n_frames == 9 and gif.size == (16, 12)
         assert gif.info["loop"] == 0 and gif.info["duration"] == 40
@@ -168,4 +168,4 @@ def test_gif(tmp_path):
             gif.seek(n)
             assert np.abs(np.asarray(gif.convert("RGB"), int) - frame).max() <= 8
     with pytest.raises(ValueError, match="no frames"):
-        save_gif([], tmp_path / "none.gif")
+        save_film([], tmp_path / "none.gif")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -13,8 +14,9 @@ from test_contract import leaves_equal
 from toys import TINY, assert_same_chunks, assert_same_results, sweep
 
 import rljax
-from rljax.errors import ConfigError, StorageError
-from rljax.sweeps import driver, result, store
+from rljax.errors import ConfigError, Stopped, StorageError
+from rljax.results import folder
+from rljax.sweeps import driver, execute, result, store
 
 
 def lone(seed, **changes):
@@ -156,8 +158,8 @@ def test_a_full_disk_loses_nothing(finished, tmp_path, monkeypatch):
 
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
     with (
-        store.locked(tmp_path / "a"),
-        pytest.raises(ConfigError, match=r"out=.*: another process is running this sweep; wait for it or stop it"),
+        folder.held(tmp_path / "a", folder.SWEEP),
+        pytest.raises(ConfigError, match=r"out=.*: exists; another process is running this sweep .*; wait for it or"),
     ):
         sweep(out=tmp_path / "a")
 
@@ -171,7 +173,10 @@ def test_a_signal_stops_it_and_the_same_call_goes_on(number, finished, tmp_path,
         signal.raise_signal(number)
 
     monkeypatch.setattr(store, "write_arrays", then_stop)
-    stopped = sweep(out=tmp_path / "a")
+    with pytest.raises({signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}[number]) as caught:
+        sweep(out=tmp_path / "a")
+    assert isinstance(caught.value, Stopped)
+    stopped = caught.value.result
     monkeypatch.undo()
     assert stopped.stopped_by == number and 1 <= stopped.finished.sum() < 4
     assert np.isnan(stopped.metrics["entropy"][1, 1]).all() and not (tmp_path / "a" / store.RESULT).exists()
@@ -179,6 +184,47 @@ def test_a_signal_stops_it_and_the_same_call_goes_on(number, finished, tmp_path,
     assert again.stopped_by is None
     assert_same_results(again, finished)
     assert_same_chunks(tmp_path / "a", finished.folder)
+
+
+def test_an_interrupted_sweep_without_a_folder_keeps_what_it_had(monkeypatch):
+    write = store.write_arrays
+
+    def then_stop(path, arrays):
+        write(path, arrays)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(store, "write_arrays", then_stop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        sweep()
+    assert isinstance(caught.value, Stopped)
+    gc.collect()
+    row, seed = np.argwhere(caught.value.result.finished)[0]
+    assert caught.value.result.policy(int(row), int(seed)).step == 640
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_a_damaged_chunk_is_left_out_and_computed_again(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "a")
+    path = tmp_path / "a" / "chunks" / "00-00001.npz"
+    path.write_bytes(path.read_bytes()[:-300])
+    assert result.load(tmp_path / "a").finished.sum() == 3
+    assert_same_results(driver.resume(tmp_path / "a", progress=False), finished)
+    assert_same_chunks(tmp_path / "a", finished.folder)
+
+
+def test_a_folder_that_is_deleted_meanwhile_ends_the_sweep_and_leaves_nothing(tmp_path, monkeypatch):
+    write = store.write_arrays
+
+    def then_delete(path, arrays):
+        write(path, arrays)
+        (tmp_path / "a" / ".lock").unlink()
+        (tmp_path / "a" / "sweep.json").unlink()
+
+    monkeypatch.setattr(store, "write_arrays", then_delete)
+    monkeypatch.setattr(execute, "CALL_SECONDS", 0.0)
+    with pytest.raises(StorageError, match=r"a: the sweep's folder was deleted or moved while it was in use$"):
+        sweep(out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_seeds_may_be_any(finished):

@@ -119,7 +119,7 @@ def test_a_disk_that_is_full_for_a_checkpoint_is_said_like_any_other(monkeypatch
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    monkeypatch.setattr(ocp.Checkpointer, "save", full)
     monkeypatch.setattr(rljax.run, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(execute, "CALL_SECONDS", 0.0)
     with pytest.raises(StorageError, match=r"the disk is full; what is finished is kept"):

@@ -1,0 +1,100 @@
+"""Arrays and a record in one folder, written and read by orbax: the only file that knows it.
+
+A record is sealed with a checksum, for orbax verifies arrays, but not JSON. What is written is read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of folders that orbax is writing
+PATTERN = frozenset("*?[]\\")
+
+
+def write(path: Path, arrays: dict[str, Any], record: dict[str, Any]) -> None:
+    """Writes a folder that is not there yet; raises whatever orbax and tensorstore raise where that fails."""
+    import orbax.checkpoint as ocp
+
+    items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(_sealed(record)))
+    with _plain(path) as place, _quiet(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
+        writer.save(place, args=items)
+
+
+def verify(path: Path, arrays: dict[str, Any], record: dict[str, Any]) -> None:
+    """Raises ValueError, or what reading raises, unless a folder holds these, to the bit."""
+    here = {name: x for name, x in arrays.items() if isinstance(x, np.ndarray)}  # not what other hosts hold parts of
+    if read_record(path) != json.loads(json.dumps(record)):
+        raise ValueError("its record is not what was written")
+    if len(here) < len(arrays):
+        return
+    templates = {name: np.broadcast_to(np.zeros((), x.dtype), x.shape) for name, x in here.items()}
+    for name, x in read_arrays(path, templates).items():
+        if np.asarray(x).tobytes() != here[name].tobytes():
+            raise ValueError(f"'{name}' is not what was written")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record. Raises ValueError, and what orbax does, where it is damaged."""
+    import orbax.checkpoint as ocp
+
+    return _unsealed(_read(path, record=ocp.args.JsonRestore())["record"])
+
+
+def read_arrays(path: Path, templates: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of these names, shapes, dtypes and shardings. Raises what orbax does where they are damaged."""
+    import orbax.checkpoint as ocp
+
+    return _read(path, state=ocp.args.StandardRestore(templates))["state"] if templates else {}
+
+
+def _read(path: Path, **items: Any) -> Any:
+    import orbax.checkpoint as ocp
+
+    with _plain(path) as place, _quiet(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+        return reader.restore(place, args=ocp.args.Composite(**items))
+
+
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    r"""The path through a link, where orbax would take it for a pattern (`[1]`) and tensorstore `\` for `/`."""
+    if PATTERN.isdisjoint(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="rljax-") as folder:
+        link = Path(folder) / "link"
+        link.symlink_to(path.parent)
+        yield link / path.name
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax's own account of a failure from the terminal: what it raises says the same, and is told in a line."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before):
+            logger.setLevel(level)
+
+
+def _sealed(record: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(record)
+    return {"crc32": zlib.crc32(text.encode()), "text": text}
+
+
+def _unsealed(item: dict[str, Any]) -> dict[str, Any]:
+    if zlib.crc32(item["text"].encode()) != item["crc32"]:
+        raise ValueError("the checksum of its record is wrong")
+    return json.loads(item["text"])

@@ -1,0 +1,256 @@
+"""The one kind of folder that runs, sweeps and searches are kept in: who writes in it, and what is safe.
+
+A folder is held by one process while it is written to. It is made when everything is checked, and its record first and
+at once; where nothing comes of it, it goes again. What only reads asks nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shlex
+import shutil
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from rljax.errors import ConfigError, StorageError
+from rljax.storage import FULL, PARTIAL, place, reason, storing, write_json
+
+LOCK = ".lock"
+HELD = (errno.EAGAIN, errno.EACCES)  # what flock says where another process has it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What such folders differ in.
+
+    Attributes:
+      name: what is in it, e.g. "run".
+      record: the file that says what was asked; a folder without it holds nothing.
+      command: what goes on with it, by its option `--resume`.
+      parts: what is written in it by and by, and is of no use without the record.
+    """
+
+    name: str
+    record: str
+    command: str
+    parts: tuple[str, ...]
+
+    def again(self, folder: Path) -> str:
+        """The command that goes on with a folder, to be pasted into a shell."""
+        return f"{self.command} --resume {shlex.quote(str(folder))}"
+
+    def kept(self, folder: Path) -> str:
+        """What to say where something went wrong after the record was written."""
+        return f"what is finished is kept: {self.again(folder)} goes on with it"
+
+
+RUN = Kind("run", "config.json", "rljax train", ("metrics.jsonl", "checkpoints", "tensorboard", "wandb-id", "wandb"))
+SWEEP = Kind("sweep", "sweep.json", "rljax sweep", ("chunks", "progress"))
+SEARCH = Kind("search", "meta.json", "rljax meta-train", ("metrics.jsonl", "checkpoints", "logs"))
+
+
+def chosen(out: str | os.PathLike[str] | Numbered) -> Path | Numbered:
+    """The folder that is meant, absolute. Raises ConfigError where it can be none."""
+    return out if isinstance(out, Numbered) else place(out)
+
+
+class Numbered(NamedTuple):
+    """A folder to be chosen when it is made: `parent/name`, or the first of `name-2`, `name-3`, ... that is free."""
+
+    parent: Path
+    name: str
+
+    def make(self) -> Path:
+        """Makes it. The system decides which is free, so that processes that start at once get one each."""
+        self.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            folder = self.parent / (self.name if number == 1 else f"{self.name}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+            number += 1
+
+
+class Held:
+    """A folder that this process writes in."""
+
+    def __init__(self, path: Path, kind: Kind, lock: TextIO):
+        self.path, self.kind, self._lock = path, kind, lock
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it holds anything."""
+        return (self.path / self.kind.record).exists()
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Writes the record, all of it or nothing."""
+        write_json(self.path / self.kind.record, record)
+
+    def check(self) -> None:
+        """Raises StorageError if the folder was deleted or moved meanwhile: what is written would be lost."""
+        if not _is_there(self._lock, self.path):
+            raise StorageError(f"{self.path}: the {self.kind.name}'s folder was deleted or moved while it was in use")
+
+
+def stopping(own: Held | None, received: Sequence[Any]) -> Callable[[], bool]:
+    """Asked by what runs, now and then: whether a signal came; raises StorageError where the folder has gone."""
+
+    def asked() -> bool:
+        if own is not None:
+            own.check()
+        return bool(received)
+
+    return asked
+
+
+@contextlib.contextmanager
+def held(out: Path | Numbered, kind: Kind) -> Iterator[Held]:
+    """Holds a folder for this process, and makes it if need be; the lock goes when the process does, however it ends.
+
+    Args:
+      out: the folder, absolute: a new one, or one of this kind.
+
+    Raises:
+      ConfigError: it is held by another process, holds something else, or cannot be made.
+      StorageError: what the block raised, with how to go on.
+    """
+    path, made = _made(out)
+    try:
+        _refuse_strangers(path, kind)
+        with _locked(path, kind) as lock:
+            found = Held(path, kind, lock)
+            _refuse_strangers(path, kind)
+            try:
+                yield found
+            except OSError as error:
+                said = _said(error, path)
+                if not said:  # not of this folder
+                    raise
+                raise StorageError(f"{said}{_after(found)}") from None
+            finally:
+                with contextlib.suppress(OSError):
+                    if not found.recorded and not _strangers(path):
+                        for name in os.listdir(path):
+                            (path / name).unlink()
+    finally:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # something came of it
+                folder.rmdir()
+
+
+def _made(out: Path | Numbered) -> tuple[Path, list[Path]]:
+    """The folder, which is there now, and what was made for it, from the outermost."""
+    path = out.parent / out.name if isinstance(out, Numbered) else out
+    missing = [folder for folder in [*reversed(path.parents), path] if not folder.exists()]
+    try:
+        if isinstance(out, Numbered):
+            path = out.make()
+            return path, [*(folder for folder in missing if folder in path.parents), path]
+        path.mkdir(parents=True, exist_ok=True)
+        return path, missing
+    except OSError as error:
+        for folder in reversed(missing):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> Exception:
+    """What to raise where a folder cannot be made or held."""
+    if error.errno in FULL:
+        return StorageError(f"{path} cannot be written: {reason(error)}")
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return ConfigError(f"out={path}: exists, or leads through a file; choose another folder")
+    return ConfigError(f"out={path}: cannot be written ({reason(error)}); choose another folder, or copy it to one")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, kind: Kind) -> Iterator[TextIO]:
+    while True:
+        try:
+            file = (path / LOCK).open("a+")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in HELD:
+                    raise _taken(path, kind, file) from None
+                warnings.warn(f"{path}: cannot be locked ({reason(error)}); let no other process use it", stacklevel=6)
+            if _is_there(file, path):
+                _sign(file)
+                yield file
+                return
+        # its holder has removed it since: the next one counts
+
+
+def _is_there(lock: TextIO, path: Path) -> bool:
+    """Whether the lock of a folder is still this one."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), os.stat(path / LOCK))
+    except OSError:
+        return False
+
+
+def _sign(file: TextIO) -> None:
+    """Says who holds it, for those who are refused."""
+    with storing(file.name):
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+
+
+def _taken(path: Path, kind: Kind, file: TextIO) -> ConfigError:
+    file.seek(0)
+    who = file.read(200)
+    who = f" ({who})" if who else ""
+    return ConfigError(
+        f"out={path}: exists; another process is running this {kind.name}{who}; wait for it or stop it, or choose "
+        "another folder"
+    )
+
+
+def _strangers(path: Path) -> list[str]:
+    """What is in a folder, but for what is left of a process that was killed before it wrote its record."""
+    return [name for name in os.listdir(path) if name != LOCK and not name.endswith(PARTIAL)]
+
+
+def _refuse_strangers(path: Path, kind: Kind) -> None:
+    try:
+        strange = not (path / kind.record).exists() and _strangers(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    if strange:
+        raise ConfigError(f"out={path}: exists, and is not of a {kind.name}; choose another folder")
+
+
+def _said(error: OSError, path: Path) -> str:
+    """What to say of an error; nothing where it is not of this folder, but of a user's own code, say."""
+    if isinstance(error, StorageError):
+        return str(error)
+    mine = error.filename and Path(os.fsdecode(error.filename)).is_relative_to(path)
+    return f"{os.fsdecode(error.filename)} cannot be used: {reason(error)}" if mine else ""
+
+
+def _after(found: Held) -> str:
+    """What to say after a StorageError; what is left of a folder that was deleted goes too, for nothing can use it."""
+    try:
+        found.check()
+    except StorageError:
+        if not found.recorded:
+            with contextlib.suppress(OSError):
+                for part in found.kind.parts:
+                    path = found.path / part
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                found.path.rmdir()
+        return ""
+    return f"; {found.kind.kept(found.path)}" if found.recorded else ""

@@ -1,0 +1,102 @@
+"""Paths as users mean them, files written whole or not at all, and what the system refuses in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rljax.errors import ConfigError, StorageError, require
+
+PARTIAL = ".partial"  # the end of the name of what is being written; all that a kill leaves
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def place(path: str | os.PathLike[str], field: str = "out") -> Path:
+    """The absolute path that is meant, so that a later working directory does not matter; `~` is the home.
+
+    Raises:
+      ConfigError: it is empty, no local path but an address (gs://bucket/a), or of nobody's home.
+    """
+    text = os.fspath(path)
+    require(isinstance(text, str) and bool(text) and "\0" not in text, field, repr(text), "give the path of a folder")
+    local = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is None
+    require(local, field, text, "is an address; give a local path, and copy what is there when it is finished")
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # no such home; no working directory
+        raise ConfigError(f"{field}={text}: {error}; give an absolute path") from None
+
+
+def shown(path: Path) -> Path:
+    """A path as short as it can be written here, for a reader."""
+    with contextlib.suppress(ValueError, OSError):
+        return path.relative_to(Path.cwd())
+    return path
+
+
+def reason(error: BaseException) -> str:
+    """Why the system refused, in a few words; tensorstore gives the system's number in its text."""
+    number = number_of(error)
+    if number in FULL:
+        return "the disk is full"
+    if number == errno.EFBIG:
+        return "the limit on the size of a file is reached"
+    if number is not None:
+        return os.strerror(number)
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"
+
+
+def number_of(error: BaseException) -> int | None:
+    """The system's number of an error, `errno.ENOSPC` say; None where it is not the system's."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"\[OS error (\d+):", str(error))
+    return int(found.group(1)) if found else None
+
+
+@contextlib.contextmanager
+def storing(path: str | Path) -> Iterator[None]:
+    """Turns the system's refusals to write into a StorageError that names the path, in one line."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {reason(error)}") from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which then takes the place of `path`: the old file or the new one, never half of one.
+
+    Makes the folder if need be. Raises StorageError where it cannot be written.
+    """
+    partial = path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL}")
+    try:
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            descriptor = os.open(partial, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, all of it or nothing. Raises StorageError where it cannot be written."""
+    text = json.dumps(content, indent=2)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n")
