@@ -98,24 +98,24 @@ def kind_of(annotation: Any, default: Any) -> Kind:
     if is_array(default) and default.shape:
         return Weights()
     if default is None and annotation is not None and type(None) not in get_args(annotation):
-        found = _kind(annotation)
+        found = of_annotation(annotation)
         return Maybe(found) if found else Kind()
-    return _kind(annotation) or _kind_of_value(default)
+    return of_annotation(annotation) or _kind_of_value(default)
 
 
-def _kind(annotation: Any) -> Kind | None:
-    """Of an annotation; None where that does not settle it."""
+def of_annotation(annotation: Any) -> Kind | None:
+    """What an annotation lets a field take; None where it does not settle that."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in SIMPLE:
         return SIMPLE[annotation]
     if origin is Literal:
         return Choice(inner)
     if origin in (typing.Union, types.UnionType):
-        some = [kind for kind in map(_kind, (x for x in inner if x is not type(None))) if kind]
+        some = [kind for kind in map(of_annotation, (x for x in inner if x is not type(None))) if kind]
         found = REAL if REAL in some else some[0] if some else None  # a number or an array of them is a number
         return Maybe(found) if found and type(None) in inner else found
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        kinds = [_kind(x) for x in inner if x is not ...]
+        kinds = [of_annotation(x) for x in inner if x is not ...]
         return Several(kinds[0]) if kinds and kinds[0] and len(set(kinds)) == 1 else None
     return None
 

@@ -81,12 +81,18 @@ def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> Co
       known: the names that exist.
       listing: how to see them all, e.g. "rljax list envs".
     """
-    lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-    hints = [f"did you mean '{lower[near[0]]}'?"] if near else []
+    hints = [nearest(name, known)]
     if listing:
         hints.append(f"{listing} shows all")
-    return ConfigError("; ".join([f"unknown {kind} '{name}'", *([" ".join(hints)] if hints else [])]))
+    hint = " ".join(filter(None, hints))
+    return ConfigError("; ".join(filter(None, [f"unknown {kind} '{brief(name)}'", hint])))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` with the name that is most like this one, or nothing where none is."""
+    lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    return f"did you mean '{lower[near[0]]}'?" if near else ""
 
 
 def require(condition: bool, field: str, value: object, remedy: str) -> None:

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from rljax.kinds import INF, LARGEST, Count, Flag, Kind, Number, Part, PolicyObjective, Sizes, Text, Weights
+from rljax.kinds import INF, LARGEST, Count, Flag, Kind, Number, Part, PolicyObjective, Several, Text, Weights
 
 __all__ = [
     "INF",
@@ -65,7 +65,7 @@ def choice(default: Any, doc: str) -> Any:
 
 def sizes(default: tuple[int, ...], doc: str) -> Any:
     """A tuple of positive whole numbers, such as the widths of layers."""
-    return _field(Sizes(), default, doc)
+    return _field(Several(Count()), default, doc)
 
 
 def text(default: str, doc: str) -> Any:

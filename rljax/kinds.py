@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal
 
-from rljax.errors import require
+from rljax.errors import nearest, require
 
 INF = math.inf
 LARGEST = 2**31 - 1  # that an int32 holds
@@ -129,23 +130,20 @@ class Choice(Kind):
     def convert(self, name: str, value: Any) -> Any:
         value = plain(value)
         fits = any(type(value) is type(x) and value == x for x in self.options)
-        require(fits, name, value, f"must be one of {', '.join(map(str, self.options))}")
+        names = list(map(str, self.options))
+        hint = nearest(value, names) if isinstance(value, str) else ""
+        require(fits, name, value, "; ".join(filter(None, [f"must be one of {', '.join(names)}", hint])))
         return value
 
 
 @dataclass(frozen=True)
-class Sizes(Kind):
-    """A tuple of positive whole numbers; one of them stands for itself."""
+class Table(Kind):
+    """Names, each with a value; None is none of them. Numbers of numpy's become Python's."""
 
-    @property
-    def type(self) -> Any:
-        return tuple[int, ...]
-
-    def convert(self, name: str, value: Any) -> tuple[int, ...]:
-        items = [whole(x) for x in _items(value)]
-        fits = all(type(x) is int and 0 < x <= LARGEST for x in items)
-        require(fits, name, shown(value), "must be a list of positive whole numbers")
-        return tuple(items)
+    def convert(self, name: str, value: Any) -> dict[str, Any]:
+        fits = value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value))
+        require(fits, name, value, "must be a dictionary of names and values")
+        return {key: plain(x) for key, x in (value or {}).items()}
 
 
 @dataclass(frozen=True)

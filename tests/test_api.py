@@ -64,7 +64,7 @@ def test_task_parameters_can_be_changed():
         ({"lr": -1.0}, "lr=-1.0: must be at least 0"),
         ({"lr": float("nan")}, "lr=nan: must be a number"),
         ({"discount": 1.5}, "discount=1.5: must lie between 0 and 1"),
-        ({"hidden": (0,)}, "hidden=.*positive whole numbers"),
+        ({"hidden": (0,)}, "hidden=0: must be at least 1"),
         ({"torso": "rnn"}, "torso=rnn: must be one of mlp, cnn"),
         ({"objective": "ppo-klip"}, "did you mean 'ppo-clip'"),
         ({"objective.clap": 1.0}, "did you mean 'objective.clip'"),

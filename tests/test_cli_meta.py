@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from test_cli import call
-from toys import PROBE
+from toys import PROBE, instead
 
 from rljax import cli, objectives
 from rljax.meta import result
@@ -87,7 +87,7 @@ def test_refusals_take_one_line(arguments, message, capsys, tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_ctrl_c_stops_and_resume_ends_the_same(learned, tmp_path):
-    command = [sys.executable, "-m", "rljax", *COMMAND, "--generations=30", "--out", str(tmp_path / "a")]
+    command = [sys.executable, "-m", "rljax", *instead(COMMAND, "--generations=30"), "--out", str(tmp_path / "a")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     metrics = tmp_path / "a" / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
@@ -96,7 +96,7 @@ def test_ctrl_c_stops_and_resume_ends_the_same(learned, tmp_path):
     out, _ = process.communicate(timeout=60)
     assert process.returncode == cli.SIGNALLED + signal.SIGINT and "to go on: rljax meta-train --resume" in out
     assert cli.main(["meta-train", "--resume", str(tmp_path / "a"), "--workers=1"]) == 0
-    assert cli.main([*COMMAND, "--generations=30", "--workers=1", "--out", str(tmp_path / "b")]) == 0
+    assert cli.main([*instead(COMMAND, "--generations=30"), "--workers=1", "--out", str(tmp_path / "b")]) == 0
     a, b = result.load(tmp_path / "a"), result.load(tmp_path / "b")
     for name in set(a.history) - {"seconds"}:
         np.testing.assert_array_equal(a.history[name], b.history[name])

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from rljax.errors import ConfigError
-from rljax.kinds import INF, Choice, Count, Flag, Maybe, Number, Several, Sizes, Text, Weights
+from rljax.kinds import INF, Choice, Count, Flag, Maybe, Number, Several, Text, Weights
+
+SIZES = Several(Count())
 
 TAKEN = [
     (Number(), 1, 1.0),
@@ -23,10 +25,10 @@ TAKEN = [
     (Count(None), -3, -3),
     (Flag(), np.True_, True),
     (Choice(("a", 3)), 3, 3),
-    (Sizes(), (np.int64(8), 4.0), (8, 4)),
-    (Sizes(), np.array([8, 4]), (8, 4)),
-    (Sizes(), 8, (8,)),
-    (Sizes(), [], ()),
+    (SIZES, (np.int64(8), 4.0), (8, 4)),
+    (SIZES, np.array([8, 4]), (8, 4)),
+    (SIZES, 8, (8,)),
+    (SIZES, [], ()),
     (Text(), "tanh", "tanh"),
     (Maybe(Count()), None, None),
     (Several(Number()), [1, np.float32(2)], (1.0, 2.0)),
@@ -62,8 +64,8 @@ REFUSED = [
     (Flag(), "true", "x='true': must be true or false, not text"),
     (Choice(("a", "b")), "c", "x=c: must be one of a, b"),
     (Choice((1, 2)), True, "must be one of 1, 2"),
-    (Sizes(), (8, 0), "x=(8, 0): must be a list of positive whole numbers"),
-    (Sizes(), "64", "x='64': must be a list of positive whole numbers"),
+    (SIZES, (8, 0), "x=0: must be at least 1"),
+    (SIZES, "64", "x='64': must be a whole number, not text"),
     (Text(), 3, "x=3: must be text"),
     (Several(Number()), ["a"], "x='a': must be a number, not text"),
     (Weights(), np.array([np.inf]), "must be finite"),

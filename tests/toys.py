@@ -129,3 +129,9 @@ def assert_same_chunks(one, other):
     assert one and one.keys() == other.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, other[name], err_msg=name)
+
+
+def instead(command, *options):
+    """A command line with these options in place of those of the same names."""
+    names = {option.split("=")[0] for option in options}
+    return [*(word for word in command if str(word).split("=")[0] not in names), *options]

@@ -8,8 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-import tyro
-
+from rljax.cli import parser
 from rljax.cli.meta_eval import MetaEval
 from rljax.cli.runs import Eval, List, Plot, Render
 from rljax.cli.sweep import Report
@@ -41,7 +40,7 @@ OVERVIEW = """usage: rljax COMMAND [options]
   eval RUN           score it:                rljax eval runs/a --episodes 128
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF
-  list WHAT          algos, envs, objectives, learned or presets
+  list WHAT          algos, envs, objectives or presets
 
 rljax COMMAND --help shows the options; rljax train ALGO ENV --help those of an algorithm, with the values that
 would be used on that environment.
@@ -84,4 +83,4 @@ def _parse(arguments: list[str]) -> Callable[[], int]:
         return importlib.import_module(f"rljax.cli.{PARSED[command]}").parse(rest)
     if command not in COMMANDS:
         raise unknown("command", command, [*PARSED, *COMMANDS], "rljax --help")
-    return tyro.cli(COMMANDS[command], prog=f"rljax {command}", args=rest)
+    return parser.parse(COMMANDS[command], f"rljax {command}", rest)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-import tyro
 from tyro.conf import UseAppendAction
 
 from rljax import algos, envs
 from rljax.algos.presets import preset
+from rljax.arguments import PROCESSES, SEED, SOME
+from rljax.cli import parser
 from rljax.cli.options import Option, command_type, given, named, of_settings
 from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, ConfigError, require, unknown
+from rljax.kinds import INF, Maybe, Number
 from rljax.settings import DRIFT, assignment, with_objective
 from rljax.storage import place, shown
 from rljax.sweeps.space import DISTRIBUTIONS, literal
@@ -51,7 +53,7 @@ class Resume:
     """
 
     resume: Path
-    workers: int | None = None
+    workers: Annotated[int | None, PROCESSES] = None
 
     def __call__(self) -> int:
         from rljax.meta import search
@@ -62,7 +64,7 @@ class Resume:
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
     """`rljax meta-train`, ready to be called."""
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
-        return tyro.cli(Resume, prog="rljax meta-train", args=arguments)
+        return parser.parse(Resume, "rljax meta-train", arguments)
     what = arguments[0] if arguments and not arguments[0].startswith("-") else None
     if what is None and not any(a in ("-h", "--help") for a in arguments):
         raise ConfigError(
@@ -79,22 +81,22 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     settings = of_settings(known, {name: setting.default for name, setting in known.items()})
     doc = f"Learn {learnable.doc}: by evolution, members of a population are judged by whole training runs."
     kind = command_type("MetaTrain", doc, [*_options(learnable), *settings])
-    parsed = tyro.cli(kind, prog=f"rljax meta-train {what or 'WHAT'}", args=arguments[what is not None :])
-    return lambda: _train(what or "lpo", learnable, parsed, given(arguments, known, parsed))
+    parsed = parser.read(kind, f"rljax meta-train {what or 'WHAT'}", arguments[what is not None :])
+    return lambda: _train(what or "lpo", learnable, parsed.command, given(parsed, known))
 
 
 def _options(learnable: Learnable) -> list[Option]:
     several = UseAppendAction[tuple[str, ...]]
     descent = [
         Option("method", Literal["evolution", "gradient"], "evolution", "gradient: follow meta-gradients instead"),
-        Option("agents", int, 64, "with gradient: that live at a time"),
-        Option("num_updates", int, 5, "with gradient: updates that it passes through"),
-        Option("meta_steps", int, 10, "with gradient: steps a generation"),
-        Option("meta_lr", float, 1e-4, "with gradient: learning rate of what is learned"),
-        Option("meta_max_grad_norm", float, 0.5, "with gradient: bound on the norm of a meta-gradient"),
+        Option("agents", SOME, 64, "with gradient: that live at a time"),
+        Option("num_updates", SOME, 5, "with gradient: updates that it passes through"),
+        Option("meta_steps", SOME, 10, "with gradient: steps a generation"),
+        Option("meta_lr", Number(low=0.0), 1e-4, "with gradient: learning rate of what is learned"),
+        Option("meta_max_grad_norm", Number(low=0.0, high=INF), 0.5, "with gradient: bound on a meta-gradient's norm"),
     ]
     descent = descent if learnable.descends else []
-    units = [Option("units", int, learnable.units, "hidden units of the drift's network")] if learnable.units else []
+    units = [Option("units", SOME, learnable.units, "hidden units of the drift's network")] if learnable.units else []
     return [
         *units,
         Option("env", several, (), "where agents live, NAME[,FIELD=VALUE...] with settings there; may be repeated"),
@@ -102,9 +104,9 @@ def _options(learnable: Learnable) -> list[Option]:
             "steps", str | None, None, f"environment steps of a life, {LENGTHS} (log-uniform); default: the preset's"
         ),
         Option("vary", several, (), f"a task parameter drawn for every life, NAME=DISTRIBUTION, being {DISTRIBUTIONS}"),
-        Option("generations", int, 100, "updates of what is learned"),
-        Option("popsize", int, 32, "members a generation"),
-        Option("lives", int, 1, "whole training runs of each member in each generation"),
+        Option("generations", SOME, 100, "updates of what is learned"),
+        Option("popsize", SOME, 32, "members a generation"),
+        Option("lives", SOME, 1, "whole training runs of each member in each generation"),
         Option("pairs", bool, False, "give every antithetic pair lives of its own, instead of all members the same"),
         Option(
             "fitness",
@@ -116,14 +118,14 @@ def _options(learnable: Learnable) -> list[Option]:
         *descent,
         Option("strategy", str, "open-es", "or one of evosax's, e.g. CMA_ES"),
         Option("strategy_with", tuple[str, ...], (), "its numbers: sigma=0.1 lr=0.03 ..."),
-        Option("seed", int, 0, "of the search"),
-        Option("judges", int, 16, "held-out lives on each environment that the mean is judged by"),
-        Option("judge_every", int, 10, "generations between judgements"),
+        Option("seed", SEED, 0, "of the search"),
+        Option("judges", SOME, 16, "held-out lives on each environment that the mean is judged by"),
+        Option("judge_every", SOME, 10, "generations between judgements"),
         Option(
             "out", str | None, None, "the folder; by default searches/WHAT-ENV, numbered; of this same search: go on"
         ),
-        Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
-        Option("width", int | None, None, "lives side by side in a program; by default what measures fastest"),
+        Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
+        Option("width", Maybe(SOME), None, "lives side by side in a program; by default what measures fastest"),
         Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
     ]
 

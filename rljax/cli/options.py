@@ -9,8 +9,9 @@ from typing import Annotated, Any, NamedTuple
 
 from tyro.conf import arg
 
+from rljax.cli.parser import Parsed
 from rljax.errors import ConfigError
-from rljax.kinds import Part
+from rljax.kinds import Kind, Part
 from rljax.settings import Setting, assignment, is_own, with_objective
 from rljax.sweeps.space import literal
 
@@ -19,7 +20,7 @@ class Option(NamedTuple):
     """One option of a command."""
 
     name: str
-    type: Any
+    type: Any  # an annotation, or a kind
     default: Any
     help: str
 
@@ -29,7 +30,7 @@ def command_type(name: str, doc: str, options: Iterable[Option]) -> type:
     fields = [
         (
             identifier(option.name),
-            Annotated[option.type, arg(name=option.name.replace("_", "-"), help=option.help)],
+            _annotation(option),
             dataclasses.field(default=option.default),
         )
         for option in options
@@ -39,16 +40,22 @@ def command_type(name: str, doc: str, options: Iterable[Option]) -> type:
     return made
 
 
+def _annotation(option: Option) -> Any:
+    marks = [arg(name=option.name.replace("_", "-"), help=option.help)]
+    kind = option.type if isinstance(option.type, Kind) else None
+    if kind and kind.type is None:
+        raise TypeError(f"{option.name}: cannot be written on a command line")
+    return Annotated[kind.type, kind, *marks] if kind else Annotated[option.type, *marks]
+
+
 def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> list[Option]:
     """An option for every field of an algorithm."""
     found = []
     for name, setting in known.items():
         if isinstance(setting.kind, Part):  # that was learned
-            found.append(
-                Option(name, str | None, None, f"a file, or a name (rljax list learned), that holds {setting.doc}")
-            )
+            found.append(Option(name, setting.kind, None, f"a file that holds {setting.doc}"))
         elif setting.kind.type is not None:  # not weights: they come with their objective, from a file
-            found.append(Option(name, setting.kind.type, defaults.get(name, setting.default), setting.doc))
+            found.append(Option(name, setting.kind, defaults.get(name, setting.default), setting.doc))
     return found
 
 
@@ -70,12 +77,9 @@ def with_chosen_objective(arguments: Sequence[str], known: Mapping[str, Setting]
     return with_objective(known, name)
 
 
-def given(arguments: Sequence[str], known: Iterable[str], parsed: Any) -> dict[str, Any]:
+def given(parsed: Parsed, known: Iterable[str]) -> dict[str, Any]:
     """The fields that were written out, whatever their defaults."""
-    written = {
-        a.split("=")[0].replace("-", "_").strip("_").removeprefix("no_") for a in arguments if a.startswith("--")
-    }
-    return {name: getattr(parsed, identifier(name)) for name in written.intersection(known)}
+    return {name: getattr(parsed.command, identifier(name)) for name in known if name in parsed.given}
 
 
 def named(text: str, what: str) -> tuple[str, dict[str, Any]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-import tyro
-
+from rljax.arguments import NUMBER, PROCESSES
+from rljax.cli import parser
 from rljax.cli.options import Option
 from rljax.errors import require
+from rljax.kinds import Maybe
 from rljax.settings import assignment
 from rljax.sweeps.space import literal
 
@@ -22,10 +23,31 @@ class Place:
     """Options that say where; read before the command's own."""
 
     coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
+    num_processes: Annotated[int | None, PROCESSES] = None
+    process_id: Annotated[int | None, Maybe(NUMBER)] = None
     submit: Literal["slurm", "local"] | None = None
     submit_with: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raises ConfigError for what is incomplete, or would have no effect."""
+        member: dict[str, Any] = {"num_processes": self.num_processes, "process_id": self.process_id}
+        if self.submit:
+            require(self.num_processes is not None, "num_processes", None, "say how many to start")
+            for name, value in {"coordinator": self.coordinator, "process_id": self.process_id}.items():
+                require(value is None, name, value, "has no effect with --submit")
+        elif self.coordinator in (None, FROM_ENVIRONMENT):
+            for name, value in member.items():
+                require(value is None, name, value, "has no effect without --coordinator HOST:PORT")
+        else:
+            host, _, port = self.coordinator.rpartition(":")
+            fits = bool(host) and port.isdigit() and 0 < int(port) < 2**16
+            require(fits, "coordinator", self.coordinator, "write it as HOST:PORT, or env")
+            for name, value in member.items():
+                require(value is not None, name, None, "say how many there are, and which of them this is")
+            fits = member["process_id"] < member["num_processes"]
+            require(fits, "process_id", self.process_id, f"must be below num_processes={self.num_processes}")
+        parameters = " ".join(self.submit_with)
+        require(not parameters or self.submit is not None, "submit_with", parameters, "has no effect without --submit")
 
     def carry_out(self, command: Callable[[], int], arguments: Sequence[str]) -> int:
         """Runs `command`, which is `rljax *arguments`, there."""
@@ -33,7 +55,6 @@ class Place:
         from rljax.sweeps import cluster
 
         if self.submit:
-            require(self.num_processes is not None, "num_processes", None, "say how many to start")
             logs = Path("jobs")
             pairs = (assignment(text, "VALUE", "submit_with") for text in self.submit_with)
             parameters = {name: literal(text) for name, text in pairs}
@@ -54,14 +75,16 @@ class Place:
 
 
 def split(arguments: Sequence[str]) -> tuple[Place, list[str]]:
-    """Where, and the other arguments."""
-    return tyro.cli(Place, args=arguments, return_unknown_args=True, add_help=False)
+    """Where, and the other arguments. Raises ConfigError for what does not go together."""
+    found = parser.read(Place, "rljax", arguments, partly=True)
+    found.command.check()
+    return found.command, found.rest
 
 
 OPTIONS = [  # for the help of commands that take them
     Option("coordinator", str | None, None, "be one of several: HOST:PORT of the first; env: ask Slurm's variables"),
-    Option("num_processes", int | None, None, "how many there are"),
-    Option("process_id", int | None, None, "which of them this is, from 0"),
+    Option("num_processes", PROCESSES, None, "how many there are"),
+    Option("process_id", Maybe(NUMBER), None, "which of them this is, from 0"),
     Option("submit", Literal["slurm", "local"] | None, None, "start --num-processes of them by way of submitit"),
     Option("submit_with", tuple[str, ...], (), "submitit's parameters: timeout_min=60 slurm_partition=gpu ..."),
 ]

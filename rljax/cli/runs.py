@@ -6,14 +6,16 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional
 
-from rljax import algos, envs, shipped
+from rljax import algos, envs
 from rljax.algos.presets import PRESETS
+from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
+from rljax.kinds import Count
 from rljax.settings import objectives
 from rljax.storage import place, shown, write_json
 
@@ -31,15 +33,14 @@ class Eval:
     """
 
     run: Positional[Path]
-    episodes: int = 128
+    episodes: Annotated[int, SOME] = 128
     greedy: bool = True
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     json: bool = False
 
     def __call__(self) -> int:
         from rljax import api
 
-        require(self.episodes >= 1, "episodes", self.episodes, "must be at least 1")
         policy = api.load(self.run)
         evaluate(policy, self.run, self.episodes, self.greedy, self.seed, json.dumps if self.json else sentence)
         return 0
@@ -91,17 +92,15 @@ class Render:
 
     run: Positional[Path]
     out: str | None = None
-    steps: int = 500
-    fps: int = 30
+    steps: Annotated[int, SOME] = 500
+    fps: Annotated[int, Count(1, 100)] = 30
     greedy: bool = True
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
 
     def __call__(self) -> int:
         from rljax import api
         from rljax.results import video
 
-        require(self.steps >= 1, "steps", self.steps, "must be at least 1")
-        require(1 <= self.fps <= 100, "fps", self.fps, "must lie between 1 and 100")
         out = place(self.run, "run") / "episode.gif" if self.out is None else place(self.out)
         video.check(out)
         frames = api.load(self.run).film(self.steps, self.greedy, self.seed)
@@ -112,26 +111,19 @@ class Render:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """What there is: algorithms, environments, objectives, what comes with rljax learned, or presets.
+    """What there is: algorithms, environments, objectives, or presets with their sources.
 
     Args:
       what: which.
     """
 
-    what: Positional[Literal["algos", "envs", "objectives", "learned", "presets"]]
+    what: Positional[Literal["algos", "envs", "objectives", "presets"]]
 
     def __call__(self) -> int:
         if self.what == "presets":
             for (algo, env), known in PRESETS.items():
                 values = " ".join(f"{name}={value}" for name, value in known.settings.items()) or "the defaults"
                 print(f"{algo} {env}: {known.steps:,} steps, {values} ({known.source})")
-        elif self.what == "learned":
-            from rljax.objectives import files
-
-            for name in shipped.names():
-                stored = files.read(shipped.file_of(name))
-                places = dict.fromkeys(task["env"] for task in stored.provenance["tasks"])
-                print(f"{name}: {stored.kind}, on {', '.join(places)}")
         else:
             print("\n".join({"algos": algos.names, "envs": envs.names, "objectives": objectives}[self.what]()))
         return 0

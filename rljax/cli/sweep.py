@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import tyro
 from tyro.conf import Positional, UseAppendAction
 
 from rljax import algos, envs
 from rljax.algos.presets import preset
-from rljax.cli import place
+from rljax.arguments import EVERY, PROCESSES, SEED, SOME, STEPS
+from rljax.cli import parser, place
 from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
 from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
+from rljax.kinds import Count, Maybe
 from rljax.settings import assignment, assignments
 from rljax.storage import place as path_of
 from rljax.storage import shown
@@ -55,7 +56,7 @@ class Resume:
     """
 
     resume: Path
-    workers: int | None = None
+    workers: Annotated[int | None, PROCESSES] = None
 
     def __call__(self) -> int:
         from rljax.sweeps import driver
@@ -72,7 +73,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
 
 def _parse(arguments: Sequence[str]) -> Callable[[], int]:
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
-        return tyro.cli(Resume, prog="rljax sweep", args=arguments)
+        return parser.parse(Resume, "rljax sweep", arguments)
     names = split_names("sweep", arguments)
     algorithms = (names[0] if names else "ppo").split(",")
     environments = names[1].split(",") if len(names) > 1 else []
@@ -84,30 +85,30 @@ def _parse(arguments: Sequence[str]) -> Callable[[], int]:
     defaults = {name: setting.default for name, setting in known.items()} | (start.settings if start else {})
     doc = "Train every row of settings with every seed; several algorithms or environments, with commas, are swept too."
     kind = command_type("Sweep", doc, [*_options(start.steps if start else None), *of_settings(known, defaults)])
-    parsed = tyro.cli(kind, prog=f"rljax sweep {' '.join(names or ['ALGO', 'ENV'])}", args=arguments[len(names) :])
-    return lambda: _sweep(algorithms, environments, parsed, given(arguments, known, parsed))
+    parsed = parser.read(kind, f"rljax sweep {' '.join(names or ['ALGO', 'ENV'])}", arguments[len(names) :])
+    return lambda: _sweep(algorithms, environments, parsed.command, given(parsed, known))
 
 
 def _options(steps: int | None) -> list[Option]:
     several = UseAppendAction[tuple[str, ...]]
     return [
-        Option("steps", int if steps else int | None, steps, "environment steps of each run"),
-        Option("seeds", int, 8, "how many, for every row"),
+        Option("steps", STEPS if steps else Maybe(STEPS), steps, "environment steps of each run"),
+        Option("seeds", SOME, 8, "how many, for every row"),
         Option("grid", several, (), f"values of a field, FIELD=VALUES, VALUES being {GRIDS}; may be repeated"),
         Option("sample", several, (), f"a distribution, FIELD=DISTRIBUTION, being {DISTRIBUTIONS}; may be repeated"),
-        Option("trials", int | None, None, "points to draw from the distributions"),
-        Option("sample_seed", int, 0, "of the draws"),
+        Option("trials", Maybe(SOME), None, "points to draw from the distributions"),
+        Option("sample_seed", SEED, 0, "of the draws"),
         Option("sampler", Literal["random", "optuna"], "random", "optuna: draw points by what came of earlier ones"),
-        Option("batch", int, 16, "points that optuna gives at a time, run as one program"),
-        Option("halving", int | None, None, "successive halving: after each rung one row in so many goes on"),
-        Option("rungs", int, 3, "of successive halving"),
-        Option("metric", str, "episode_return", "what optuna and halving raise"),
+        Option("batch", Maybe(SOME), None, "points that optuna gives at a time, run as one program; by default 16"),
+        Option("halving", Maybe(Count(2)), None, "successive halving: after each rung one row in so many goes on"),
+        Option("rungs", Maybe(SOME), None, "of successive halving; by default 3"),
+        Option("metric", str | None, None, "what optuna and halving raise; by default episode_return"),
         Option("out", str | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
-        Option("workers", int | None, None, "processes; by default one for each core, or one for all accelerators"),
-        Option("width", int | None, None, "members side by side in a program; by default what measures fastest"),
+        Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
+        Option("width", Maybe(SOME), None, "members side by side in a program; by default what measures fastest"),
         Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
-        Option("log_every", int | None, None, "updates per logged point; by default a 100th of the run"),
+        Option("log_every", EVERY, None, "updates per logged point; by default a 100th of the run"),
         Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
         *place.OPTIONS,
     ]

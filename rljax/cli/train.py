@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from rljax import algos, envs
 from rljax.algos.presets import preset
+from rljax.arguments import EVERY, NUMBER, SEED, STEPS
+from rljax.cli import parser
 from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
 from rljax.cli.runs import evaluate, sentence
 from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, require
+from rljax.kinds import Maybe
 from rljax.settings import assignments
 from rljax.storage import place, shown
 
@@ -43,7 +44,7 @@ class Resume:
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
     """`rljax train`, ready to be called."""
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
-        return tyro.cli(Resume, prog="rljax train", args=arguments)
+        return parser.parse(Resume, "rljax train", arguments)
     names = split_names("train", arguments)
     algo = names[0] if names else "ppo"
     known = with_chosen_objective(arguments, algos.settings(algo))  # refuses an unknown algorithm
@@ -54,19 +55,19 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     doc = f"Train one {algo} agent: a live progress bar, a run folder, its score and its learning curve."
     options = [*_options(start.steps if start else None), *of_settings(known, defaults)]
     kind = command_type("Train", doc, options)
-    parsed = tyro.cli(kind, prog=f"rljax train {' '.join(names) or 'ALGO ENV'}", args=arguments[len(names) :])
-    return lambda: _train(algo, names[1], parsed, given(arguments, known, parsed))
+    parsed = parser.read(kind, f"rljax train {' '.join(names) or 'ALGO ENV'}", arguments[len(names) :])
+    return lambda: _train(algo, names[1], parsed.command, given(parsed, known))
 
 
 def _options(steps: int | None) -> list[Option]:
     return [
-        Option("steps", int if steps else int | None, steps, "environment steps, rounded up to whole updates"),
-        Option("seed", int, 0, "of the run"),
+        Option("steps", STEPS if steps else Maybe(STEPS), steps, "environment steps, rounded up to whole updates"),
+        Option("seed", SEED, 0, "of the run"),
         Option("out", str | None, None, "a new run folder; by default runs/ALGO-ENV-sSEED, numbered"),
-        Option("episodes", int, 128, "of the evaluation at the end; 0: none"),
+        Option("episodes", NUMBER, 128, "of the evaluation at the end; 0: none"),
         Option("task", tuple[str, ...], (), "environment parameters to change: NAME=NUMBER ..."),
-        Option("log_every", int | None, None, "updates per logged row; by default a 100th of the run"),
-        Option("save_every", int | None, None, "updates per checkpoint; by default every ten seconds"),
+        Option("log_every", EVERY, None, "updates per logged row; by default a 100th of the run"),
+        Option("save_every", EVERY, None, "updates per checkpoint; by default every ten seconds"),
         Option("tensorboard", bool, True, "log for TensorBoard too"),
         Option("wandb", str | None, None, "log to this Weights & Biases project too"),
     ]
@@ -76,7 +77,6 @@ def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
     from rljax import api
     from rljax.results.folder import Numbered
 
-    require(options.episodes >= 0, "episodes", options.episodes, "must be at least 0")
     numbered = Numbered(place("runs"), f"{algo}-{env.replace('/', '-')}-s{options.seed}")
     run = outcome(
         lambda: api.train(

@@ -12,13 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rljax.arguments import SEED, SOME
 from rljax.errors import require
+from rljax.kinds import Maybe, Table, plain
 
 if TYPE_CHECKING:
     import numpy as np  # when it is needed: it would delay the help of the command
 
 GRIDS = "A,B,C or log:LOW:HIGH:COUNT or linear:LOW:HIGH:COUNT"
 DISTRIBUTIONS = "uniform:LOW:HIGH, log-uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C"
+
+MOST = 10**6  # rows
 
 Values = Sequence[Any] | str
 
@@ -31,6 +35,25 @@ class Distribution:
     low: float = 0.0
     high: float = 0.0
     options: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        rest = ",".join(map(str, self.options)) if self.kind == "choice" else f"{self.low:g}:{self.high:g}"
+        return f"{self.kind}:{rest}"
+
+    def check(self, name: str) -> Distribution:
+        """Itself. Raises ConfigError, for that field, for a kind that there is not, or ends that cannot be."""
+        known = ("uniform", "log-uniform", "int", "choice")
+        require(self.kind in known, name, self, f"a distribution is {DISTRIBUTIONS}")
+        if self.kind == "choice":
+            require(len(self.options) > 0, name, self, "nothing to choose from")
+            return self
+        whole = self.low % 1 == 0 and self.high % 1 == 0
+        require(self.kind != "int" or whole, name, self, "both ends must be whole numbers")
+        require(self.low < self.high, name, self, "the lower end must lie below the higher one")
+        require(self.kind != "log-uniform" or self.low > 0, name, self, "both ends must be above 0")
+        most = 2**53 if self.kind == "int" else math.inf
+        require(-most < self.low and self.high - self.low < most, name, self, "the ends are too far apart")
+        return self
 
     def draw(self, generator: np.random.Generator) -> Any:
         """One value."""
@@ -80,15 +103,22 @@ def space(
     Raises:
       ConfigError: an empty grid, a value twice, a field in both, text that cannot be read.
     """
+    grid, sample = Table().convert("grid", grid), Table().convert("sample", sample)
     for name in grid:
         require(name not in sample, name, "...", "is given in the grid and in the sample; choose one")
     if sample:
         require(trials is not None, "trials", None, "say how many points to draw from the sample")
     else:
         require(trials is None, "trials", trials, "nothing is sampled; say what, e.g. lr=log-uniform:1e-5:1e-2")
-    require(trials is None or trials >= 1, "trials", trials, "must be at least 1")
-    distributions = {name: d if isinstance(d, Distribution) else distribution(name, d) for name, d in sample.items()}
-    return Space({name: _values(name, v) for name, v in grid.items()}, distributions, trials or 1, seed)
+        require(seed == 0, "sample_seed", seed, "has no effect where nothing is sampled")
+    trials, seed = Maybe(SOME).convert("trials", trials), SEED.convert("sample_seed", seed)
+    distributions = {
+        name: d.check(name) if isinstance(d, Distribution) else distribution(name, d) for name, d in sample.items()
+    }
+    found = Space({name: _values(name, v) for name, v in grid.items()}, distributions, trials or 1, seed)
+    count = math.prod(map(len, found.grid.values())) * found.trials
+    require(count <= MOST, "rows", count, f"a sweep has {MOST} at most; give fewer values")
+    return found
 
 
 def distribution(name: str, text: str) -> Distribution:
@@ -96,20 +126,16 @@ def distribution(name: str, text: str) -> Distribution:
     require(isinstance(text, str), name, text, f"a distribution is {DISTRIBUTIONS}")
     kind, _, rest = text.partition(":")
     if kind == "choice":
-        options = tuple(_listed(name, rest))
-        require(len(options) > 0, name, text, "nothing to choose from")
-        return Distribution(kind, options=options)
-    low, high = _numbers(name, text, rest, 2, DISTRIBUTIONS)
-    require(kind in ("uniform", "log-uniform", "int"), name, text, f"a distribution is {DISTRIBUTIONS}")
-    require(kind != "int" or (low % 1 == 0 and high % 1 == 0), name, text, "both ends must be whole numbers")
-    require(low < high, name, text, "the lower end must lie below the higher one")
-    require(kind != "log-uniform" or low > 0, name, text, "both ends must be above 0")
-    return Distribution(kind, low, high)
+        found = Distribution(kind, options=tuple(_listed(name, rest)))
+    else:
+        low, high = _numbers(name, text, rest, 2, DISTRIBUTIONS)
+        found = Distribution(kind, low, high)
+    return found.check(name)
 
 
 def _values(name: str, given: Values) -> list[Any]:
     require(isinstance(given, Iterable), name, given, "a grid needs a list of values")
-    values = _listed(name, given) if isinstance(given, str) else [plain_number(x) for x in given]
+    values = _listed(name, given) if isinstance(given, str) else [plain(x) for x in given]
     require(len(values) > 0, name, given, "an empty grid; give at least one value")
     for i, value in enumerate(values):
         require(not any(value is x or value == x for x in values[:i]), name, value, "is in the grid twice")
@@ -120,7 +146,8 @@ def _listed(name: str, text: str) -> list[Any]:
     kind, colon, rest = text.partition(":")
     if colon and kind in ("log", "linear"):
         low, high, count = _numbers(name, text, rest, 3, GRIDS)
-        require(count >= 2 and count % 1 == 0, name, text, "the count must be a whole number, at least 2")
+        fits = 2 <= count <= MOST and count % 1 == 0
+        require(fits, name, text, f"the count must be a whole number, from 2 to {MOST}")
         require(kind == "linear" or min(low, high) > 0, name, text, "both ends must be above 0")
         import numpy as np
 
@@ -137,11 +164,6 @@ def _numbers(name: str, text: str, rest: str, count: int, form: str) -> list[flo
     fits = len(numbers) == count and all(map(math.isfinite, numbers))
     require(fits, name, text, f"write it as {form}")
     return numbers
-
-
-def plain_number(value: Any) -> Any:
-    """A number of numpy's as one of Python's; anything else as it is."""
-    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def literal(text: str) -> Any:

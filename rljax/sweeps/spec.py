@@ -7,11 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rljax import runtime
-from rljax.errors import require
+from rljax import algos, runtime
+from rljax.arguments import EVERY, SEED, SOME, STEPS
+from rljax.errors import ConfigError, require
+from rljax.kinds import Choice, Count, Maybe, Table
 from rljax.sweeps import result, rows, space
 from rljax.sweeps.search import Halving, Optuna, Search
 from rljax.types import Env
+
+ETA = Count(2, 1000)
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,10 @@ def specify(
     trials: int | None = None,
     sample_seed: int = 0,
     sampler: Literal["random", "optuna"] = "random",
-    batch: int = 16,
+    batch: int | None = None,
     halving: int | None = None,
-    rungs: int = 3,
-    metric: str = result.SCORE,
+    rungs: int | None = None,
+    metric: str | None = None,
     use_preset: bool = True,
     task: Mapping[str, Any] | None = None,
     env_args: Mapping[str, Any] | None = None,
@@ -56,25 +60,14 @@ def specify(
 ) -> Sweep:
     """What is to be run; arguments and errors as for `sweep`."""
     runtime.start()
-    require(isinstance(seeds, int | Iterable), "seeds", seeds, "must be a whole number, or a list of them")
-    numbers = list(range(seeds)) if isinstance(seeds, int) else [space.plain_number(seed) for seed in seeds]
-    require(len(numbers) > 0, "seeds", seeds, "must be at least 1")
-    for seed in numbers:
-        require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", seed, "must be a whole number in [0, 2^32)")
-    require(len(set(numbers)) == len(numbers), "seeds", seeds, "must differ from each other")
-    for name, value in (("log_every", log_every), ("steps", steps)):
-        fits = value is None or (isinstance(value, int) and value >= 1)
-        require(fits, name, value, "must be a whole number, at least 1")
-    require(sampler in ("random", "optuna"), "sampler", sampler, "must be random or optuna")
+    numbers = _seeds(seeds)
+    log_every, steps = EVERY.convert("log_every", log_every), Maybe(STEPS).convert("steps", steps)
     asked = space.space(grid or {}, sample or {}, trials, sample_seed)
-    search = Halving(halving, rungs, metric) if halving is not None else Search()
-    points = asked.rows()
-    if sampler == "optuna":
-        require(halving is None and not asked.grid, "sampler", sampler, "chooses every point: no grid, no halving")
-        search = Optuna(asked.sample, asked.trials, min(batch, asked.trials), metric, sample_seed)
-        points = search.points(None)
-    fixed = {**settings, **{rows.TASK + name: value for name, value in (task or {}).items()}}
-    found = rows.build(algo, env, steps, points, fixed, env_args or {}, use_preset)
+    search = _asked_search(asked, sampler, batch, halving, rungs, metric)
+    points = (search.points(None) if isinstance(search, Optuna) else []) or asked.rows()
+    fixed = {**settings, **{rows.TASK + name: value for name, value in Table().convert("task", task).items()}}
+    found = rows.build(algo, env, steps, points, fixed, Table().convert("env_args", env_args), use_preset)
+    _check_ends(asked, {row.algo for row in found})
     return Sweep(
         found,
         numbers,
@@ -89,6 +82,52 @@ def specify(
         },
         search,
     )
+
+
+def _seeds(given: Any) -> list[int]:
+    """So many seeds, or these."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return list(range(SOME.convert("seeds", given)))
+    numbers = [SEED.convert("seed", seed) for seed in given]
+    require(len(numbers) > 0, "seeds", given, "must be at least 1")
+    require(len(set(numbers)) == len(numbers), "seeds", given, "must differ from each other")
+    return numbers
+
+
+def _asked_search(
+    asked: space.Space, sampler: str, batch: int | None, halving: int | None, rungs: int | None, metric: str | None
+) -> Search:
+    """How the sweep goes on after a round; refuses what would have no effect."""
+    Choice(("random", "optuna")).convert("sampler", sampler)
+    optuna = sampler == "optuna"
+    require(
+        not optuna or (halving is None and not asked.grid),
+        "sampler",
+        sampler,
+        "chooses every point: no grid, no halving",
+    )
+    require(batch is None or optuna, "batch", batch, "has no effect without sampler=optuna")
+    require(rungs is None or halving is not None, "rungs", rungs, "has no effect without halving")
+    searches = optuna or halving is not None
+    require(metric is None or searches, "metric", metric, "has no effect without halving or sampler=optuna")
+    raised = result.SCORE if metric is None else metric
+    if halving is not None:
+        return Halving(ETA.convert("halving", halving), ETA.convert("rungs", 3 if rungs is None else rungs), raised)
+    if not optuna:
+        return Search()
+    points = min(16, asked.trials) if batch is None else SOME.convert("batch", batch)
+    return Optuna(asked.sample, asked.trials, points, raised, asked.seed)
+
+
+def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
+    """Refuses distributions that reach where their fields may not: also what later rounds draw must be possible."""
+    for name, drawn in asked.sample.items():
+        for known in (algos.settings(algo) for algo in names):
+            for end in drawn.options or (drawn.low, drawn.high) if name in known else ():
+                try:
+                    known[name].kind.convert(name, end)
+                except ConfigError as error:
+                    raise ConfigError(f"{error} ({name}={drawn})") from None
 
 
 def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> Sweep:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from test_cli import rljax
-from toys import COMMAND, assert_same_chunks, assert_same_results, sweep
+from toys import COMMAND, assert_same_chunks, assert_same_results, instead, sweep
 
 from rljax.errors import ConfigError
 from rljax.sweeps import cluster, driver, store
@@ -104,7 +104,7 @@ def test_a_job_is_submitted(finished, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_dies_the_other_says_so_and_the_sweep_goes_on_later(victim, tmp_path):
-    long = [*COMMAND, "--steps=320000", "--log-every=800", "--seeds=8", "--out", tmp_path / "a"]
+    long = [*instead(COMMAND, "--steps=320000", "--log-every=800", "--seeds=8"), "--out", tmp_path / "a"]
     processes = job(long, tmp_path)
     children = Path(f"/proc/{processes[victim].pid}/task/{processes[victim].pid}/children")
     deadline = time.monotonic() + 120

@@ -262,7 +262,7 @@ def test_when_all_are_tried_it_is_done():
         ({"grid": {"lr": [1.0]}, "sample": {"discount": "uniform:0:1"}}, "sampler=optuna: chooses every point"),
         ({"halving": 2}, "sampler=optuna: chooses every point"),
         ({"trials": 5}, "trials=5: must be a multiple of batch=2"),
-        ({"batch": 0}, "batch=0: must lie between 1 and trials=6"),
+        ({"batch": 0}, "batch=0: must be at least 1"),
         ({"sample": {"env": "choice:CartPole-v1,Pendulum-v1"}, "env": None}, "env: optuna samples settings of one"),
         ({"sample": {"lrr": "uniform:0:1"}}, "did you mean 'lr'"),
     ],

@@ -122,7 +122,7 @@ def test_a_distribution_may_be_given_as_such():
         ({"lr": "log:1:2:3:4"}, {}, None, "write it as"),
         ({"lr": "log:0:1:3"}, {}, None, "both ends must be above 0"),
         ({"lr": "log:1:-1:3"}, {}, None, "both ends must be above 0"),
-        ({"lr": "linear:0:1:1"}, {}, None, "count must be a whole number, at least 2"),
+        ({"lr": "linear:0:1:1"}, {}, None, "count must be a whole number, from 2"),
         ({"lr": "linear:0:1:2.5"}, {}, None, "count must be a whole number"),
         ({"lr": "linear:0:1:inf"}, {}, None, "lr=linear:0:1:inf: write it as"),
         ({"lr": "linear:0:nan:3"}, {}, None, "lr=linear:0:nan:3: write it as"),

@@ -10,6 +10,7 @@ from toys import asked, counter
 
 from rljax.errors import ConfigError
 from rljax.sweeps.search import Halving, Search
+from rljax.sweeps.space import Distribution
 from rljax.sweeps.spec import from_record
 
 
@@ -29,19 +30,31 @@ def test_a_plain_sweep_is_not_a_search():
         ({"seeds": -3}, "seeds=-3: must be at least 1"),
         ({"seeds": []}, "seeds=.*must be at least 1"),
         ({"seeds": [1, 1]}, "seeds=.*must differ"),
-        ({"seeds": [-1]}, "seed=-1: must be a whole number"),
-        ({"seeds": [2**32]}, "seed=4294967296: must be a whole number"),
+        ({"seeds": [-1]}, "seed=-1: must be at least 0"),
+        ({"seeds": [2**32]}, "seed=4294967296: must be at most 4294967295"),
         ({"seeds": [0.5]}, "seed=0.5: must be a whole number"),
-        ({"seeds": 2.5}, "seeds=2.5: must be a whole number, or a list of them"),
-        ({"steps": 0}, "steps=0: must be a whole number, at least 1"),
+        ({"seeds": 2.5}, "seeds=2.5: must be a whole number"),
+        ({"steps": 0}, "steps=0: must be at least 1"),
         ({"steps": 10.5}, "steps=10.5: must be a whole number"),
-        ({"log_every": 0}, "log_every=0: must be a whole number, at least 1"),
-        ({"log_every": 1.5}, "log_every=1.5: must be a whole number, at least 1"),
+        ({"log_every": 0}, "log_every=0: must be at least 1"),
+        ({"log_every": 1.5}, "log_every=1.5: must be a whole number"),
         ({"grid": {"lr": []}}, "empty grid"),
         ({"trials": 3}, "trials=3: nothing is sampled"),
         ({"halving": 1}, "halving=1: must be at least 2"),
+        ({"rungs": 3}, "rungs=3: has no effect without halving"),
+        ({"batch": 4}, "batch=4: has no effect without sampler=optuna"),
+        ({"metric": "value_loss"}, "metric=value_loss: has no effect without halving or sampler=optuna"),
+        ({"sample_seed": 1}, "sample_seed=1: has no effect where nothing is sampled"),
+        ({"seeds": "3"}, "seeds='3': must be a whole number, not text"),
+        ({"seeds": 10**11}, "seeds=100000000000: must be at most"),
+        ({"grid": {"lr": "linear:0:1:1e9"}}, "lr=linear:0:1:1e9: the count must be a whole number, from 2 to 1000000"),
+        ({"grid": {}, "sample": {"lr": "uniform:-1:1"}, "trials": 2}, "lr=-1.0: must be at least 0 .lr=uniform:-1:1"),
+        ({"grid": {}, "sample": {"lr": "uniform:-1e308:1e308"}, "trials": 2}, "the ends are too far apart"),
+        ({"grid": {}, "sample": {"num_epochs": "int:1:1e30"}, "trials": 2}, "the ends are too far apart"),
+        ({"grid": {}, "sample": {"lr": Distribution("uniform", 2.0, 1.0)}, "trials": 2}, "the lower end must lie below"),
+        ({"grid": {}, "sample": {"lr": Distribution("normal", 1.0, 2.0)}, "trials": 2}, "a distribution is uniform"),
         ({"halving": 2, "rungs": 1}, "rungs=1: must be at least 2"),
-        ({"sampler": "optna"}, "sampler=optna: must be random or optuna"),
+        ({"sampler": "optna"}, "sampler=optna: must be one of random, optuna; did you mean 'optuna'"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(changes, message):
