@@ -1,6 +1,7 @@
 # make demo    train a first agent, with a live progress bar; ends with its score and a picture
 # make test    the whole test suite
 # make lint    style and types
+# make test-mutants    deliberate errors in the package: each must be noticed by the tests of its room
 # make test-slow, make clean
 # PYTHON=python3.12 chooses the interpreter, VENV=.venv-3.12 where its environment goes.
 
@@ -11,16 +12,19 @@ VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 CONSTRAINTS = constraints/python$(VERSION).txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-mutants test-slow lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/rljax train ppo CartPole-v1
 
 # Tests compile more than they compute, so nothing is optimised: CONTRIBUTING.md says how much that is.
-test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
-test: export XLA_FLAGS ?= --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
+test test-mutants: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test test-mutants: export XLA_FLAGS ?= --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-mutants: $(VENV)/installed-dev
+	PYTHONPATH=tests $(BIN)/python -m mutants
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow

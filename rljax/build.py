@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, envs, objectives, runtime
+from rljax import algos, envs, objectives, runtime, shipped
 from rljax import settings as fields
 from rljax.algos.presets import preset
 from rljax.checkpoint import named_leaves
@@ -130,7 +130,7 @@ def _parts(algo: str) -> set[str]:
 
 
 def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:
-    """A part of hypers, from the file that holds it, or as given.
+    """A part of hypers, from the file that holds it (or the name of one that comes with rljax), or as given.
 
     Raises:
       ConfigError: the file cannot be read, or its arrays have other names or shapes.
@@ -138,7 +138,7 @@ def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:
     if not isinstance(given, str):
         return given
     require(given != GIVEN, name, given, "is not recorded; write it to a file and give that")
-    stored, wanted = objectives.files.read(given), named_leaves({name: default})
+    stored, wanted = objectives.files.read(shipped.file_of(given)), named_leaves({name: default})
     if {n: x.shape for n, x in stored.arrays.items()} != {n: x.shape for n, x in wanted.items()}:
         made = stored.provenance["tasks"][0]["settings"] if stored.kind.startswith("hypers of ") else {}
         own = dataclasses.asdict(shapes)
@@ -181,9 +181,7 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
     nested = {name.removeprefix("objective."): v for name, v in numbers.items() if name.startswith("objective.")}
     plain = {name: value for name, value in numbers.items() if not name.startswith("objective.")}
     objective = plain.pop("objective", None)
-    if isinstance(objective, str) and objective.endswith(fields.FILE):
-        plain["objective"] = dataclasses.replace(objectives.load(objective), **nested)  # pyright: ignore
-    elif isinstance(objective, str):
+    if isinstance(objective, str):
         nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}
         plain["objective"] = objectives.build(objective, **nested)
     elif objective is not None:

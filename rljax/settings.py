@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from rljax import declarations
+from rljax import declarations, shipped
 from rljax.declarations import Declared
 from rljax.errors import ConfigError, require, unknown
 from rljax.kinds import Kind, PolicyObjective, Weights
 
-FILE = ".npz"  # what the name of a file with learned numbers ends with
 DRIFT = ("objective.hidden", "objective.output")  # of a learned policy objective, what is learned
 SHIPPED = "rljax.algos."  # algorithms that are read, not imported
 
@@ -154,8 +153,10 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
 
 
 def is_own(objective: Any) -> bool:
-    """Whether this is text but no registered name: a user's own `module:Class`, or the file of a learned one."""
-    return isinstance(objective, str) and (":" in objective or objective.endswith(FILE))
+    """Whether this is text but no registered name: a user's own `module:Class`, or a learned one, by file or name."""
+    if not isinstance(objective, str) or objective in objectives():
+        return False
+    return ":" in objective or shipped.is_learned(objective)
 
 
 def _with_chosen(known: Mapping[str, Setting], given: Mapping[str, Any]) -> Mapping[str, Setting]:

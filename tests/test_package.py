@@ -25,6 +25,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
         "rljax.runtime",
         "rljax.resources",
         "rljax.processes",
+        "rljax.shipped",
     ],
     ["rljax.ops", "rljax.nets", "rljax.data", "rljax.objectives", "rljax.settings"],
     ["rljax.off_policy"],

@@ -18,7 +18,7 @@ from rljax.build import make
 from rljax.envs import wrappers
 from rljax.errors import DivergedError, Stopped, Terminated
 from rljax.ops import streams
-from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signals, summarise, train
+from rljax.run import advance, as_arrays, diverged, evaluate, run, start, stop, stop_signals, summarise, train
 from rljax.types import Algorithm
 
 
@@ -65,8 +65,12 @@ def test_stopping_and_going_on_changes_no_bit(ppo, stop_at):
 
     whole = train(algorithm, jax.random.key(0), hypers, task, 8, log_every=2)
     train(algorithm, jax.random.key(0), hypers, task, stop_at, log_every=2, save=save)
-    rest = train(algorithm, jax.random.key(9), hypers, task, 8, state=saved[stop_at], done=stop_at, log_every=2)
+    rows, state = Rows(), saved[stop_at]
+    rest = train(algorithm, jax.random.key(9), hypers, task, 8, state=state, done=stop_at, log_every=2, sinks=[rows])
     assert leaves_equal(whole.state, rest.state)
+    assert [row["updates"] for row in rows] == [
+        n for n in (2, 4, 6, 8) if n > stop_at
+    ]  # where they were without a stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -186,6 +190,35 @@ def test_evaluation_shares_no_key_with_training():
         runs.add(key)
 
 
+@pytest.mark.parametrize("end", ["terminate_at", "truncate_at"])
+def test_an_evaluated_episode_ends_at_a_limit_too_and_counts_nothing_after(end):
+    """Side by side with longer ones: from 0, 1 and 2 to 3 the rewards are 1 + 2 + 3, 2 + 3 and 3."""
+    env = counter(start_high=3)
+    found = evaluate(still(1.0), (), env, jax.random.key(0), 32, task=env.task.replace(**{end: 3}))
+    assert set(np.asarray(found).tolist()) == {6.0, 5.0, 3.0}
+
+
+def test_only_the_first_observation_opens_an_evaluated_episode():
+    env, plain = counter(), still(1.0)
+
+    def act(state, carry, obs, reset, key, greedy):
+        return carry, reset.astype(jnp.int32)
+
+    def step(key, state, action, task):
+        state, result = env.step(key, state, action, task)
+        return state, result._replace(reward=100.0 * action)
+
+    found = evaluate(
+        dataclasses.replace(plain, act=act),
+        (),
+        dataclasses.replace(env, step=step),
+        jax.random.key(0),
+        2,
+        task=env.task.replace(terminate_at=3),
+    )
+    np.testing.assert_array_equal(found, [100.0, 100.0])
+
+
 def test_evaluation_changes_nothing_and_repeats(ppo):
     algorithm, env, hypers, task = ppo
     state = start(algorithm, jax.random.key(0), hypers, task)
@@ -194,6 +227,12 @@ def test_evaluation_changes_nothing_and_repeats(ppo):
     np.testing.assert_array_equal(first, evaluate(algorithm, state, env, jax.random.key(5), 8, greedy=False))
     assert leaves_equal(state, copy)
     assert len(np.unique(first)) > 1
+
+
+def test_an_infinity_is_a_divergence_too():
+    """Of what is measured in every update; of episodes none may have ended."""
+    metrics = {"loss": np.array([1.0, np.inf, np.nan, 1.0]), "episode_return": np.array([1.0, 1.0, 1.0, np.nan])}
+    np.testing.assert_array_equal(diverged(metrics), [False, True, True, False])
 
 
 def test_python_numbers_become_strong_arrays():

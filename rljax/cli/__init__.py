@@ -40,7 +40,7 @@ OVERVIEW = """usage: rljax COMMAND [options]
   eval RUN           score it:                rljax eval runs/a --episodes 128
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF
-  list WHAT          algos, envs, objectives or presets
+  list WHAT          algos, envs, objectives, learned or presets
 
 rljax COMMAND --help shows the options; rljax train ALGO ENV --help those of an algorithm, with the values that
 would be used on that environment.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import Positional, UseAppendAction
 
-from rljax import algos, envs
+from rljax import algos, envs, shipped
 from rljax.algos.presets import preset
 from rljax.arguments import PROCESSES, SOME, STEPS
 from rljax.cli.options import named
@@ -35,7 +35,7 @@ class MetaEval:
     """Compare what was learned with other algorithms in the same lives: scores, paired differences, intervals.
 
     Args:
-      learned: a search's folder, or the file of a learned objective.
+      learned: a search's folder, the file of a learned objective, or the name of one that comes with rljax.
       env: NAME[,FIELD=VALUE...] with settings there, for all contenders; may be repeated; by default where it was
         learned.
       steps: environment steps of a life; may be repeated.
@@ -105,8 +105,8 @@ def _source(path: Path) -> Source:
     from rljax.meta import result
     from rljax.objectives import files
 
-    if path.is_file():
-        stored = files.read(path)
+    if path.is_file() or (str(path) in shipped.names() and not path.is_dir()):
+        stored = files.read(shipped.file_of(str(path)))
         tasks, parts = stored.provenance["tasks"], {name.split("/")[0] for name in stored.arrays if "/" in name}
         learned = dict.fromkeys(parts or ["objective"], str(path))
     else:
@@ -152,6 +152,6 @@ def _rivals(text: str) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def _free(learned: Path) -> Path:
-    folder = learned.parent if learned.is_file() else learned
+    folder = learned if learned.is_dir() else learned.parent
     names = (folder / f"comparison{'' if i == 1 else f'-{i}'}.json" for i in range(1, 10**6))
     return next(path for path in names if not path.exists())

@@ -53,7 +53,8 @@ def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> li
     found = []
     for name, setting in known.items():
         if isinstance(setting.kind, Part):  # that was learned
-            found.append(Option(name, setting.kind, None, f"a file that holds {setting.doc}"))
+            meaning = f"a file, or a name (rljax list learned), that holds {setting.doc}"
+            found.append(Option(name, setting.kind, None, meaning))
         elif setting.kind.type is not None:  # not weights: they come with their objective, from a file
             found.append(Option(name, setting.kind, defaults.get(name, setting.default), setting.doc))
     return found

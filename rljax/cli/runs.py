@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional
 
-from rljax import algos, envs
+from rljax import algos, envs, shipped
 from rljax.algos.presets import PRESETS
 from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
@@ -111,19 +111,26 @@ class Render:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """What there is: algorithms, environments, objectives, or presets with their sources.
+    """What there is: algorithms, environments, objectives, what comes with rljax learned, or presets.
 
     Args:
       what: which.
     """
 
-    what: Positional[Literal["algos", "envs", "objectives", "presets"]]
+    what: Positional[Literal["algos", "envs", "objectives", "learned", "presets"]]
 
     def __call__(self) -> int:
         if self.what == "presets":
             for (algo, env), known in PRESETS.items():
                 values = " ".join(f"{name}={value}" for name, value in known.settings.items()) or "the defaults"
                 print(f"{algo} {env}: {known.steps:,} steps, {values} ({known.source})")
+        elif self.what == "learned":
+            from rljax.objectives import files
+
+            for name in shipped.names():
+                stored = files.read(shipped.file_of(name))
+                places = dict.fromkeys(task["env"] for task in stored.provenance["tasks"])
+                print(f"{name}: {stored.kind}, on {', '.join(places)}")
         else:
             print("\n".join({"algos": algos.names, "envs": envs.names, "objectives": objectives}[self.what]()))
         return 0

@@ -27,6 +27,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from rljax import shipped
 from rljax.errors import ConfigError, unknown
 from rljax.objectives import files
 from rljax.objectives.base import Objective
@@ -59,9 +60,6 @@ OBJECTIVES: dict[str, type] = {
 }
 """The objectives that have a name on the command line."""
 
-_LEARNED = Path(__file__).parents[1] / "meta" / "learned"
-_TRAINED: dict[type, Path] = {LPO: _LEARNED / "lpo.npz", TALPO: _LEARNED / "ta-lpo.npz"}  # come with rljax
-
 
 def named(name: str) -> type:
     """The class of an objective: a registered name, that class's own name, or a user's own as `module:Class`.
@@ -82,17 +80,17 @@ def named(name: str) -> type:
 
 
 def build(name: str, **fields: Any) -> Objective:
-    """An objective by its name, with these fields and defaults for others.
+    """An objective by its name, or from the file of a learned one, with these fields and defaults for others.
 
     A learned one whose weights come with rljax has those; its class begins as PPO.
 
     Raises:
       ConfigError: there is none.
     """
-    kind = named(name)
-    if kind in _TRAINED:
-        return dataclasses.replace(load(_TRAINED[kind]), **fields)  # pyright: ignore[reportArgumentType]
-    return kind(**fields)
+    name = next((registered for registered, kind in OBJECTIVES.items() if kind.__name__ == name), name)
+    if shipped.is_learned(name):
+        return dataclasses.replace(load(name), **fields)  # pyright: ignore[reportArgumentType]
+    return named(name)(**fields)
 
 
 def name_of(objective: Objective) -> str:
@@ -105,9 +103,13 @@ def name_of(objective: Objective) -> str:
 def load(path: str | Path) -> Objective:
     """The learned objective in a file, LPO or TALPO; `files.read(path).provenance` is its history.
 
+    Args:
+      path: of the file, or the name of one that comes with rljax.
+
     Raises:
       ConfigError: the file cannot be read, or holds no objective.
     """
+    path = shipped.file_of(str(path))
     kind = files.read(path).kind
     kinds = {cls.__name__: cls for cls in (LPO, TALPO)}  # and nothing that a file could name and have imported
     if kind not in kinds:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, cast
 
 import chex
@@ -14,8 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-import rljax
-from rljax import envs
+from rljax import envs, shipped
 from rljax.algos import lpg
 from rljax.errors import ConfigError
 from rljax.meta import spec
@@ -352,11 +350,10 @@ def test_what_cannot_run_is_refused_by_field(env, settings, message):
 
 @pytest.mark.parametrize("algo", ["lpg", "ta-lpg"])
 def test_the_rule_that_comes_with_rljax_teaches(algo):
-    path = Path(rljax.__file__).parent / "meta" / "learned" / f"{algo}.npz"
-    own = files.read(path).provenance["tasks"][0]["settings"] | {"horizon": 25.0}
+    own = files.read(shipped.file_of(algo)).provenance["tasks"][0]["settings"] | {"horizon": 25.0}
     lives = {
         name: [spec.domain(algo, "gridworld/small", 25 * 1280, use_preset=False, **own, **rule)]
-        for name, rule in {"learned": {"rule": str(path)}, "as it starts": {}}.items()
+        for name, rule in {"learned": {"rule": algo}, "as it starts": {}}.items()
     }
     found = compare(lives, 32, "evaluation", progress=False, workers=1)
     assert found.table()["gain_low"][1] > 0.1, found.table()

@@ -32,8 +32,9 @@ def test_every_node_is_the_sum_of_its_children(size, seed):
 
 
 @pytest.mark.usefixtures("strict")
-def test_draws_are_in_proportion_and_never_of_nothing():
-    value = jnp.array([0.0, 1.0, 2.0, 0.0, 5.0, 0.0, 0.0])
+@pytest.mark.parametrize("value", [[0.0, 1.0, 2.0, 0.0, 5.0, 0.0, 0.0], [1.0, 0.5, 2.0, 0.5, 1.0, 2.5, 0.5]])
+def test_draws_are_in_proportion_and_never_of_nothing(value):
+    value = jnp.array(value)
     priorities = prioritised.assign(prioritised.start(7), jnp.arange(7), value)
     counts = np.bincount(prioritised.draw(priorities, jax.random.key(0), 80_000), minlength=7)
     np.testing.assert_array_equal(counts > 0, value > 0)
@@ -47,6 +48,15 @@ def test_what_holds_nothing_is_not_drawn_however_sums_are_rounded():
     priorities = prioritised.assign(prioritised.start(512), jnp.arange(512), value)
     drawn = prioritised.draw(priorities, jax.random.key(2), 200_000)
     assert (value[drawn] > 0).all()
+
+
+@pytest.mark.parametrize("value", [[1.0, 0.0, 0.0, 0.0], [0.3, 0.0, 0.1, 0.0], [0.0, 0.2, 0.0, 0.0]])
+def test_nor_is_it_by_the_largest_number_there_is_to_draw(value, monkeypatch):
+    """Rounded, the share of the last of a batch is 1: all that there is, which no subtree on the way has left."""
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, 1 - 2.0**-23))
+    value = jnp.array(value)
+    priorities = prioritised.assign(prioritised.start(4), jnp.arange(4), value)
+    assert (value[prioritised.draw(priorities, jax.random.key(0), 8)] > 0).all()
 
 
 @pytest.mark.usefixtures("strict")

@@ -9,6 +9,7 @@ import pytest
 
 from rljax.build import prepare
 from rljax.meta import fitness
+from rljax.meta.lives import _diverged
 from rljax.run import start
 
 METRICS = {  # two lives of 20 and of 4 updates; beyond them nothing counts
@@ -56,3 +57,9 @@ def test_an_evaluation_is_the_mean_of_whole_episodes_by_the_task_of_the_life():
     state = start(algorithm, jax.random.key(0), algorithm.hypers, env.task)
     judge = jax.jit(fitness.evaluation(prepared))
     assert judge(state, algorithm.hypers, env.task, jnp.uint32(0)) == 1.0
+
+
+def test_what_comes_after_a_life_is_no_divergence():
+    metrics = {"loss": np.array([[1.0, 2.0, np.nan], [1.0, np.inf, 1.0], [np.nan, 1.0, 1.0]])}
+    np.testing.assert_array_equal(_diverged(metrics, np.array([2, 2, 1])), [False, True, True])
+    np.testing.assert_array_equal(_diverged(metrics, np.array([3, 1, 1])), [True, False, True])

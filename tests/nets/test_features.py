@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.nets.features import feature_shape, features
+from rljax.nets.features import feature_shape, features, flat_features
 from rljax.types import Box, Discrete
 
 
@@ -19,3 +19,10 @@ def test_others_become_floats_of_the_same_shape():
     space = Box(np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32), np.dtype(bool))
     x = features(space, jnp.ones((5, 2, 2), bool))
     assert x.dtype == jnp.float32 and x.shape == (5, *feature_shape(space))
+
+
+def test_flat_features_keep_every_batch_axis_and_no_other():
+    space = Box(np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32))
+    x = jnp.arange(4 * 5 * 6.0).reshape(4, 5, 2, 3)
+    np.testing.assert_array_equal(flat_features(space, x), x.reshape(4, 5, 6))
+    assert flat_features(Discrete(3), jnp.zeros((4, 5), jnp.int32)).shape == (4, 5, 3)

@@ -54,6 +54,9 @@ def test_mlp_layer_norm():
     params = net.init(jax.random.key(1), x)
     assert params["params"].keys() == {"Dense_0", "LayerNorm_0"}
     assert_allclose(net.apply(params, x), net.apply(params, 5.0 * x), rtol=1e-4)
+    y = x @ params["params"]["Dense_0"]["kernel"]  # normalised before the activation: scale 1 and offset 0 as it starts
+    y = (y - y.mean(-1, keepdims=True)) / y.std(-1, keepdims=True)
+    assert_allclose(net.apply(params, x), jnp.maximum(y, 0.0), rtol=1e-4, atol=1e-5)
 
 
 def test_mlp_batch_norm():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,8 @@ import pytest
 from objectives.networks import random_network
 from toys import tiny
 
-from rljax import envs, objectives
+import rljax
+from rljax import envs, objectives, shipped
 from rljax.algos import ppo
 from rljax.errors import ConfigError
 from rljax.objectives import DPO, LPO, TALPO, PPOClip, build, files
@@ -33,6 +33,15 @@ def loss_and_slope(objective, log_ratio, advantage, progress):
 def drift(objective, ratio, advantage, progress=0.0):
     """D = loss + r A."""
     return objective(jnp.log(ratio), advantage, progress) + ratio * advantage
+
+
+def test_the_inputs_are_those_of_the_paper_in_the_order_and_sign_of_its_code():
+    """At r = 3/2 and A = 2, a quarter through the run."""
+    alone = np.array([np.log(1.5), np.log(1.5) ** 2, -0.5, 0.25])
+    expected = np.concatenate([alone, 2 * alone])
+    given = jnp.log(jnp.array([1.5])), jnp.array([2.0]), 0.25
+    np.testing.assert_allclose(LPO().inputs(*given), [expected], rtol=1e-5)
+    np.testing.assert_allclose(TALPO().inputs(*given), [np.concatenate([expected, 0.25 * expected])], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "weights"), [(LPO, 1152), (TALPO, 2176)])
@@ -195,13 +204,22 @@ def test_the_name_stands_for_what_was_learned(name, kind):
     assert build(name, clip=0.3).clip == 0.3 and build("ppo-clip", clip=0.3) == PPOClip(0.3)
 
 
-SHIPPED = sorted((Path(objectives.__file__).parents[1] / "meta" / "learned").iterdir())
 RULES = ("lpg", "ta-lpg")  # tested where agents learn by them
 
 
-@pytest.mark.parametrize("path", [path for path in SHIPPED if path.stem not in RULES], ids=lambda path: path.stem)
-def test_what_comes_with_rljax_is_a_drift_and_has_a_history(path):
+@pytest.mark.parametrize("name", [name for name in shipped.names() if name not in RULES])
+def test_what_comes_with_rljax_is_a_drift_and_has_a_history(name):
+    path = shipped.file_of(name)
     history = files.read(path).provenance
     assert {"method", "tasks", "scores", "machine"} <= set(history) and len(history["tasks"]) > 1
     loss = objectives.load(path)(jnp.zeros(3), jnp.array([-1.0, 0.0, 2.0]), 0.5)
     np.testing.assert_array_equal(loss, [1.0, 0.0, -2.0])  # none at r = 1
+    algo, _ = rljax.make("ppo", "probe/action", objective=name)  # by its name alone, wherever one is
+    np.testing.assert_array_equal(algo.hypers.objective.output, objectives.load(path).output)
+
+
+def test_what_is_neither_a_name_nor_a_file_is_refused():
+    with pytest.raises(ConfigError, match="unknown learned part 'ta-lqg'; did you mean 'ta-lpg'"):
+        rljax.make("ta-lpg", "probe/action", rule="ta-lqg")
+    with pytest.raises(ConfigError, match="holds hypers of lpg, which is none of LPO, TALPO"):
+        rljax.make("ppo", "probe/action", objective="lpg")

@@ -64,8 +64,8 @@ def test_every_episode_starts_afresh():
 
 
 @pytest.mark.parametrize("num_envs", [1, 5, 40])
-def test_resetting_only_what_ended_changes_no_number(num_envs):
-    task = CounterTask(terminate_at=700)
+@pytest.mark.parametrize("task", [CounterTask(terminate_at=700), CounterTask(truncate_at=0)], ids=["some", "all"])
+def test_resetting_only_what_ended_changes_no_number(num_envs, task):
     plain, costly = (
         play(dataclasses.replace(counter(start_high=800), costly_reset=c), task, num_envs, 60) for c in (False, True)
     )

@@ -1,0 +1,187 @@
+"""Deliberate errors in algorithms: what they do, what they learn from, and their losses."""
+
+from __future__ import annotations
+
+from mutants.mutant import within
+
+PPO, DQN, SAC, TD3, LPG = (f"algos/test_{name}.py" for name in ("ppo", "dqn", "sac", "td3", "lpg"))
+ONE = "algos/test_one_transition.py"
+PROBES = f"{PPO}::test_values_of_the_probes"
+LPG_UPDATE = f"{LPG}::test_one_update_of_one_state_in_closed_form"
+MUTANTS = [
+    *within(
+        "off_policy/targets.py",
+        "off_policy/test_targets.py",
+        (".argmin(0)", ".argmax(0)", "the critic that expects the most"),
+        (")[:size]]", ")[:1].repeat(size)]", "a subset with replacement"),
+        (
+            "jax.lax.stop_gradient(head.target(after, numbers))",
+            "head.target(after, numbers)",
+            "gradient through the target",
+        ),
+        (
+            "jnp.where(better, expectile, 1.0 - expectile)",
+            "jnp.where(better, 1.0 - expectile, expectile)",
+            "what turned out worse",
+        ),
+        ("(weight[None] * share * losses).mean(1).sum()", "(share * losses).mean(1).sum()", "unweighted"),
+        ("losses).mean(1).sum(), wrong.mean(0)", "losses).mean(), wrong.mean(0)", "the mean over critics"),
+    ),
+    *within(
+        "off_policy/life.py",
+        ONE,
+        (
+            "slow + rate * (now - slow)",
+            "now + rate * (slow - now)",
+            "a slow copy that is fast",
+            f"{TD3}::test_slow_copies_move_once_for_each_step_of_the_policy",
+        ),
+        (
+            "return -(-config.warmup //",
+            "return (config.warmup //",
+            "steps before learning rounded down",
+            f"{DQN}::test_warmup_steps_count",
+        ),
+        ("(wrong + SMALLEST) ** hypers.priority_exponent", "(wrong + SMALLEST)", "priorities without their exponent"),
+        (
+            "beta = hypers.priority_beta + progress",
+            "beta = hypers.priority_beta - progress",
+            "the correction falls instead of rising",
+        ),
+        ("transition(drawn.steps, hypers.discount)", "transition(drawn.steps, 1.0)", "no discount"),
+    ),
+    *within(
+        "algos/ppo.py",
+        f"{PROBES}[probe/discounted-obs1-expected1]",
+        ("- hypers.entropy_coef * entropy", "+ hypers.entropy_coef * entropy", "certainty is rewarded", ONE),
+        (
+            "policy.log_prob(batch.action) - batch.log_prob",
+            "batch.log_prob - policy.log_prob(batch.action)",
+            "ratio upside down",
+            f"{PPO}::test_policies_of_the_probes[probe/action-1.0]",
+        ),
+        ("target = advantage + value", "target = advantage", "advantages as targets"),
+        (
+            "_, next_value = forward(state.params, state.obs_stats, steps.next_obs)",
+            "_, next_value = forward(state.params, state.obs_stats, steps.obs)",
+            "the value of the state itself",
+        ),
+        ("(value, batch.value, batch.target,", "(value, batch.target, batch.value,", "old value and target"),
+        (
+            "to_env(action), (action, policy",
+            "to_env(action), (to_env(action), policy",
+            "the loss sees clipped actions",
+            f"{PPO}::test_at_the_old_policy_the_first_ratio_is_one",
+        ),
+        ("+ hypers.value_coef * value_loss", "- hypers.value_coef * value_loss", "values ascend"),
+        (
+            "hypers.lr_final - 1.0)",
+            "hypers.lr_final + 1.0)",
+            "annealing upwards",
+            f"{PPO}::test_the_learning_rate_anneals_by_progress",
+        ),
+    ),
+    *within(
+        "algos/pqn.py",
+        "algos/test_pqn.py::test_actions_are_told_apart",
+        (
+            "steps.next_obs).max(-1)",
+            "steps.next_obs).min(-1)",
+            "the worst action follows",
+            "algos/test_tabular.py::test_values_of_a_corridor[pqn]",
+        ),
+        ("act(state, carry, obs, reset, key, False)", "act(state, carry, obs, reset, key, True)", "no exploration"),
+        (
+            "hypers.discount, hypers.trace)",
+            "hypers.trace, hypers.discount)",
+            "discount and trace",
+            "algos/test_pqn.py::test_values_on_probes[probe/truncation-obs0-expected0-0.0]",
+        ),
+    ),
+    *within(
+        "algos/dqn.py",
+        ONE,
+        (
+            'if config.target == "double" else outputs',
+            'if config.target == "single" else outputs',
+            "one network chooses and judges",
+        ),
+        ("-tau * log_next, batch", "tau * log_next, batch", "sign of the entropy"),
+        ("batch.reward + raised", "batch.reward - raised", "sign of Munchausen's bonus"),
+        (
+            "(learner.gradient_steps + 1) %",
+            "learner.gradient_steps %",
+            "the target network moves too early",
+            f"{DQN}::test_the_target_network_moves_when_it_is_told_to",
+        ),
+        ("jnp.where(greedy, 0.0, exploration), space.n)", "exploration, space.n)", "greedy actions explore"),
+        ("hypers.munchausen_clip, 0.0)", "-jnp.inf, 0.0)", "no clip"),
+    ),
+    *within(
+        "algos/sac.py",
+        ONE,
+        ("bonus = -jnp.exp(", "bonus = jnp.exp(", "certainty is rewarded"),
+        ("entropy - wanted)", "wanted - entropy)", "the temperature runs away"),
+        ("(alpha * log_prob - value)", "(alpha * log_prob + value)", "the worst action"),
+        ("values.min(0)", "values.max(0)", "the policy goes by the greatest"),
+        ("(share * (alpha * log_prob", "(jnp.exp(0 * share) * (alpha * log_prob", "actions unweighted"),
+        ("space.to_unit(batch.action)", "batch.action", "actions in the environment's units"),
+        ("subset(k_subset, outputs, config.target_critics)", "outputs", "all critics", "algos/test_one_transition.py"),
+    ),
+    *within(
+        "algos/td3.py",
+        ONE,
+        ("return -head.value(outputs[0]", "return head.value(outputs[0]", "the worst action"),
+        ("jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip)", "noise", "smoothing without bounds"),
+        (
+            'outputs = least(head, critics.apply(slow["critics"]',
+            'outputs = least(head, critics.apply(learner.params["critics"]',
+            "no slow copy",
+        ),
+        ('actor.apply(slow["actor"]', 'actor.apply(learner.params["actor"]', "no slow policy"),
+        ("jnp.where(greedy, 0.0, exploration) * jax", "exploration * jax", "greedy actions explore"),
+    ),
+    *within(
+        "algos/revalued.py",
+        ONE,
+        ("apart = 1.0 - jnp.exp(", "apart = jnp.exp(", "what fits is held"),
+        ("jax.lax.stop_gradient(utility)", "utility", "gradient through the weight"),
+        (".mean(0).max(-1).mean(-1)", ".max(-1).mean(0).mean(-1)", "each critic's own best choice"),
+        ("(weight * losses.sum(0)).mean()", "(weight * losses.mean(0)).mean()", "the mean over critics"),
+        (
+            "jnp.round(0.5 * (space.to_unit(action) + 1.0)",
+            "jnp.round(0.5 * (space.to_unit(action) + 2.0)",
+            "the next choice",
+        ),
+    ),
+    *within(
+        "algos/lpg.py",
+        LPG_UPDATE,
+        ("divergence(log_y, log_y_hat)", "divergence(log_y_hat, log_y)", "the other divergence"),
+        ("policy_loss = -(pi_hat", "policy_loss = (pi_hat", "sign of pi_hat"),
+        (
+            "jnp.minimum(horizon, 1e6)) / 3.0",
+            "jnp.minimum(horizon, 1e6)) / 2.0",
+            "order of magnitude",
+            f"{LPG}::test_only_a_temporal_rule_knows_of_the_run",
+        ),
+        (
+            "else jax.lax.stop_gradient(state.params)",
+            "else state.params",
+            "gradient through what the rule is shown",
+            f"{LPG}::test_what_the_rule_is_shown_is_no_way_for_derivatives_unless_asked_for",
+        ),
+        (
+            "- bootstrap_entropy_coef * agent",
+            "+ bootstrap_entropy_coef * agent",
+            "sign of a regulariser",
+            f"{LPG}::test_the_regularisers_of_the_outer_loss",
+        ),
+        (
+            "next_value, *flags, hypers.discount, hypers.gae_lambda",
+            "next_value, *flags, hypers.gae_lambda, hypers.discount",
+            "discount and lambda",
+            f"{LPG}::test_the_critic_learns_the_values_of_the_policy[table]",
+        ),
+    ),
+]

@@ -1,0 +1,135 @@
+"""Deliberate errors in the loops: rollouts, runs, evaluation, and populations."""
+
+from __future__ import annotations
+
+from mutants.mutant import within
+
+ENDS = "ops/test_rollout.py::test_episode_ends"
+LIMIT = "test_run.py::test_an_evaluated_episode_ends_at_a_limit_too_and_counts_nothing_after"
+OPENS = "test_run.py::test_only_the_first_observation_opens_an_evaluated_episode"
+POPULATION = "sweeps/test_population.py"
+MUTANTS = [
+    *within(
+        "ops/rollout.py",
+        ENDS,
+        (
+            "ended = result.terminated | result.truncated",
+            "ended = result.terminated",
+            "a limit does not end an episode",
+        ),
+        (
+            "(_where(ended, fresh, going), carry)",
+            "(_where(ended, fresh, going).replace(reset=result.terminated), carry)",
+            "a limit does not mark a start",
+        ),
+        (
+            "result.obs, result.terminated, result.truncated)",
+            "result.obs, result.truncated, result.terminated)",
+            "flags swapped",
+        ),
+        ("TimeStep(episodes.obs, action", "TimeStep(result.obs, action", "what was seen is what came after"),
+        (
+            "episodes.returns + result.reward, episodes.lengths + 1",
+            "result.reward, episodes.lengths + 1",
+            "the last reward for the return",
+        ),
+        ("jnp.where(ended, lengths, 0).sum()", "lengths.sum()", "lengths of episodes that go on"),
+        (
+            "return i + block,",
+            "return i + block + 1,",
+            "a row that is not reset",
+            "ops/test_rollout.py::test_resetting_only_what_ended_changes_no_number",
+        ),
+        ("returns=jnp.zeros(num_envs)", "returns=jnp.ones(num_envs)", "returns begin at 1"),
+    ),
+    *within(
+        "run.py",
+        LIMIT,
+        (
+            "alive &= ~(result.terminated | result.truncated)",
+            "alive &= ~result.terminated",
+            "a limit does not end an episode",
+        ),
+        ("jnp.where(alive, returns + result.reward, returns)", "returns + result.reward", "rewards after the end"),
+        ("jnp.full(episodes, t == 0)", "jnp.full(episodes, t != 0)", "what opens an episode", OPENS),
+        (
+            "x, 0.0) * episodes).sum(-1)",
+            "x, 0.0)).sum(-1)",
+            "episodes unweighted",
+            "test_run.py::test_rows_weigh_returns_by_episodes",
+        ),
+        (
+            "n = min(size - done % size, num_updates - done)",
+            "n = min(size, num_updates - done)",
+            "points elsewhere after a stop",
+            "test_run.py::test_stopping_and_going_on_changes_no_bit",
+        ),
+        (
+            "np.any([~np.isfinite(x)",
+            "np.any([np.isnan(x)",
+            "infinities are fine",
+            "test_run.py::test_an_infinity_is_a_divergence_too",
+        ),
+    ),
+    *within(
+        "sweeps/population.py",
+        f"{POPULATION}::test_what_differs_has_an_axis_and_nothing_else",
+        (
+            "algo.init(jax.random.key(seed), *inputs",
+            "algo.init(jax.random.key(0), *inputs",
+            "one seed for all",
+            f"{POPULATION}::test_members_side_by_side_are_lone_runs_up_to_rounding",
+        ),
+        ("np.stack(column) if", "np.stack(column[::-1]) if", "numbers of another member"),
+        ("if not all(np.array_equal(first, x)", "if not any(np.array_equal(first, x)", "what differs from all others"),
+    ),
+    *within(
+        "sweeps/plan.py",
+        "sweeps/test_plan.py",
+        (
+            "range(self.start + self.log_every, self.updates + 1",
+            "range(self.start, self.updates + 1",
+            "a point before the first",
+        ),
+        ("members[i : i + self.width]", "members[i : i + self.width + 1]", "members twice"),
+        (
+            "varying <= set(models[key].varying)",
+            "varying >= set(models[key].varying)",
+            "a program that varies too little",
+        ),
+        ("jax.tree.structure(member), nodes, shapes", "jax.tree.structure(member), shapes", "classes by their names"),
+    ),
+    *within(
+        "sweeps/space.py",
+        "sweeps/test_space.py",
+        (
+            "math.exp(generator.uniform(math.log(self.low), math.log(self.high)))",
+            "generator.uniform(self.low, self.high)",
+            "log-uniform",
+        ),
+        ("int(self.high) + 1", "int(self.high)", "the upper end"),
+        ("for cell in cells for point in points", "for point in points for cell in cells", "order of rows"),
+        (
+            'np.geomspace if kind == "log" else np.linspace',
+            'np.linspace if kind == "log" else np.geomspace',
+            "log and linear",
+        ),
+    ),
+    *within(
+        "sweeps/execute.py",
+        "sweeps/test_execute.py::test_of_a_state_what_the_policy_reads_is_kept",
+        (
+            "np.where(self.diverged, np.nan, x)",
+            "x",
+            "curves of what diverged",
+            "sweeps/test_driver.py::test_a_diverged_row_is_marked_and_harms_no_other[1]",
+        ),
+        ("if id(x) in read]", "if id(x) not in read]", "what no policy reads"),
+        (
+            "skipped = self.group.updates - self.done",
+            "skipped = 0 * self.done",
+            "steps that need not be done",
+            "sweeps/test_execute.py::test_news_add_up_to_all_steps",
+        ),
+    ),
+]
