@@ -22,8 +22,6 @@ from rljax.storage import place as path_of
 from rljax.storage import shown
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
 
-SHOWN = 10  # rows of the table at the end
-
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -168,10 +166,7 @@ def _finish(found: Any) -> int:
         return SIGNALLED + found.stopped_by
     if not _speaks():
         return 0
-    table = found.table().iloc[[score.row for score in found.ranked()]]
-    print(table.head(SHOWN).to_string(float_format=lambda x: f"{x:.4g}"))
-    if len(table) > SHOWN:
-        print(f"... and {len(table) - SHOWN} more rows")
+    print(found)
     print("(score: episode return over the last tenth of training; interquartile mean over seeds, 95 % interval)")
     from rljax.sweeps.report import write_report
 

@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from rljax.errors import ConfigError
 from rljax.log import compact, read_jsonl
-from rljax.results.stats import mean_band
+from rljax.results.curves import band, bridge, isolated
+from rljax.results.labels import CODE, labels
 from rljax.storage import replacing
 
 # Okabe and Ito's colours, told apart by all kinds of eyes; yellow is too pale for a line.
@@ -50,17 +51,23 @@ DETAILS = ("policy_loss", "value_loss", "critic_loss", "actor_loss", "loss", "en
 
 @dataclass(frozen=True)
 class _Run:
-    fields: dict[str, Any]  # what makes it differ from others, its seed aside
+    fields: dict[str, Any]  # what ran: all that makes it differ from others, its seed aside
     columns: dict[str, np.ndarray]
+
+    @property
+    def environment(self) -> str:
+        """Which panel it belongs to."""
+        return json.dumps([self.fields.get("env"), self.fields.get(f"{CODE}env")])
 
 
 def plot_runs(
     run_dirs: Sequence[str | Path], out: str | Path, metric: str = "episode_return", title: str | None = None
 ) -> Path:
-    """Draw learning curves: one a setting, the mean of its seeds with a 95% bootstrap band.
+    """Draw learning curves: one a setting, the mean of its seeds with a 95% bootstrap band; a panel an environment.
 
-    The curve is smoothed over a window that the figure names; one run alone is drawn raw behind it, with its
-    losses below.
+    Runs are seeds of one setting if nothing else differs: algorithm, settings, length, the environment, its numbers,
+    its arguments and its code. A curve is smoothed over a share of its own length that the figure names, and broken
+    where no episode ended for long; one run alone is drawn raw behind it, with its losses below.
 
     Args:
       run_dirs: folders of training runs, each with a `metrics.jsonl` and a `config.json`.
@@ -77,16 +84,20 @@ def plot_runs(
     if not run_dirs:
         raise ConfigError("no run to plot: give the folder of a training run")
     runs = [_load(Path(folder), metric) for folder in run_dirs]
-    groups = _group(runs)
+    panels: dict[str, list[_Run]] = {}
+    for run in runs:
+        panels.setdefault(run.environment, []).append(run)
     details = [name for name in DETAILS if name in runs[0].columns][:4] if len(runs) == 1 else []
     with rc_context(STYLE):
+        if len(panels) > 1:
+            return save_figure(_draw_panels(list(panels.values()), metric, title), Path(out))
         figure = Figure(figsize=(6.4, 5.2 if details else 3.8), layout="constrained")
         if details:
             rows: Any = figure.subfigures(2, 1, height_ratios=(2.4, 1))
-            _draw_curves(rows[0].subplots(), groups, metric, title)
+            _draw_curves(rows[0].subplots(), _group(runs), metric, title or _title(runs))
             _draw_details(rows[1], runs[0], details)
         else:
-            _draw_curves(figure.subplots(), groups, metric, title)
+            _draw_curves(figure.subplots(), _group(runs), metric, title or _title(runs))
         return save_figure(figure, Path(out))
 
 
@@ -100,8 +111,11 @@ def _load(folder: Path, metric: str) -> _Run:
     try:
         config = json.loads((folder / "config.json").read_text())
         fields = {name: config[name] for name in ("algo", "env", "steps") if name in config}
-        for part in ("config", "hypers"):
-            fields |= _flat(config.get(part, {}))
+        fields |= _flat(config.get("config", {})) | _flat(config.get("hypers", {}))
+        if config.get("updates") is not None and fields.get("horizon") == config["updates"]:
+            del fields["horizon"]  # follows from the steps
+        fields |= _flat(config.get("env_args", {}), "env_args.") | _flat(config.get("task", {}), "task.")
+        fields |= _flat(config.get("fingerprints", {}), CODE)
     except (OSError, ValueError):
         fields = {"algo": folder.name}
     return _Run(fields, columns)
@@ -118,63 +132,86 @@ def _group(runs: list[_Run]) -> dict[str, list[_Run]]:
     """Runs that differ by seed only, under a label that says what sets them apart from the other groups."""
     settings: dict[str, list[_Run]] = {}
     for run in runs:
-        settings.setdefault(json.dumps(run.fields, sort_keys=True), []).append(run)
-    everything = [group[0].fields for group in settings.values()]
-    return {_label(group[0].fields, everything): group for group in settings.values()}
+        numbers_known = f"{CODE}task" in run.fields  # those given and those left as they are
+        same = {n: x for n, x in run.fields.items() if not (numbers_known and n.startswith("task."))}
+        settings.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+    return dict(zip(labels([group[0].fields for group in settings.values()]), settings.values(), strict=True))
 
 
-def _label(fields: dict[str, Any], everything: list[dict[str, Any]]) -> str:
-    """E.g. "ppo lr=0.001": the names where they vary, and what varies among runs of the same names."""
-    names = [n for n in ("algo", "env") if len({other.get(n) for other in everything}) > 1]
-    alike = [other for other in everything if all(other.get(n) == fields.get(n) for n in ("algo", "env"))]
-    varying = [n for n in fields if any(other.get(n) != fields[n] for other in alike)]
-    return " ".join([str(fields[n]) for n in names] + [f"{n}={_short(fields[n])}" for n in varying])
+def _draw_panels(panels: list[list[_Run]], metric: str, title: str | None) -> Figure:
+    """A panel for each environment, a label having the same colour in all of them."""
+    groups = [_group(runs) for runs in panels]
+    colors = {label: i for i, label in enumerate(dict.fromkeys(label for group in groups for label in group))}
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(1 + 4.2 * across, 3.4 * down), layout="constrained")
+    places = figure.subplots(down, across, squeeze=False).flat
+    names = labels([{n: x for n, x in runs[0].fields.items() if n in ("env", f"{CODE}env")} for runs in panels])
+    for axes, group, name in zip(places, groups, names):
+        _draw_curves(axes, group, metric, name, colors)
+    for axes in list(places):  # those left over
+        axes.remove()
+    figure.suptitle(title or _title([run for runs in panels for run in runs]), fontweight="bold")
+    return figure
 
 
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _draw_curves(axes: Axes, groups: dict[str, list[_Run]], metric: str, title: str | None) -> None:
+def _draw_curves(
+    axes: Axes, groups: dict[str, list[_Run]], metric: str, title: str, colors: dict[str, int] | None = None
+) -> None:
     runs = [run for group in groups.values() for run in group]
-    end = max(run.columns["step"][-1] for run in runs)
-    sparsest = max(np.diff(run.columns["step"], prepend=0).mean() for run in runs)
-    window = min(end, max(WINDOW * end, 3 * sparsest))
     raw = len(groups) <= 3 and len(runs) == len(groups)
-    ends = []
-    for index, (label, group) in enumerate(groups.items()):
-        color = PALETTE[index % len(PALETTE)]
-        steps, curves = _aligned(group, metric, window)
+    colors, ends = colors or {label: i for i, label in enumerate(groups)}, []
+    for label, group in groups.items():
+        index = colors[label]
+        color, dash = PALETTE[index % len(PALETTE)], DASHES[index // len(PALETTE) % len(DASHES)]
+        steps, curves = _aligned(group, metric)
         if raw:
-            axes.plot(group[0].columns["step"], group[0].columns[metric], color=color, alpha=0.25, linewidth=0.8)
+            own = group[0].columns
+            draw_line(axes, own["step"], bridge(own["step"], own[metric]), color=color, alpha=0.25, linewidth=0.8)
+        mean, low, high = band(curves)
         if len(group) > 1:
-            axes.fill_between(steps, *mean_band(curves), color=color, alpha=0.18, linewidth=0)
-        mean = curves.mean(0)
-        dash = DASHES[index // len(PALETTE) % len(DASHES)]
-        axes.plot(steps, mean, dash, color=color, label=label, marker=_marker(steps))
-        ends.append((float(mean[-1]), label, color))
+            axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
+        draw_line(axes, steps, mean, dash, color=color, label=label)
+        ends.append((float(mean[np.isfinite(mean)][-1]), label, color))
     if len(groups) > len(PALETTE):  # colours repeat, so dashes must show
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
-    elif len(groups) > 1:
+    elif len(groups) > 1 or len(colors) > 1:
         _label_ends(axes, ends)
-    axes.set_title(title or _title(runs), loc="left", fontweight="bold", pad=20)
-    axes.text(0, 1.03, _note(groups, window, raw), transform=axes.transAxes, color=GREY, fontsize=8)
+    axes.set_title(title, loc="left", fontweight="bold", pad=20)
+    windows = [_window(run, metric) for run in runs]
+    axes.text(0, 1.03, _note(groups, windows, raw), transform=axes.transAxes, color=GREY, fontsize=8)
     axes.set_xlabel("environment steps")
     axes.set_ylabel(metric.replace("_", " "))
     _steps_axis(axes)
 
 
-def _aligned(group: list[_Run], metric: str, window: float) -> tuple[np.ndarray, np.ndarray]:
+def draw_line(axes: Axes, steps: np.ndarray, values: np.ndarray, dash: str = "-", **look: Any) -> None:
+    """A line that breaks where values are NaN, and a dot for a point that has no neighbour."""
+    axes.plot(steps, values, dash, marker="o" if len(steps) == 1 else None, **look)
+    alone = isolated(values)
+    if alone.any() and len(steps) > 1:
+        axes.plot(steps[alone], values[alone], ".", markersize=3, **{n: x for n, x in look.items() if n != "label"})
+
+
+def _window(run: _Run, metric: str) -> float:
+    """How many steps of a run are smoothed over: a share of it, and at least three measurements."""
+    steps = run.columns["step"]
+    measured = steps[np.isfinite(run.columns[metric])]
+    apart = float(np.median(np.diff(measured))) if len(measured) > 1 else float(measured[0])
+    return min(float(steps[-1]), max(WINDOW * float(steps[-1]), 3 * apart))
+
+
+def _aligned(group: list[_Run], metric: str) -> tuple[np.ndarray, np.ndarray]:
     """The smoothed curves `[runs, points]` of a group, at the same steps `[points]`, all that every run has."""
     measured = [np.isfinite(run.columns[metric]) for run in group]
     first = max(run.columns["step"][m][0] for run, m in zip(group, measured))
     last = max(first, min(run.columns["step"][m][-1] for run, m in zip(group, measured)))
     points = np.linspace(first, last, min(200, max(int(m.sum()) for m in measured)))
-    return points, np.stack([_smooth(run.columns, metric, points, window) for run in group])
+    return points, np.stack([_smooth(run.columns, metric, points, _window(run, metric)) for run in group])
 
 
 def _smooth(columns: dict[str, np.ndarray], metric: str, points: np.ndarray, window: float) -> np.ndarray:
-    """The mean over a centred window of steps; of returns, over the episodes that ended in it."""
+    """The mean over a centred window of steps; of returns, over the episodes that ended in it; NaN in gaps."""
     measured = np.isfinite(columns[metric])
     steps, values = columns["step"][measured], columns[metric][measured]
     weights = columns["episodes"][measured] if metric == "episode_return" and "episodes" in columns else 1.0
@@ -184,7 +221,7 @@ def _smooth(columns: dict[str, np.ndarray], metric: str, points: np.ndarray, win
     right = np.searchsorted(steps, points + window / 2, "right")
     inside = weight[right] - weight[left]
     mean = np.divide(total[right] - total[left], inside, out=np.full(len(points), np.nan), where=inside > 0)
-    return np.where(inside > 0, mean, np.interp(points, steps, values))
+    return np.where(inside > 0, mean, np.interp(points, columns["step"], bridge(columns["step"], columns[metric])))
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
@@ -216,7 +253,7 @@ def _draw_details(row: Any, run: _Run, names: list[str]) -> None:
     panels = np.atleast_1d(row.subplots(1, len(names)))
     for axes, name in zip(panels, names):
         steps = run.columns["step"]
-        axes.plot(steps, run.columns[name], color=GREY, linewidth=0.9, marker=_marker(steps))
+        draw_line(axes, steps, run.columns[name], color=GREY, linewidth=0.9)
         axes.set_title(name.replace("_", " "), loc="left", fontsize=9)
         axes.tick_params(labelsize=7)
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
@@ -229,20 +266,16 @@ def _steps_axis(axes: Axes, ticks: int = 6) -> None:
     axes.set_xlim(0, 1.01 * axes.dataLim.x1)
 
 
-def _marker(steps: np.ndarray) -> str | None:
-    """A line of one point would not show."""
-    return "o" if len(steps) == 1 else None
-
-
 def _title(runs: list[_Run]) -> str:
     algos, envs = ({str(run.fields.get(name, "")) for run in runs} - {""} for name in ("algo", "env"))
     return " on ".join(next(iter(names)) for names in (algos, envs) if len(names) == 1)
 
 
-def _note(groups: dict[str, list[_Run]], window: float, raw: bool) -> str:
+def _note(groups: dict[str, list[_Run]], windows: list[float], raw: bool) -> str:
     """How the curves were made."""
     seeds = sorted({len(group) for group in groups.values()})
-    parts = [f"smoothed over {compact(window)} steps" + (", raw behind" if raw else "")]
+    over = " to ".join(dict.fromkeys(compact(window) for window in (min(windows), max(windows))))
+    parts = [f"smoothed over {over} steps" + (", raw behind" if raw else "")]
     if seeds[-1] > 1:
         counts = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         parts = [f"mean of {counts} seeds with 95% bootstrap interval", *parts]

@@ -16,7 +16,7 @@ from rljax.errors import Stopped, require
 from rljax.results.folder import SWEEP, Numbered, held, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import place, write_json
-from rljax.sweeps import cluster, result, rows, space, spec, store
+from rljax.sweeps import cluster, ranking, result, rows, space, spec, store
 from rljax.sweeps.execute import Job, Lot
 from rljax.sweeps.plan import Programs
 from rljax.sweeps.planning import Plan, next_round
@@ -153,7 +153,8 @@ def _progress(planned: Plan, job: Job, pending: list[Lot], show: bool) -> Iterat
     per_run = {i: planned.steps_of(g) // (len(g.rows) * len(job.seeds)) for i, g in enumerate(planned.groups)}
     stored, runs = (sum(len(lot.members) for lot in lots) for lots in (done, job.lots()))
     start = sum(len(lot.members) * per_run[lot.group] for lot in done)
-    bar = Progress("sweep", planned.steps // share, start // share, runs // share, stored // share, len(job.seeds))
+    on = ranking.environments([row.where for row in planned.sweep.rows])
+    bar = Progress("sweep", planned.steps // share, start // share, runs // share, stored // share, len(job.seeds), on)
     try:
         yield bar.news
     finally:

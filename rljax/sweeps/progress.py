@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from rljax.log import ProgressSink
 from rljax.sweeps.execute import News
+
+FEW = 3  # environments of which the best row is said
 
 
 class Progress(ProgressSink):
@@ -18,10 +21,22 @@ class Progress(ProgressSink):
       total: environment steps of all runs; start: of those that were finished before.
       runs: how many; stored: how many were finished before.
       seeds: runs a row; a row is done when they all are.
+      environments: what each row runs on: the best is said of each of a few, as they do not compare.
     """
 
-    def __init__(self, description: str, total: int, start: int, runs: int, stored: int, seeds: int, **options: Any):
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        start: int,
+        runs: int,
+        stored: int,
+        seeds: int,
+        environments: Sequence[str] = (),
+        **options: Any,
+    ):
         super().__init__(description, total, start, **options)
+        self._environments = environments
         self._runs, self._stored, self._seeds, self._step = runs, stored, seeds, start
         self._scores: dict[int, list[float]] = defaultdict(list)
 
@@ -36,7 +51,13 @@ class Progress(ProgressSink):
     def _note(self) -> str:
         done = f"{self._pace()}{self._stored // self._seeds}/{self._runs // self._seeds} rows"
         means = {row: sum(x) / len(x) for row, x in self._scores.items() if math.isfinite(sum(x))}
-        if means:
-            best = max(means, key=means.__getitem__)
-            return f"{done}  best {means[best]:.4g} (row {best})"
-        return done if math.isnan(self._return) else f"{done}  return {self._return:.4g}"
+        if not means:
+            return done if math.isnan(self._return) else f"{done}  return {self._return:.4g}"
+        several = len(set(self._environments)) > 1
+        best: dict[str, int] = {}
+        for row in sorted(means, key=means.__getitem__):
+            best[self._environments[row] if several else ""] = row
+        if len(best) > FEW:
+            return done
+        words = (f"{means[row]:.4g} (row {row}{', ' * bool(name)}{name})" for name, row in sorted(best.items()))
+        return f"{done}  best {', '.join(words)}"

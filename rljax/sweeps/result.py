@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,9 @@ from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, unknown
 from rljax.policy import Policy
 from rljax.results import stats
-from rljax.sweeps import rows, store
+from rljax.results.curves import bridge
+from rljax.sweeps import ranking, rows, store
+from rljax.sweeps.ranking import Score
 from rljax.types import Env
 
 if TYPE_CHECKING:
@@ -30,16 +32,6 @@ AXES = ("row", "seed", "update")
 SCORE = "episode_return"
 LAST = 0.1
 """The share of a run, at its end, that its score is taken over."""
-
-
-class Score(NamedTuple):
-    """A row's score over its seeds, with a 95 % interval."""
-
-    row: int
-    settings: dict[str, Any]
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -85,6 +77,11 @@ class SweepResult:
         return self.record["varied"]
 
     @property
+    def environments(self) -> list[str]:
+        """What each row ran on: the environment, with those of its numbers that are swept."""
+        return ranking.environments([self.record["rows"][i] for i in self.index])
+
+    @property
     def finished(self) -> np.ndarray:
         """`[N, S]` bool: the run is stored."""
         return self.reached > 0
@@ -96,6 +93,10 @@ class SweepResult:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __str__(self) -> str:
+        """The best rows on each environment, in the width of the screen."""
+        return ranking.text(self, SCORE, LAST)
 
     def settings(self, row: int) -> dict[str, Any]:
         """Every setting of a row, defaults included."""
@@ -119,43 +120,42 @@ class SweepResult:
     def comparable(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
         """Scores `[N, S]` in which a diverged run counts as the worst one on its environment: leaving it out would
         flatter its settings."""
-        scores = self.scores(metric, last)
-        names = np.array([str(self.record["rows"][i].get("env")) for i in self.index])
-        for name in set(names):
+        scores, names = self.scores(metric, last), np.array(self.environments)
+        for name in set(names.tolist()):
             here = scores[names == name]
             worst = np.min(here, where=np.isfinite(here), initial=np.inf)
             scores[names == name] = np.where(self.diverged[names == name], worst, here)
         return np.where(np.isfinite(scores), scores, np.nan)
 
     def ranked(self, metric: str = SCORE, last: float = LAST, statistic: stats.Statistic = stats.iqm) -> list[Score]:
-        """The rows by their score over seeds, best first; rows with nothing finished are left out.
+        """The rows of each environment in turn by their score over seeds, best first; those not stored are left out.
 
-        A diverged run counts as the worst one. Rows that were trained for longer stand before those that were stopped.
+        Rows that were trained for longer stand before those that were stopped. A run that diverged counts as the worst
+        on its environment; a row of which none has a score (all diverged, or ended no episode) is NaN, and last. A
+        score from some of the seeds alone says so in its `notes`.
         """
-        found = []
-        for row, values in enumerate(self.comparable(metric, last)):
-            values = values[np.isfinite(values)]
-            if values.size:
-                low, high = stats.bootstrap_ci(statistic, values)
-                found.append(Score(row, self.rows[row], float(statistic(values, axis=-1)), low, high))
-        return sorted(found, key=lambda score: (-self._share(score.row), -score.value))
+        return ranking.ranked(self, metric, last, statistic)
 
-    def best(self, metric: str = SCORE, last: float = LAST) -> Score:
-        """The row with the highest interquartile mean. Raises ConfigError if nothing is finished."""
-        ranking = self.ranked(metric, last)
-        if not ranking:
-            raise ConfigError(f"sweep '{self.folder}': no run has a {metric} yet")
-        return ranking[0]
+    def best(self, metric: str = SCORE, last: float = LAST, **fields: Any) -> Score:
+        """The row with the highest interquartile mean, of those with these settings, e.g. `best(env="CartPole-v1")`.
+
+        Raises:
+          ConfigError: the rows are of several environments, whose returns do not compare; or nothing is finished.
+        """
+        return ranking.the_best(self, metric, last, self._with(fields))
 
     def iqm(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
-        """The interquartile mean over seeds and its 95 % interval, `[N, 3]`; NaN where nothing is finished."""
+        """The interquartile mean over seeds and its 95 % interval, `[N, 3]`; NaN where a row has no score."""
         found = np.full((len(self), 3), np.nan)
         for score in self.ranked(metric, last):
             found[score.row] = score.value, score.low, score.high
         return found
 
     def table(self, metric: str = SCORE, last: float = LAST) -> pandas.DataFrame:
-        """One line a row: its settings, the IQM over seeds with its interval, mean, steps, and how its runs fared."""
+        """One line a row: its settings, the IQM over seeds with its interval, mean, steps, and how its runs fared.
+
+        `print(result)` shows them ranked, in the width of a screen. `scored`: the runs that have a score of their own.
+        """
         import pandas
 
         scores, (value, low, high) = self.scores(metric, last), self.iqm(metric, last).T
@@ -164,21 +164,28 @@ class SweepResult:
         columns = {name: [row[name] for row in self.rows] for name in self.varied}
         columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
         columns |= {"steps": self._steps(self.reached.max(1)).astype(int)}
-        columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1)}
+        columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1), "scored": known.sum(1)}
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
     def curve(
         self, metric: str = SCORE, statistic: stats.Statistic = stats.iqm, resamples: int = 500
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-        """For each row: environment steps, the statistic over seeds, and its 95 % interval, four arrays `[U]`."""
+        """For each row: environment steps, the statistic over seeds, and its 95 % interval, four arrays `[U]`.
+
+        A seed counts between two episodes' ends too, unless they lie far apart. NaN where fewer than half of the stored
+        seeds have a value: a line breaks there.
+        """
         for row in range(len(self)):
-            values = self._metric(metric)[row]
-            points = np.isfinite(self.update[row]) & np.isfinite(values).any(0)
-            center, low, high = (np.full(points.sum(), np.nan) for _ in range(3))
-            for i, column in enumerate(values[:, points].T):
+            known = np.stack([bridge(self.step[row], values) for values in self._metric(metric)[row]])
+            often = np.isfinite(known).sum(0) * 2 >= max(1, self.finished[row].sum())
+            points = np.flatnonzero(often & np.isfinite(known).any(0))
+            points = np.arange(points[0], points[-1] + 1) if points.size else points
+            center, low, high = (np.full(points.size, np.nan) for _ in range(3))
+            for i, column in enumerate(known[:, points].T):
                 column = column[np.isfinite(column)]
-                center[i] = statistic(column, axis=-1)
-                low[i], high[i] = stats.bootstrap_ci(statistic, column, resamples=resamples)
+                if often[points[i]]:
+                    center[i] = statistic(column, axis=-1)
+                    low[i], high[i] = stats.bootstrap_ci(statistic, column, resamples=resamples)
             yield self.step[row][points], center, low, high
 
     def select(self, **fields: Any) -> SweepResult:
@@ -187,18 +194,7 @@ class SweepResult:
         Raises:
           ConfigError: a field that does not exist, or a value that no row has.
         """
-        keep = np.ones(len(self), bool)
-        for name, value in fields.items():
-            known = {**self.record["rows"][0]["settings"], **self.record["rows"][0]["varied"]}
-            if name not in known:
-                raise unknown("field", name, known)
-            values = [{**self.settings(i), **self.rows[i]}.get(name) for i in range(len(self))]
-            matches = np.array([_same(x, value) for x in values])
-            if not matches.any():
-                there = ", ".join(dict.fromkeys(str(x) for x in values))
-                raise ConfigError(f"{name}={value}: no row has it; there are {there}")
-            keep &= matches
-        return self.take(np.flatnonzero(keep))
+        return self.take(np.flatnonzero(self._with(fields)))
 
     def take(self, rows: Any) -> SweepResult:
         """These rows, by their place."""
@@ -211,16 +207,19 @@ class SweepResult:
             diverged=self.diverged[rows],
         )
 
-    def policy(self, row: int | None = None, seed: int | None = None, own: Mapping[str, Env] | None = None) -> Policy:
+    def policy(
+        self, row: int | None = None, seed: int | None = None, own: Mapping[str, Env] | None = None, **fields: Any
+    ) -> Policy:
         """The trained policy of a run, by the row's place and the seed; by default the best row's best seed.
 
         Args:
           own: environments that are not registered, by name.
+          **fields: settings to choose the best row among, as for `best`.
 
         Raises:
-          ConfigError: that run is not finished, or there is no such row or seed.
+          ConfigError: that run is not finished, there is no such row or seed, or the rows are of several environments.
         """
-        row = self.best().row if row is None else row
+        row = self.best(**fields).row if row is None else row
         if seed is None:
             scores = self.scores()[row]
             seed = self.seeds[int(np.argmax(np.where(np.isfinite(scores), scores, -np.inf)))]
@@ -251,9 +250,20 @@ class SweepResult:
         each, before = ([self.record["rows"][i][n] for i in self.index] for n in ("steps_per_update", "warmup_steps"))
         return np.where(updates == 0, 0.0, np.array(before) + updates * np.array(each, float))
 
-    def _share(self, row: int) -> float:
-        """How much of its run a row has done."""
-        return float(self.reached[row].max() / np.nanmax(self.update[row]))
+    def _with(self, fields: Mapping[str, Any]) -> np.ndarray:
+        """The rows with these settings, a mask `[N]`; see `select`."""
+        keep, records = np.ones(len(self), bool), [self.record["rows"][i] for i in self.index]
+        every = [{"algo": r.get("algo"), "env": r.get("env"), **r["settings"], **r["varied"]} for r in records]
+        for name, value in fields.items():
+            if name not in every[0]:
+                raise unknown("field", name, every[0])
+            values = [row.get(name) for row in every]
+            matches = np.array([_same(x, value) for x in values])
+            if not matches.any():
+                there = ", ".join(dict.fromkeys(str(x) for x in values))
+                raise ConfigError(f"{name}={value}: no row has it; there are {there}")
+            keep &= matches
+        return keep
 
     def _number(self, row: int) -> int:
         if not -len(self) <= row < len(self):
@@ -296,7 +306,8 @@ def load(folder: str | Path) -> SweepResult:
             values = metrics.setdefault(name.removeprefix(store.METRIC), np.full((count, seeds, length), np.nan))
             for member, (a, b) in enumerate(zip(i, j)):
                 first = int(np.searchsorted(update[a, : len(points[a])], chunk["update"][0]))
-                values[a, b, first : first + len(chunk["update"])] = chunk[name][member]
+                there, new = values[a, b, first : first + len(chunk["update"])], chunk[name][member]
+                there[:] = np.where(np.isnan(new), there, new)  # what has been measured stays
     return SweepResult(record, np.arange(count), metrics, update, reached, diverged, folder)
 
 

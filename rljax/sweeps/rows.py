@@ -11,9 +11,8 @@ from rljax import algos, envs, objectives
 from rljax import build as builder
 from rljax.algos.presets import preset
 from rljax.errors import ConfigError, require, unknown
+from rljax.sweeps.ranking import TASK
 from rljax.types import Env
-
-TASK = "task."
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,11 @@ class Row:
             if not self.varied:
                 raise
             raise ConfigError(f"{error} (in the row {describe(self.varied)})") from None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What `ranking.environments` reads, as in a record."""
+        return {"env": plain(self.env), "env_args": self.env_args, "settings": self.settings}
 
     def at(self, point: Mapping[str, Any]) -> Row:
         """The same with other values of the swept fields."""

@@ -16,11 +16,13 @@ import numpy as np
 
 from rljax.errors import ConfigError, require
 from rljax.sweeps.plan import Group
+from rljax.sweeps.ranking import TASK, environments
 from rljax.sweeps.result import SCORE, SweepResult
-from rljax.sweeps.rows import plain
+from rljax.sweeps.rows import Row, plain
 from rljax.sweeps.space import Distribution
 
 Point = dict[str, Any]
+ONE_OF_EACH = "optuna samples settings of one algorithm on one environment"
 
 
 class Search:
@@ -36,6 +38,9 @@ class Search:
     def begin(self, groups: Sequence[Group]) -> list[Group]:
         """The groups of the first round, from those that would train every row to its end."""
         return list(groups)
+
+    def check(self, rows: Sequence[Row]) -> None:
+        """Raises ConfigError if it could not choose among these."""
 
     def points(self, result: SweepResult | None) -> list[Point]:
         """New points of the space, given the results so far; none when it is done."""
@@ -54,8 +59,9 @@ class Search:
 class Halving(Search):
     r"""Successive halving: after each rung the best $1/\eta$ of the rows go on from their states, the others stop.
 
-    Rung $k = 1 \ldots K$ ends after $U \eta^{k-K}$ updates, rounded up to a logged point. Jamieson and Talwalkar 2016,
-    arXiv:1502.07943, algorithm 1.
+    Rung $k = 1 \ldots K$ ends after $U \eta^{k-K}$ updates, rounded up to a logged point; rungs that end at the same
+    one are one. Rows compete on their own environment alone, each of which keeps its share; where none of them has a
+    score yet, all that have not diverged go on. Jamieson and Talwalkar 2016, arXiv:1502.07943, algorithm 1.
     """
 
     eta: int = 3
@@ -67,23 +73,42 @@ class Halving(Search):
         require(self.eta >= 2, "halving", self.eta, "must be at least 2: one in so many rows goes on")
         require(self.rungs >= 2, "rungs", self.rungs, "must be at least 2")
 
+    def check(self, rows: Sequence[Row]) -> None:
+        alone = len(set(environments([row.where for row in rows]))) == len(rows) > 1
+        require(not alone, "halving", self.eta, "has no two rows on one environment to choose from; give each several")
+
     def begin(self, groups: Sequence[Group]) -> list[Group]:
-        return [dataclasses.replace(g, updates=self._end(g, 1)) for g in groups]
+        first = [self._end(g, 1) for g in groups]
+        rungs = [sum(self._end(g, k) == end for k in range(2, self.rungs + 1)) for g, end in zip(groups, first)]
+        return [dataclasses.replace(g, updates=end, rung=rung) for g, end, rung in zip(groups, first, rungs)]
 
     def further(self, groups: Sequence[Group], result: SweepResult) -> list[Group]:
-        rung = max(g.rung for g in groups) + 1
-        if rung == self.rungs:
-            return []
-        last = [g for g in groups if g.rung == rung - 1]
-        sound = {row for g in last for row in g.rows if not result.diverged[row].all()}
-        ranking = sorted((s for s in result.ranked(self.metric) if s.row in sound), key=lambda s: -s.value)
-        best = {score.row for score in ranking[: math.ceil(len(result) / self.eta**rung)]}
-        going = [(g, [row for row in g.rows if row in best]) for g in last]
-        return [
-            dataclasses.replace(g, rows=rows, rung=rung, start=g.updates, updates=self._end(g, rung + 1))
-            for g, rows in going
-            if rows
-        ]
+        done = max((g.rung for g in groups if g.start > 0), default=0)
+        for rung in range(done + 1, self.rungs):
+            last = [g for g in groups if g.rung == rung - 1]
+            began = [row for g in groups if g.start == 0 and g.rung < rung for row in g.rows]
+            best = self._chosen([row for g in last for row in g.rows], began, result, rung)
+            going = [(g, [row for row in g.rows if row in best]) for g in last]
+            if best:
+                return [
+                    dataclasses.replace(g, rows=rows, rung=rung, start=g.updates, updates=self._end(g, rung + 1))
+                    for g, rows in going
+                    if rows
+                ]
+        return []
+
+    def _chosen(self, rows: Sequence[int], began: Sequence[int], result: SweepResult, rung: int) -> set[int]:
+        """Which of these rows go on, of those that began."""
+        sound = [row for row in rows if not result.diverged[row].all()]
+        scored = [score for score in result.ranked(self.metric) if np.isfinite(score.value)]
+        on, chosen = result.environments, set()
+        for name in dict.fromkeys(on[row] for row in sound):
+            here = [row for row in sound if on[row] == name]
+            known = [s.row for s in sorted(scored, key=lambda s: -s.value) if s.row in here]
+            share = math.ceil(sum(on[row] == name for row in began) / self.eta**rung)
+            unknown = [row for row in here if row not in known]
+            chosen.update([*known, *unknown][:share] if known else here)
+        return chosen
 
     def record(self) -> dict[str, Any]:
         return {"search": "halving", "eta": self.eta, "rungs": self.rungs, "metric": self.metric}
@@ -112,11 +137,17 @@ class Optuna(Search):
 
     def __post_init__(self) -> None:
         require(bool(self.distributions), "sampler", "optuna", "needs fields to sample, e.g. lr=log-uniform:1e-5:1e-2")
-        for name in {"algo", "env"} & set(self.distributions):
-            raise ConfigError(f"{name}: optuna samples settings of one algorithm on one environment; use a grid for it")
+        for name in self.distributions:
+            if name in ("algo", "env") or name.startswith(TASK):
+                raise ConfigError(f"{name}: {ONE_OF_EACH}; use a grid for it")
         require(1 <= self.batch <= self.trials, "batch", self.batch, f"must lie between 1 and trials={self.trials}")
         require(self.trials % self.batch == 0, "trials", self.trials, f"must be a multiple of batch={self.batch}")
         _optuna()
+
+    def check(self, rows: Sequence[Row]) -> None:
+        for name, values in (("algo", [r.algo for r in rows]), ("env", environments([r.where for r in rows]))):
+            one = len(set(values)) == 1
+            require(one, name, ",".join(dict.fromkeys(values)), f"{ONE_OF_EACH}; give one")
 
     def points(self, result: SweepResult | None) -> list[Point]:
         optuna = _optuna()

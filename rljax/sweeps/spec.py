@@ -68,6 +68,7 @@ def specify(
     fixed = {**settings, **{rows.TASK + name: value for name, value in Table().convert("task", task).items()}}
     found = rows.build(algo, env, steps, points, fixed, Table().convert("env_args", env_args), use_preset)
     _check_ends(asked, {row.algo for row in found})
+    search.check(found)
     return Sweep(
         found,
         numbers,

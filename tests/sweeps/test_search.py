@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,7 +28,8 @@ def results(scores, ends, lasts, seeds=1, varied=None):
     update = np.full((len(ends), 2), np.nan)
     update[:, 0], update[:, 1] = ends, lasts
     returns = np.stack([scores, np.full_like(scores, np.nan)], -1)
-    rows = [{"varied": v, "env": "a", "steps_per_update": 1, "warmup_steps": 0} for v in varied or [{}] * len(ends)]
+    same = {"env": "a", "steps_per_update": 1, "warmup_steps": 0}
+    rows = [{**same, "varied": v, "settings": v, "env": v.get("env", "a")} for v in varied or [{}] * len(ends)]
     metrics = {"episode_return": returns, "episodes": np.where(np.isfinite(returns), 1.0, np.nan)}
     reached = np.broadcast_to(np.array(ends)[:, None], scores.shape)
     record = {"rows": rows, "seeds": list(range(seeds)), "varied": list(rows[0]["varied"])}
@@ -36,17 +38,74 @@ def results(scores, ends, lasts, seeds=1, varied=None):
 
 @pytest.mark.parametrize(
     ("last", "log_every", "eta", "rungs", "ends"),
-    [(27, 1, 3, 3, [3, 9, 27]), (20, 2, 2, 3, [6, 10, 20]), (21, 4, 3, 2, [8, 21]), (2, 2, 3, 3, [2, 2, 2])],
+    [
+        (27, 1, 3, 3, [3, 9, 27]),
+        (20, 2, 2, 3, [6, 10, 20]),
+        (21, 4, 3, 2, [8, 21]),
+        (245, 100, 3, 3, [100, 245]),  # the first two would end at the same point
+        (2, 2, 3, 3, [2]),
+    ],
 )
-def test_rungs_end_at_points_of_the_run(last, log_every, eta, rungs, ends):
+def test_rungs_end_at_points_of_the_run_no_two_at_the_same(last, log_every, eta, rungs, ends):
     halving, groups = Halving(eta, rungs), [Group([0, 1], [0], last, log_every, last)]
     found = halving.begin(groups)
     assert found[0].updates == ends[0] and found[0].start == 0
     scores = results([1.0, 2.0], [ends[0]] * 2, [last] * 2)
-    for rung in range(1, rungs):
+    for start, end in itertools.pairwise(ends):
         found += halving.further(found, scores)
-        assert (found[-1].start, found[-1].updates, found[-1].rung) == (ends[rung - 1], ends[rung], rung)
-    assert halving.further(found, scores) == []
+        assert (found[-1].start, found[-1].updates) == (start, end)
+    assert found[-1].rung == rungs - 1 and halving.further(found, scores) == []
+
+
+def test_where_rungs_are_one_the_share_is_that_of_the_last():
+    halving = Halving(3, 3)
+    groups = halving.begin([Group(list(range(9)), [0], 245, 100, 245)])
+    further = halving.further(groups, results(np.arange(9.0), [100] * 9, [245] * 9))
+    assert [(g.rows, g.start, g.updates) for g in further] == [([8], 100, 245)]
+
+
+def test_rows_whose_rungs_are_one_wait_for_the_others():
+    """Nine short ones are judged once, where nine long ones are for the second time."""
+    halving = Halving(3, 3)
+    groups = halving.begin([Group(list(range(9)), [0], 20, 10, 20), Group(list(range(9, 18)), [0], 90, 10, 90)])
+    assert [(g.updates, g.rung) for g in groups] == [(10, 1), (10, 0)]
+    scores = results(np.arange(18.0), [10] * 18, [20] * 9 + [90] * 9)
+    groups += halving.further(groups, scores)
+    assert [(g.rows, g.start, g.updates) for g in groups[2:]] == [([15, 16, 17], 10, 30)]
+    groups += halving.further(groups, scores)
+    assert [(g.rows, g.start, g.updates) for g in groups[3:]] == [([16, 17], 30, 90)]
+    assert halving.further(groups, scores) == []
+
+
+def test_each_environment_keeps_its_share():
+    """Returns of Acrobot are all below those of CartPole."""
+    varied = [{"env": env, "lr": lr} for env in ("CartPole-v1", "Acrobot-v1") for lr in (1, 2, 3, 4)]
+    groups = Halving(2, 2).begin([Group(list(range(8)), [0], 20, 1, 20)])
+    found = results([10.0, 30, 20, 40, -400, -100, -200, -300], [10] * 8, [20] * 8, varied=varied)
+    assert [g.rows for g in Halving(2, 2).further(groups, found)] == [[1, 3, 5, 6]]
+    tasks = [{"task.length": n, "lr": lr} for n in (5, 50) for lr in (1, 2)]
+    found = results([1.0, 2.0, 20.0, 10.0], [10] * 4, [20] * 4, varied=tasks)
+    groups = Halving(2, 2).begin([Group(list(range(4)), [0], 20, 1, 20)])
+    assert [g.rows for g in Halving(2, 2).further(groups, found)] == [[1, 2]]
+
+
+def test_where_nothing_has_a_score_yet_all_go_on():
+    groups = Halving(2, 2).begin([Group([0, 1, 2, 3], [0], 20, 1, 20)])
+    found = results([1.0] * 4, [10] * 4, [20] * 4)
+    found.metrics["episode_return"][:] = np.nan  # no episode has ended
+    assert [g.rows for g in Halving(2, 2).further(groups, found)] == [[0, 1, 2, 3]]
+    found.metrics["episode_return"][3, 0, 0] = 2.0
+    assert [g.rows for g in Halving(2, 2).further(groups, found)] == [[0, 3]]
+
+
+def test_rows_that_each_have_an_environment_of_their_own_cannot_be_halved():
+    message = "halving=2: has no two rows on one environment to choose from"
+    for changes in (
+        {"grid": {"env": ["CartPole-v1", "Acrobot-v1"]}, "env": None},
+        {"sample": {"task.length": "uniform:1:9"}, "trials": 3, "grid": {}},
+    ):
+        with pytest.raises(ConfigError, match=message):
+            asked(**changes, halving=2)
 
 
 def test_the_best_rows_of_all_groups_go_on():
@@ -264,6 +323,9 @@ def test_when_all_are_tried_it_is_done():
         ({"trials": 5}, "trials=5: must be a multiple of batch=2"),
         ({"batch": 0}, "batch=0: must be at least 1"),
         ({"sample": {"env": "choice:CartPole-v1,Pendulum-v1"}, "env": None}, "env: optuna samples settings of one"),
+        ({"env": ["CartPole-v1", "Acrobot-v1"]}, "env=CartPole-v1,Acrobot-v1: optuna samples settings of one"),
+        ({"algo": ["ppo", "pqn"]}, "algo=ppo,pqn: optuna samples settings of one algorithm"),
+        ({"sample": {"task.length": "uniform:1:9"}}, "task.length: optuna samples settings of one"),
         ({"sample": {"lrr": "uniform:0:1"}}, "did you mean 'lr'"),
     ],
 )

@@ -1,0 +1,153 @@
+"""What code does, as a short hash: the same in every process, another one where the code has changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import dis
+import functools
+import hashlib
+import site
+import sys
+import sysconfig
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LENGTH = 12  # hexadecimal digits
+OURS = str(Path(__file__).parent)
+LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *site.getsitepackages(),
+    site.getusersitepackages(),
+    OURS,
+)
+
+
+def fingerprint(*values: Any) -> str:
+    """A hash of values: functions and classes by what they do, with all that they close over, call and refer to.
+
+    Comments, formatting, docstrings and names of local variables do not count; numbers, arrays and the user's own code
+    do, from wherever it is reached. What a library defines, rljax too, counts by its name: versions are recorded apart.
+    Another minor version of Python compiles to other instructions, so to another hash.
+    """
+    walk = _Walk()
+    walk.see(values)
+    return walk.digest.hexdigest()[:LENGTH]
+
+
+def foreign(module: str) -> bool:
+    """Whether a module is a library's, rljax's or Python's own, not the user's."""
+    if module.partition(".")[0] in sys.stdlib_module_names and module != "__main__":
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and str(Path(file).absolute()).startswith(LIBRARIES)
+
+
+class _Walk:
+    """Goes through values, each object once."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.seen: dict[int, tuple[int, Any]] = {}
+
+    def say(self, *words: Any) -> None:
+        self.digest.update("\0".join(map(str, words)).encode() + b"\n")
+
+    def see(self, value: Any) -> None:
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            self.say(type(value).__name__, repr(value))
+        elif id(value) in self.seen:
+            self.say("again", self.seen[id(value)][0])
+        else:
+            self.seen[id(value)] = len(self.seen), value  # held, so that no other object gets its address
+            self.say(type(value).__name__)
+            self._inside(value)
+
+    def _inside(self, value: Any) -> None:
+        match value:
+            case types.CodeType():
+                self._code(value, value.co_consts)
+            case types.FunctionType():
+                self._function(value)
+            case types.MethodType():
+                self.see((value.__self__, value.__func__))
+            case functools.partial():
+                self.see((value.func, value.args, value.keywords))
+            case types.ModuleType():
+                self.say(value.__name__)
+            case type():
+                self._class(value)
+            case dict():
+                self.see([(name, value[name]) for name in sorted(value, key=repr)])
+            case tuple() | list():
+                self.say(len(value))
+                for x in value:
+                    self.see(x)
+            case set() | frozenset():
+                self.see(sorted(map(repr, value)))
+            case _ if callable(getattr(value, "__wrapped__", None)):  # jitted, or cached
+                self.see(value.__wrapped__)
+            case np.dtype():
+                self.say(value)
+            case _ if hasattr(value, "__array__"):
+                self._array(value)
+            case _:
+                self._object(value)
+
+    def _array(self, value: Any) -> None:
+        try:
+            array = np.asarray(value)
+        except TypeError:  # a key of jax's
+            self.say(value)
+            return
+        self.say(array.dtype, array.shape)
+        if array.dtype == object:
+            self.see(array.tolist())
+        else:
+            self.digest.update(array.tobytes())
+
+    def _code(self, code: types.CodeType, constants: tuple[Any, ...]) -> None:
+        self.digest.update(code.co_code)
+        self.say(code.co_argcount, code.co_kwonlyargcount, *code.co_names)
+        self.see(constants)
+
+    def _function(self, function: types.FunctionType) -> None:
+        code, module = function.__code__, function.__globals__.get("__name__", "")
+        if foreign(module):
+            self.say(module, function.__qualname__)
+        else:
+            self._code(code, tuple(x for x in code.co_consts if x is None or x != function.__doc__))
+            for name in sorted(_globals(code) & function.__globals__.keys()):
+                self.see((name, function.__globals__[name]))
+        self.see((function.__defaults__, function.__kwdefaults__))
+        for cell in function.__closure__ or ():
+            try:
+                self.see(cell.cell_contents)
+            except ValueError:  # empty
+                self.say("empty")
+
+    def _class(self, cls: type) -> None:
+        self.say(cls.__qualname__)
+        if foreign(cls.__module__):
+            return
+        self.see(cls.__bases__)
+        for name, value in sorted(vars(cls).items()):
+            value = getattr(value, "__func__", getattr(value, "fget", value))  # of static methods, of properties
+            generated = isinstance(value, types.FunctionType) and value.__code__.co_filename == "<string>"
+            if not generated and (isinstance(value, types.FunctionType) or not name.startswith("_")):
+                self.see((name, value))
+
+    def _object(self, value: Any) -> None:
+        self.see(type(value))
+        known = getattr(value, "__dict__", {})
+        if foreign(type(value).__module__) and not dataclasses.is_dataclass(value):  # its depths are its own
+            known = {n: x for n, x in known.items() if isinstance(x, bool | int | float | str | tuple)}
+        self.see(dict(known))
+
+
+def _globals(code: types.CodeType) -> set[str]:
+    """The global names that a function reads, those of functions within it too."""
+    found = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return found.union(*(_globals(x) for x in code.co_consts if isinstance(x, types.CodeType)))

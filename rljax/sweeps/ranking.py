@@ -1,0 +1,151 @@
+"""Which rows of a sweep are better: on each environment by itself, for returns of different ones do not compare."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rljax.errors import ConfigError
+from rljax.results import stats
+
+if TYPE_CHECKING:
+    from rljax.sweeps.result import SweepResult
+
+TASK = "task."  # what the names of an environment's numbers begin with
+SCREEN = 10  # rows of each environment in the text of a sweep
+
+
+class Score(NamedTuple):
+    """A row's score over its seeds, with a 95 % interval; NaN where all of them diverged or ended no episode.
+
+    `environment` is what the row ran on; `counted` of its `seeds` are behind the score, of which `diverged` count as
+    the worst run on that environment.
+    """
+
+    row: int
+    settings: dict[str, Any]
+    value: float
+    low: float
+    high: float
+    environment: str = ""
+    counted: int = 1
+    diverged: int = 0
+    seeds: int = 1
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before believing it: `["from 1 of 5 seeds"]`."""
+        of = f"of {self.seeds} seed{'s' * (self.seeds != 1)}"
+        if self.counted == 0:
+            return [f"no score: {self.diverged} {of} diverged" if self.diverged else "no score: no episode ended"]
+        few = [f"from {self.counted} {of}"] if self.counted < self.seeds else []
+        return few + ([f"{self.diverged} {of} diverged"] if self.diverged else [])
+
+
+def environments(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each row runs on: the environment, and those of its numbers that are not the same for all of its rows.
+
+    Other numbers (`task.length`) are another environment to a ranking: which row learns best on each can be asked, and
+    which of them gives the highest return says only where it is to be had.
+
+    Args:
+      rows: each with `env`, `settings` and perhaps `env_args`, as in a record.
+
+    Returns:
+      `["probe/truncation length=5", ...]`.
+    """
+    names, every, differing = [], [], {}
+    for row in rows:
+        numbers = {n.removeprefix(TASK): x for n, x in row["settings"].items() if n.startswith(TASK)}
+        names.append(str(row.get("env", "")))
+        every.append(numbers | dict(row.get("env_args", {})))
+        first, those = differing.setdefault(names[-1], (every[-1], {}))
+        those |= dict.fromkeys(n for n in {**first, **every[-1]} if first.get(n) != every[-1].get(n))
+    return [
+        " ".join([name, *(f"{n}={numbers[n]}" for n in differing[name][1] if n in numbers)])
+        for name, numbers in zip(names, every)
+    ]
+
+
+def ranked(result: SweepResult, metric: str, last: float, statistic: stats.Statistic = stats.iqm) -> list[Score]:
+    """The rows of each environment in turn, the best first; see `SweepResult.ranked`."""
+    own, comparable = np.isfinite(result.scores(metric, last)), result.comparable(metric, last)
+    every = result.environments
+    found = []
+    for row in np.flatnonzero(result.finished.any(1)).tolist():
+        values, diverged = comparable[row][np.isfinite(comparable[row])], int(result.diverged[row].sum())
+        value, low, high = np.nan, np.nan, np.nan
+        if own[row].any():
+            value, (low, high) = float(statistic(values, axis=-1)), stats.bootstrap_ci(statistic, values)
+        counted = values.size if own[row].any() else 0
+        settings, seeds = result.rows[row], len(result.seeds)
+        found.append(Score(row, settings, value, low, high, every[row], counted, diverged, seeds))
+    order = {name: i for i, name in enumerate(dict.fromkeys(every))}
+    share = (result.reached.max(1) / np.nanmax(result.update, axis=1)).tolist()
+
+    def place(score: Score) -> tuple[Any, ...]:
+        known = np.isfinite(score.value)
+        return order[score.environment], not known, -share[score.row], -score.value if known else 0.0
+
+    return sorted(found, key=place)
+
+
+def the_best(result: SweepResult, metric: str, last: float, rows: np.ndarray) -> Score:
+    """The best of these rows (a mask `[N]`), which must all be of one environment; see `SweepResult.best`."""
+    on = {name: row for row, name in reversed(list(enumerate(result.environments))) if rows[row]}
+    if len(on) > 1:
+        raise ConfigError(
+            f"env: returns on {' and '.join(sorted(on, key=on.__getitem__))} do not compare; choose one, e.g. "
+            f"best({_choice(result, list(on.values()))}), or select() likewise"
+        )
+    ranking = [score for score in ranked(result, metric, last) if rows[score.row] and np.isfinite(score.value)]
+    if not ranking:
+        raise ConfigError(f"sweep '{result.folder}': no run has a {metric} yet")
+    return ranking[0]
+
+
+def _choice(result: SweepResult, rows: list[int]) -> str:
+    """Arguments that single out the environment of the first of these rows, each of another environment."""
+    first, *others = (result.record["rows"][result.index[row]] for row in sorted(rows))
+    chosen = [f"env={first['env']!r}"] if any(other["env"] != first["env"] for other in others) else []
+    alike = [other["settings"] for other in others if other["env"] == first["env"]]
+    for name, value in first["settings"].items():
+        if name.startswith(TASK) and any(other.get(name) != value for other in alike):
+            chosen.append(f"**{{{name!r}: {value!r}}}")
+    return ", ".join(chosen)
+
+
+def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> str:
+    """The ranking for a screen: for each environment its best rows, none of their columns left out."""
+    import pandas
+
+    width = shutil.get_terminal_size().columns
+    scores = ranked(result, metric, last) if result.metrics else []
+    if not scores:
+        return f"{len(result)} rows x {len(result.seeds)} seeds, nothing is stored yet"
+    several, lines = len(set(result.environments)) > 1, []
+    for name in dict.fromkeys(result.environments):
+        here = [score for score in scores if score.environment == name]
+        if not here:
+            continue
+        columns: dict[str, list[Any]] = {}
+        for field in (n for n in result.varied if not (several and (n == "env" or n.startswith(TASK)))):
+            columns[field] = [score.settings.get(field) for score in here]
+        columns |= {end: [score[i] for score in here] for i, end in ((2, "iqm"), (3, "low"), (4, "high"))}
+        notes = ["; ".join([*score.notes, *_stopped(result, score.row)]) for score in here]
+        columns |= {"": notes} if any(notes) else {}
+        table = pandas.DataFrame(columns, index=[result.index[score.row] for score in here])
+        table.columns.name = "row"  # above the index
+        lines += [f"{name}:"] if several else []
+        lines.append(table.head(most).to_string(float_format=lambda x: f"{x:.4g}", line_width=width))
+        lines += [f"... and {len(here) - most} more rows"] if len(here) > most else []
+    return "\n".join(lines)
+
+
+def _stopped(result: SweepResult, row: int) -> list[str]:
+    """That a row was stopped before its end."""
+    share = result.reached[row].max() / np.nanmax(result.update[row])
+    return [f"stopped at {share:.0%}"] if share < 1 else []
