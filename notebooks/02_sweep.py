@@ -43,7 +43,7 @@ print(planning.make_plan(spec.specify("ppo", "CartPole-v1", **settings)))
 
 # %%
 result = rljax.sweep("ppo", "CartPole-v1", **settings)
-print(result.table().to_string(float_format="{:.4g}".format))
+print(result)
 
 # %% [markdown]
 # ## Look at it

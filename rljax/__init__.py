@@ -5,7 +5,7 @@ policy = rljax.load("runs/first")
 action = policy(obs)
 
 result = rljax.sweep("ppo", "CartPole-v1", seeds=16, grid={"lr": [1e-4, 3e-4, 1e-3]}, out="sweeps/lr")
-print(result.table())
+print(result)
 """
 
 from typing import TYPE_CHECKING, Any

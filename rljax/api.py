@@ -15,7 +15,7 @@ import numpy as np
 
 from rljax import log, runtime
 from rljax import run as drivers
-from rljax.build import abstract_state, describe, files_of, make, prepare
+from rljax.build import abstract_state, describe, files_of, fingerprints, make, prepare
 from rljax.checkpoint import Checkpointer
 from rljax.errors import ConfigError, DivergedError, Stopped, require
 from rljax.policy import Policy
@@ -85,6 +85,7 @@ def train(
         "hypers": describe(algorithm.hypers) | files_of(algo, settings),
         "task": dict(task or {}),
         "env_args": dict(env_args or {}),
+        "fingerprints": fingerprints(algo, env, plan),
         "log_every": log_every,
         "save_every": save_every,
         "tensorboard": tensorboard,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from rljax import settings as fields
 from rljax.algos.presets import preset
 from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, require, unknown
+from rljax.fingerprint import fingerprint, foreign
 from rljax.kinds import Part
 from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Env
@@ -123,6 +125,36 @@ def files_of(algo: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """Those of the given settings that are large parts of hypers: the files that hold them, to be recorded."""
     given = {name: settings[name] for name in settings.keys() & _parts(algo)}
     return {name: value if isinstance(value, str) else GIVEN for name, value in given.items()}
+
+
+def fingerprints(algo: str, env: str | Env, prepared: Prepared) -> dict[str, str]:
+    """What ran beyond names and numbers, as hashes: runs that differ in one of these are not seeds of one setting.
+
+    Args:
+      algo, env: as given to `prepare`, and
+      prepared: what it gave.
+
+    Returns:
+      `task`: all numbers of the environment, given or its own; `parts`: large parts of hypers, such as a learned rule;
+      `env`, `objective`, `algo`: their code, where it does not come with rljax.
+    """
+    algorithm, there = prepared.algorithm, prepared.env
+    found = {"task": fingerprint(named_leaves(as_arrays(there.task)))}
+    if parts := {name: as_arrays(getattr(algorithm.hypers, name)) for name in sorted(_parts(algo))}:
+        found["parts"] = fingerprint(named_leaves(parts))
+    if not isinstance(env, str) or not envs.ours(env):
+        found["env"] = _code(there)
+    objective, module = type(getattr(algorithm.hypers, "objective", None)), algos.load(algo)
+    if not foreign(objective.__module__):
+        found["objective"] = fingerprint(objective)
+    if not foreign(module.__name__):
+        found["algo"] = fingerprint(module.make)
+    return found
+
+
+@functools.lru_cache
+def _code(env: Env) -> str:
+    return fingerprint(env.reset, env.step, env.new_task, env.observation_space, env.action_space)
 
 
 def _parts(algo: str) -> set[str]:

@@ -17,6 +17,15 @@ import numpy as np
 
 LENGTH = 12  # hexadecimal digits
 OURS = str(Path(__file__).parent)
+GENERATED = (
+    "__init__",
+    "__repr__",
+    "__eq__",
+    "__hash__",
+    "__setattr__",
+    "__delattr__",
+    "__replace__",
+)  # of dataclasses
 LIBRARIES = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     *site.getsitepackages(),
@@ -62,7 +71,7 @@ class _Walk:
             self.say("again", self.seen[id(value)][0])
         else:
             self.seen[id(value)] = len(self.seen), value  # held, so that no other object gets its address
-            self.say(type(value).__name__)
+            self.say("array" if _is_array(value) else type(value).__name__)
             self._inside(value)
 
     def _inside(self, value: Any) -> None:
@@ -91,7 +100,7 @@ class _Walk:
                 self.see(value.__wrapped__)
             case np.dtype():
                 self.say(value)
-            case _ if hasattr(value, "__array__"):
+            case _ if _is_array(value):
                 self._array(value)
             case _:
                 self._object(value)
@@ -135,8 +144,10 @@ class _Walk:
         self.see(cls.__bases__)
         for name, value in sorted(vars(cls).items()):
             value = getattr(value, "__func__", getattr(value, "fget", value))  # of static methods, of properties
-            generated = isinstance(value, types.FunctionType) and value.__code__.co_filename == "<string>"
-            if not generated and (isinstance(value, types.FunctionType) or not name.startswith("_")):
+            written = isinstance(value, types.FunctionType) and not (
+                name in GENERATED and dataclasses.is_dataclass(cls)
+            )
+            if written or not name.startswith("_"):
                 self.see((name, value))
 
     def _object(self, value: Any) -> None:
@@ -145,6 +156,10 @@ class _Walk:
         if foreign(type(value).__module__) and not dataclasses.is_dataclass(value):  # its depths are its own
             known = {n: x for n, x in known.items() if isinstance(x, bool | int | float | str | tuple)}
         self.see(dict(known))
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") and not isinstance(value, type)
 
 
 def _globals(code: types.CodeType) -> set[str]:

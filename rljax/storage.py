@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import textwrap
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from rljax.errors import ConfigError, StorageError, require
 
+WIDTH = 120  # of a line of JSON
 PARTIAL = ".partial"  # the end of the name of what is being written; all that a kill leaves
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -97,6 +99,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON, all of it or nothing. Raises StorageError where it cannot be written."""
-    text = json.dumps(content, indent=2)
+    text = formatted(content)
     with replacing(path) as partial:
         partial.write_text(text + "\n")
+
+
+def formatted(content: Any, indent: int = 0) -> str:
+    """JSON for readers: what fits is on one line, numbers fill lines, anything else has a line for each part."""
+    line = json.dumps(content)
+    parts = content if isinstance(content, list | tuple | dict) else ()
+    if indent + len(line) <= WIDTH or not parts:
+        return line
+    inner = " " * (indent + 2)
+    if isinstance(content, dict):
+        lines = [f"{json.dumps(name)}: {formatted(value, indent + 2)}" for name, value in json.loads(line).items()]
+        ends = "{}"
+    elif any(isinstance(part, list | tuple | dict | str) for part in parts):
+        lines, ends = [formatted(part, indent + 2) for part in parts], "[]"
+    else:
+        lines, ends = textwrap.wrap(line[1:-1], WIDTH - indent - 2, break_on_hyphens=False), "[]"
+        return f"{ends[0]}\n{inner}" + f"\n{inner}".join(lines) + f"\n{' ' * indent}{ends[1]}"
+    return f"{ends[0]}\n{inner}" + f",\n{inner}".join(lines) + f"\n{' ' * indent}{ends[1]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -70,3 +71,12 @@ def test_the_number_of_an_error_is_found_in_words_too():
     said = ValueError('PERMISSION_DENIED: Error opening "/x" [OS error 13: EACCES Permission denied]')
     assert storage.number_of(said) == errno.EACCES and storage.reason(said) == "Permission denied"
     assert storage.number_of(ValueError("DATA_LOSS: checksum")) is None
+
+
+def test_json_is_for_readers():
+    """Rows of numbers take lines, not a line for each number, and read back they are what they were."""
+    content = {"rows": [{"lr": 1e-5, "hidden": [64, 64]}] * 3, "points": [-1e-05] * 100, "names": ["a" * 70, "b" * 70]}
+    content |= {"none": [], "nested": [[1, 2], [3, None]], "not a number": float("inf")}
+    text = storage.formatted(content)
+    assert json.loads(text) == content and max(map(len, text.splitlines())) <= 120
+    assert 10 < len(text.splitlines()) < 30 and '{"lr": 1e-05, "hidden": [64, 64]}' in text

@@ -75,7 +75,7 @@ class MetaEval:
             print("stopped; nothing is kept")
             return SIGNALLED + stopped.by
         print(found.table().to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4g}"))
-        print("(iqm and 95 % interval over lives; gain: of learned over that one, paired by life; wins: how often)")
+        print(found.note)
         path = keep("this comparison", lambda: found.save(out or _free(learned)))
         if path:
             print(shown(path))

@@ -37,7 +37,7 @@ def register(name: str, factory: Callable[..., Env]) -> None:
       ConfigError: the name is taken by an environment that comes with rljax, or there is no factory.
     """
     require(isinstance(name, str) and bool(name), "name", repr(name), "must be a name, such as 'my/env'")
-    require(not _ours(name), "name", repr(name), "taken by another environment; choose another name")
+    require(not ours(name), "name", repr(name), "taken by another environment; choose another name")
     require(
         callable(factory), "factory", repr(factory)[:80], "must be a function that returns an Env; write lambda: env"
     )
@@ -102,7 +102,7 @@ def _make(name: str, own: Callable[..., Env] | None, /, **kwargs: Any) -> Env:
 
 def check_name(name: str) -> None:
     """Refuse a name that `make` does not take, before anything is imported: raises ConfigError."""
-    if name in _registered or _ours(name):
+    if name in _registered or ours(name):
         return
     excluded = catalogue.GYMNAX_EXCLUDED | catalogue.BRAX_EXCLUDED
     if name in excluded:
@@ -110,7 +110,7 @@ def check_name(name: str) -> None:
     raise unknown("environment", name, names(), "rljax list envs")
 
 
-def _ours(name: str) -> bool:
+def ours(name: str) -> bool:
     """Whether it names an environment that comes with rljax."""
     return name in _catalogue() or "/".join(name.split("/")[:2]) in catalogue.BRAX
 

@@ -24,6 +24,8 @@ from rljax.storage import place, write_json
 if TYPE_CHECKING:
     import pandas
 
+FEW = 6  # lives below which two contenders cannot be told apart at 95 %
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -43,16 +45,20 @@ class Comparison:
     record: dict[str, Any]
 
     def comparable(self) -> np.ndarray:
-        """`scores`, with a diverged run counting as the worst one at its place: leaving it out would flatter."""
-        worst = np.nanmin(self.scores, axis=(0, 2), keepdims=True)
-        return np.where(np.isfinite(self.scores), self.scores, worst)
+        """`scores`, with a diverged run counting as the worst one at its place: leaving it out would flatter.
+
+        NaN for a contender of which all diverged there: it has no score.
+        """
+        known = np.isfinite(self.scores)
+        worst = np.min(self.scores, axis=(0, 2), keepdims=True, where=known, initial=np.inf)
+        return np.where(known, self.scores, np.where(known.any(2, keepdims=True), worst, np.nan))
 
     def table(self) -> pandas.DataFrame:
         """One line for each place and contender.
 
         `iqm`, `low`, `high`: interquartile mean over lives and its 95 % interval. `gain`, `gain_low`, `gain_high`: by
         how much the first contender is above this one, life by life: IQM of the differences. `wins`: how likely a life
-        of the first is better than one of this.
+        of the first is better than one of this. See `note`.
         """
         import pandas
 
@@ -75,6 +81,19 @@ class Comparison:
                     row |= {"gain": gain, "gain_low": gain_low, "gain_high": gain_high, "wins": wins}
                 rows.append(row | {"diverged": int((~np.isfinite(raw)).sum())})
         return pandas.DataFrame(rows)
+
+    @property
+    def note(self) -> str:
+        """What the columns of the table are, in words."""
+        first, lives = self.contenders[0], self.scores.shape[2]
+        few = f"; {lives} lives tell little: an interval is narrower than it should be" if lives < FEW else ""
+        one = "; one life has no interval" if lives == 1 else few
+        return (
+            f"iqm, low, high: interquartile mean over {lives} lives, 95 % bootstrap interval{one}\n"
+            f"gain: of {first} over that one, the interquartile mean of the differences life by life; not the "
+            "difference of the two iqm, which leave out the best and worst lives of each\n"
+            f"wins: how likely a life of {first} is better than one of that; a diverged life counts as the worst there"
+        )
 
     def save(self, path: str | Path) -> Path:
         """Writes everything as JSON."""

@@ -23,7 +23,7 @@ def judgement(names: Sequence[str], lives: Sequence[Life], scores: np.ndarray, s
       scores, start: fitnesses in them `[J]`; NaN where one diverged.
 
     Returns:
-      Means over lives with their 95 % intervals; NaN where all diverged.
+      Means over lives with their 95 % intervals; NaN for what diverged in all of them.
     """
     row: dict[str, float] = {}
     for number, name in enumerate(names):
@@ -31,10 +31,11 @@ def judgement(names: Sequence[str], lives: Sequence[Life], scores: np.ndarray, s
         both = np.stack([scores[here], start[here]])
         found = dict.fromkeys(COLUMNS, (np.nan, np.nan, np.nan))
         if np.isfinite(both).any():
-            now, before = np.where(np.isfinite(both), both, np.min(both, where=np.isfinite(both), initial=np.inf))
-            found = dict(
-                zip(COLUMNS, (stats.mean_ci(now), stats.mean_ci(before), stats.paired_difference(now, before)))
-            )
+            worst = np.min(both, where=np.isfinite(both), initial=np.inf)
+            sound = np.isfinite(both).any(1, keepdims=True)
+            now, before = np.where(np.isfinite(both), both, np.where(sound, worst, np.nan))
+            means = (stats.mean_ci(now), stats.mean_ci(before), stats.paired_difference(now, before))
+            found = dict(zip(COLUMNS, means))
         for kind, values in found.items():
             row |= {f"{kind}/{name}{end}": float(x) for end, x in zip(("", "/low", "/high"), values)}
     return row

@@ -29,6 +29,7 @@ from rljax.results import store
 from rljax.results.folder import SEARCH, Numbered, chosen, held, stopping
 from rljax.run import Saver, stop, stop_signals
 from rljax.storage import place
+from rljax.sweeps.rows import other_code
 from rljax.types import Env
 
 
@@ -169,7 +170,13 @@ def _there(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     if not (folder / result.RECORD).exists():
         return None
     there = result.read(folder)
-    for name, value in json.loads(json.dumps(record)).items():
-        if there[name] != value:
+    plain = [{name: x for name, x in row.items() if name != "fingerprints"} for row in record["rows"]]
+    kept = [{name: x for name, x in row.items() if name != "fingerprints"} for row in there["rows"]]
+    for name, value in json.loads(json.dumps(record | {"rows": plain})).items():
+        if (kept if name == "rows" else there[name]) != value:
             raise ConfigError(f"out={folder}: holds another search ({name} differs); choose another folder")
+    for name, old, new in other_code(there, record["rows"]):
+        raise ConfigError(
+            f"out={folder}: holds another search ({name} is {old} there, {new} here); choose another folder"
+        )
     return there

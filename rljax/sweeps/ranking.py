@@ -137,8 +137,7 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
         columns |= {end: [score[i] for score in here] for i, end in ((2, "iqm"), (3, "low"), (4, "high"))}
         notes = ["; ".join([*score.notes, *_stopped(result, score.row)]) for score in here]
         columns |= {"": notes} if any(notes) else {}
-        table = pandas.DataFrame(columns, index=[result.index[score.row] for score in here])
-        table.columns.name = "row"  # above the index
+        table = pandas.DataFrame(columns, index=pandas.Index([result.index[s.row] for s in here], name="row"))
         lines += [f"{name}:"] if several else []
         lines.append(table.head(most).to_string(float_format=lambda x: f"{x:.4g}", line_width=width))
         lines += [f"... and {len(here) - most} more rows"] if len(here) > most else []

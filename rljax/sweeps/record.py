@@ -10,7 +10,7 @@ from typing import Any
 from rljax import runtime
 from rljax.errors import ConfigError
 from rljax.storage import write_json
-from rljax.sweeps import machine, store
+from rljax.sweeps import machine, rows, store
 from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.planning import Plan, make_plan
 from rljax.sweeps.spec import Sweep
@@ -65,6 +65,7 @@ def _refuse_another(folder: Path, there: dict[str, Any], records: list[dict[str,
     for a, b in zip(there["rows"], records):
         pairs += [(name, a[name], b[name]) for name in ("algo", "env", "env_args", "steps")]
         pairs += [(n, a["settings"].get(n), b["settings"].get(n)) for n in {**a["settings"], **b["settings"]}]
+    pairs += rows.other_code(there, records)
     for name, old, new in pairs:
         if old != new and list(_flat(old)) != list(_flat(new)):
             raise ConfigError(

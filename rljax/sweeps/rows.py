@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,7 @@ class Row:
             "algo": self.algo,
             "env": plain(self.env),
             "env_args": self.env_args,
+            "fingerprints": builder.fingerprints(self.algo, self.env, prepared),
             "steps": self.steps,
             "steps_per_update": prepared.algorithm.steps_per_update,
             "warmup_steps": prepared.algorithm.warmup_steps,
@@ -157,6 +159,18 @@ def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None)
         )
         for r in record["rows"]
     ]
+
+
+def other_code(there: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Where recorded rows ran other code or numbers than these records would: (what, its hash there, its hash here).
+
+    Not known, so empty, where another Python wrote the record: it compiles to other instructions.
+    """
+    python = there.get("machine", {}).get("python", "")
+    if python.split(".")[:2] != platform.python_version_tuple()[:2]:
+        return []
+    both = ((a.get("fingerprints", {}), b["fingerprints"]) for a, b in zip(there["rows"], records))
+    return [(f"the code of its {n}", a[n], b[n]) for a, b in both for n in b if a.get(n, b[n]) != b[n]]
 
 
 def own(rows: Sequence[Row]) -> dict[str, Env]:

@@ -49,6 +49,16 @@ def test_the_table_says_what_the_scores_say():
     assert table["gain"][1] == 1.0 and table["gain_low"][1] > 0 and np.isnan(table["gain"][0])
 
 
+def test_what_diverged_everywhere_has_no_score_and_the_gain_is_explained():
+    scores = np.array([[[4.0, 5.0, 6.0]], [[np.nan] * 3]])
+    found = Comparison(["a", "b"], [("here", 10)], scores, {})
+    table = found.table()
+    assert table["iqm"][0] == 5.0 and table.loc[1, ["iqm", "low", "high", "gain", "wins"]].isna().all()
+    assert "3 lives tell little" in found.note and "life by life; not the difference of the two iqm" in found.note
+    enough = Comparison(["a"], [("here", 10)], np.ones((1, 1, 8)), {})
+    assert "tell little" not in enough.note
+
+
 def test_it_is_kept_as_plain_json(found, tmp_path):
     kept = json.loads(found.save(tmp_path / "a.json").read_text())
     np.testing.assert_array_equal(np.array(kept["scores"]), found.scores.astype(float))

@@ -13,11 +13,11 @@ from PIL import GifImagePlugin, Image
 
 from rljax.errors import ConfigError
 from rljax.log import JsonlSink
-from rljax.results.plots import plot_runs
+from rljax.results.plots import _group, _load, plot_runs
 from rljax.results.video import save_film
 
 
-def run_dir(folder: Path, seed: int = 0, rows: int = 50, algo: str = "ppo", offset: float = 0, **hypers) -> Path:
+def run_dir(folder: Path, seed: int = 0, rows: int = 50, algo: str = "ppo", offset: float = 0, record=None, **hypers):
     rng = np.random.default_rng(seed)
     sink = JsonlSink(folder / "metrics.jsonl")
     for i in range(1, rows + 1):
@@ -27,7 +27,8 @@ def run_dir(folder: Path, seed: int = 0, rows: int = 50, algo: str = "ppo", offs
     sink.close()
     hypers = {"lr": 3e-4, **hypers}
     config = {"algo": algo, "env": "CartPole-v1", "seed": seed, "steps": 2000 * rows, "out": str(folder)}
-    (folder / "config.json").write_text(json.dumps({**config, "config": {"hidden": [64, 64]}, "hypers": hypers}))
+    config |= {"config": {"hidden": [64, 64]}, "hypers": hypers}
+    (folder / "config.json").write_text(json.dumps(config | (record or {})))
     return folder
 
 
@@ -120,6 +121,84 @@ def test_runs_of_unequal_length(tmp_path, figures):
     plot_runs(runs, tmp_path / "curves.png")
     (line,) = figures[0].axes[0].lines
     assert line.get_xdata()[-1] == 60_000  # as far as the mean is of both
+
+
+def grouped(*folders) -> dict[str, int]:
+    return {label: len(runs) for label, runs in _group([_load(folder, "episode_return") for folder in folders]).items()}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "labels"),
+    [
+        ({"task": {"gravity": 9.8}}, {"task": {"gravity": 20.0}}, ["task.gravity=9.8", "task.gravity=20"]),
+        ({}, {"task": {"gravity": 20.0}}, ["task.gravity=default", "task.gravity=20"]),
+        ({"env_args": {"n": 1}}, {"env_args": {"n": 2}}, ["env_args.n=1", "env_args.n=2"]),
+        ({"fingerprints": {"env": "ab"}}, {"fingerprints": {"env": "cd"}}, ["code.env=ab", "code.env=cd"]),
+        ({"fingerprints": {"task": "ab"}}, {"fingerprints": {"task": "cd"}}, ["code.task=ab", "code.task=cd"]),
+        (
+            {"task": {"g": 1}, "fingerprints": {"task": "ab"}},
+            {"task": {"g": 2}, "fingerprints": {"task": "cd"}},
+            ["task.g=1", "task.g=2"],
+        ),
+        ({"hypers": {"lr": 0.00100001}}, {"hypers": {"lr": 0.00100002}}, ["lr=0.00100001", "lr=0.00100002"]),
+        ({"steps": 1000}, {"steps": 2000}, ["steps=1000", "steps=2000"]),
+        ({"hypers": {"lr": 0.1}}, {"hypers": {"lr": 0.1, "new": 1}}, ["new=default", "new=1"]),
+    ],
+)
+def test_what_ran_makes_a_group_and_nothing_is_dropped(one, other, labels, tmp_path):
+    runs = [
+        run_dir(tmp_path / f"{name}{seed}", seed, rows=5, record=record)
+        for name, record in (("a", one), ("b", other))
+        for seed in (0, 1)
+    ]
+    assert grouped(*runs) == dict.fromkeys(labels, 2)
+
+
+def test_a_number_given_as_it_would_be_anyway_is_no_other_setting(tmp_path):
+    same = {"fingerprints": {"task": "ab"}}
+    runs = [run_dir(tmp_path / "a", record=same), run_dir(tmp_path / "b", 1, record={**same, "task": {"g": 1}})]
+    assert list(grouped(*runs).values()) == [2]
+
+
+def test_environments_have_panels_of_their_own(tmp_path, figures):
+    runs = [
+        run_dir(tmp_path / f"{env}{algo}", algo=algo, record={"env": env}, offset=offset)
+        for env, offset in (("CartPole-v1", 0), ("Acrobot-v1", -1000))
+        for algo in ("ppo", "dqn")
+    ]
+    runs += [run_dir(tmp_path / "own", record={"env": "Acrobot-v1", "fingerprints": {"env": "ab"}})]
+    plot_runs(runs, tmp_path / "curves.png")
+    axes = figures[0].axes
+    assert [x.get_title("left") for x in axes] == [
+        "CartPole-v1",
+        "Acrobot-v1 code.env=default",
+        "Acrobot-v1 code.env=ab",
+    ]
+    colors = [{line.get_label(): line.get_color() for line in x.lines if line.get_alpha() is None} for x in axes]
+    assert colors[0] == colors[1] and list(colors[0]) == ["ppo", "dqn"]
+    assert axes[1].get_ylim()[1] < -500 < axes[0].get_ylim()[0]
+
+
+def test_smoothing_is_by_the_length_of_each_run(tmp_path, figures):
+    runs = [run_dir(tmp_path / "a", rows=10), run_dir(tmp_path / "b", rows=500)]
+    plot_runs(runs, tmp_path / "curves.png")
+    (axes,) = figures[0].axes
+    short, long = (line for line in axes.lines if line.get_alpha() is None)
+    assert np.ptp(short.get_ydata()) > 250 and len(short.get_xdata()) == 9 and len(long.get_xdata()) == 200
+    assert texts(axes)[-1] == "smoothed over 6k to 40k steps, raw behind"
+
+
+def test_a_line_breaks_where_no_episode_ended_for_long(tmp_path, figures):
+    run = run_dir(tmp_path / "a", rows=100)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines[30:70]:
+        line["episode_return"] = None
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    plot_runs([run], tmp_path / "curve.png")
+    raw, smooth = figures[0].axes[0].lines
+    for line in (raw, smooth):
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        assert np.isnan(y[(x > 66_000) & (x < 134_000)]).all() and np.isfinite(y[(x > 4_000) & (x < 56_000)]).all()
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".svg"])

@@ -86,13 +86,13 @@ def test_a_score_from_few_seeds_says_so():
     found = made([{"algo": "pqn"}, {"algo": "ppo"}], [[nan, nan, -425, nan, nan], [-430, -431, -432, -433, -434]])
     best = found.best()
     assert (best.row, best.counted, best.notes) == (0, 1, ["from 1 of 5 seeds"])
-    assert "from 1 of 5 seeds" in str(found).splitlines()[1] and "seeds" not in str(found).splitlines()[2]
+    assert "from 1 of 5 seeds" in str(found).splitlines()[2] and "seeds" not in str(found).splitlines()[3]
 
 
 def test_the_text_of_a_sweep_leaves_no_column_out(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = str(TWO).splitlines()
-    assert lines[0] == "CartPole-v1:" and lines[1].split() == ["row", "lr", "iqm", "low", "high"] and len(lines) == 8
+    assert lines[0] == "CartPole-v1:" and lines[1].split() == ["lr", "iqm", "low", "high"] and len(lines) == 10
     wide = made([{f"some_setting_{i}": i + row for i in range(10)} for row in range(2)], [[1.0], [2.0]])
     assert all(f"some_setting_{i}" in str(wide) for i in range(10)) and "..." not in str(wide)
     assert max(map(len, str(wide).splitlines())) <= 80
@@ -111,7 +111,7 @@ def test_what_was_measured_stays(tmp_path):
             store.METRIC + "episode_return": np.array([values]),
             store.METRIC + "episodes": np.ones((1, len(values))),
         }
-        store.write_arrays(tmp_path / store.CHUNKS / f"{name}.npz", one | arrays | {"update": np.array(updates)})
+        store.write_arrays(tmp_path / store.CHUNKS / f"{name}-00000.npz", one | arrays | {"update": np.array(updates)})
     found = result.load(tmp_path)
     np.testing.assert_array_equal(found.metrics["episode_return"], [[[1.0, 2.0]]])
     assert found.reached[0, 0] == 200 and found.best().value == 2.0

@@ -338,7 +338,7 @@ def test_nonsense_is_refused_in_one_line(changes, message):
 
 def test_without_optuna_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"sampler=optuna: needs optuna: pip install 'rljax\[hpo\]'"):
+    with pytest.raises(ConfigError, match=r"sampler=optuna: needs optuna: pip install optuna"):
         asked(**TRIALS)
 
 

@@ -1,0 +1,107 @@
+"""Hashes of code: the same in another process, other where what it does has changed."""
+
+from __future__ import annotations
+
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+from test_runtime import python
+from toys import counter
+
+import rljax
+from rljax.build import fingerprints, prepare
+from rljax.envs import wrappers
+from rljax.fingerprint import fingerprint
+
+SOURCE = """
+import jax
+from functools import partial
+SCALE = 2.0
+TABLE = {"b": (1, 2), "a": frozenset({"x", "y"})}
+def helper(x):
+    return x * SCALE
+class Base:
+    low = 0
+class Rules(Base):
+    high = 5
+    def reward(self, x):
+        return helper(x) + self.high
+def make(goal=3, rules=Rules()):
+    @jax.jit
+    def step(key, x):
+        "Says what it does."
+        reached = x > goal  # a comment
+        return partial(rules.reward, x=x) if reached else [y + 1 for y in TABLE["b"]]
+    return step
+"""
+
+
+def hash_of(source: str, **arguments) -> str:
+    """Of the step in a module like this."""
+    names = {"__name__": "mine"}
+    exec(textwrap.dedent(source), names)
+    return fingerprint(names["make"](**arguments))
+
+
+def test_the_same_code_has_the_same_hash_in_another_process():
+    program = f"from rljax.fingerprint import fingerprint\nnames = dict(__name__='mine')\nexec({SOURCE!r}, names)\n"
+    for seed in ("1", "2"):  # of Python's hashes of strings
+        printed = python(f"{program}print(fingerprint(names['make']()))", PYTHONHASHSEED=seed)
+        assert printed.strip() == hash_of(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("# a comment", "# another"), ("Says what it does.", "Says it in other words."), ("reached", "there")],
+)
+def test_what_does_not_count(old, new):
+    assert hash_of(SOURCE.replace(old, new)) == hash_of(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x > goal", "x >= goal"),
+        ("y + 1", "y + 2"),
+        ("SCALE = 2.0", "SCALE = 3.0"),
+        ("x * SCALE", "x / SCALE"),
+        ("(1, 2)", "(1, 3)"),
+        ("high = 5", "high = 6"),
+        ("low = 0", "low = 1"),
+        ("goal=3", "goal=4"),
+        ("helper(x) +", "helper(x) -"),
+    ],
+)
+def test_what_counts(old, new):
+    assert hash_of(SOURCE.replace(old, new)) != hash_of(SOURCE)
+
+
+def test_what_is_closed_over_counts():
+    assert hash_of(SOURCE, goal=4) == hash_of(SOURCE.replace("goal=3", "goal=4")) != hash_of(SOURCE)
+    table = lambda x: lambda: x  # noqa: E731
+    numbers = np.arange(3, dtype=np.float32)
+    assert fingerprint(table(numbers)) == fingerprint(table(jax.numpy.asarray(numbers))) != fingerprint(table(-numbers))
+
+
+def of(env, task=None, **settings):
+    plan = prepare("ppo", env, steps=1000, task=task, num_envs=2, num_steps=4, num_minibatches=1, **settings)
+    return fingerprints("ppo", env, plan)
+
+
+def test_an_environment_of_ones_own_is_known_by_its_code():
+    one, same, other = of(counter()), of(counter()), of(counter(2))
+    assert one == same and one["env"] != other["env"] and one["task"] == other["task"]
+    stacks = [of(wrappers.frame_stack(counter(), n))["env"] for n in (2, 2, 3)]
+    assert stacks[0] == stacks[1] != stacks[2] and one["env"] not in stacks
+    rljax.envs.register("toy/counted", counter)
+    assert of("toy/counted")["env"] == one["env"]
+
+
+def test_all_numbers_of_an_environment_count_and_no_more():
+    """A number that is given as it would be anyway is no other setting."""
+    there = of("probe/truncation")
+    assert there.keys() == {"task"}
+    limit = int(rljax.envs.make("probe/truncation").task.limit)
+    assert of("probe/truncation", {"limit": limit}) == there != of("probe/truncation", {"limit": limit + 1})
