@@ -12,5 +12,7 @@ search.py      what to try next: successive halving, and a sampler that learns
 driver.py      `rljax.sweep` itself; progress.py: how far it is
 store.py       the folder of a sweep; record.py: what `sweep.json` says
 result.py      what came of it: arrays, tables, curves, policies
-report.py      the same as one page; figures.py: its drawings
+ranking.py     which rows are better, on each environment by itself; selection.py: rows by their settings
+report.py      the same as one page, made of page.py; appendix.py: its end; figures.py: its drawings
+view.py        what the page shows of rows that compare; importance.py: which fields move the score
 """

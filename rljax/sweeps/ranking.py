@@ -126,9 +126,10 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
     scores = ranked(result, metric, last) if result.metrics else []
     if not scores:
         return f"{len(result)} rows x {len(result.seeds)} seeds, nothing is stored yet"
-    several, lines = len(set(result.environments)) > 1, []
-    for name in dict.fromkeys(result.environments):
-        here = [score for score in scores if score.environment == name]
+    names, lines = list(dict.fromkeys(result.environments)), []
+    several = 1 < len(names) < len(result)
+    for name in names if several else [""]:  # where each row has its own, they stand beside each other
+        here = [score for score in scores if score.environment == name or not several]
         if not here:
             continue
         columns: dict[str, list[Any]] = {}

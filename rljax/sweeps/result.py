@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from rljax.results import stats
 from rljax.results.curves import bridge
 from rljax.sweeps import ranking, rows, store
 from rljax.sweeps.ranking import Score
+from rljax.sweeps.selection import matching
 from rljax.types import Env
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class SweepResult:
         Raises:
           ConfigError: the rows are of several environments, whose returns do not compare; or nothing is finished.
         """
-        return ranking.the_best(self, metric, last, self._with(fields))
+        return ranking.the_best(self, metric, last, matching(self, fields))
 
     def iqm(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
         """The interquartile mean over seeds and its 95 % interval, `[N, 3]`; NaN where a row has no score."""
@@ -194,7 +194,7 @@ class SweepResult:
         Raises:
           ConfigError: a field that does not exist, or a value that no row has.
         """
-        return self.take(np.flatnonzero(self._with(fields)))
+        return self.take(np.flatnonzero(matching(self, fields)))
 
     def take(self, rows: Any) -> SweepResult:
         """These rows, by their place."""
@@ -249,21 +249,6 @@ class SweepResult:
         """Environment steps behind `updates` `[..., N]` of each row; none where there were no updates."""
         each, before = ([self.record["rows"][i][n] for i in self.index] for n in ("steps_per_update", "warmup_steps"))
         return np.where(updates == 0, 0.0, np.array(before) + updates * np.array(each, float))
-
-    def _with(self, fields: Mapping[str, Any]) -> np.ndarray:
-        """The rows with these settings, a mask `[N]`; see `select`."""
-        keep, records = np.ones(len(self), bool), [self.record["rows"][i] for i in self.index]
-        every = [{"algo": r.get("algo"), "env": r.get("env"), **r["settings"], **r["varied"]} for r in records]
-        for name, value in fields.items():
-            if name not in every[0]:
-                raise unknown("field", name, every[0])
-            values = [row.get(name) for row in every]
-            matches = np.array([_same(x, value) for x in values])
-            if not matches.any():
-                there = ", ".join(dict.fromkeys(str(x) for x in values))
-                raise ConfigError(f"{name}={value}: no row has it; there are {there}")
-            keep &= matches
-        return keep
 
     def _number(self, row: int) -> int:
         if not -len(self) <= row < len(self):
@@ -323,12 +308,3 @@ def _state(prepared: Prepared, stored: dict[str, np.ndarray]) -> Any:
 
     leaves = [leaf(name, like) for name, like in named_leaves(shapes).items()]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-
-
-def _same(there: Any, wanted: Any) -> bool:
-    there, wanted = (math.inf if isinstance(x, str) and x == "inf" else x for x in (there, wanted))  # as JSON has it
-    if isinstance(there, int | float) and isinstance(wanted, int | float):
-        return math.isclose(there, wanted, rel_tol=1e-6)
-    if isinstance(there, list | tuple) and isinstance(wanted, list | tuple):
-        return list(there) == list(wanted)
-    return there == wanted

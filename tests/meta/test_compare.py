@@ -12,6 +12,8 @@ import rljax
 from rljax.errors import ConfigError
 from rljax.meta import spec
 from rljax.meta.compare import Comparison, compare
+from rljax.meta.judge import judgement
+from rljax.meta.tasks import Life
 from rljax.results import stats
 
 SMALL = {"num_epochs": 1, "num_minibatches": 1, "num_envs": 4, "num_steps": 8, "hidden": (8,)}
@@ -68,3 +70,11 @@ def test_it_is_kept_as_plain_json(found, tmp_path):
 def test_contenders_must_live_in_the_same_places():
     with pytest.raises(ConfigError, match="same places"):
         compare({"a": places(), "b": places()[:1]}, 2)
+
+
+def test_held_out_lives_that_all_diverged_have_no_score():
+    lives, nan = [Life(0, seed, 10, {}) for seed in range(2)], np.nan
+    found = judgement(["a"], lives, np.array([nan, nan]), np.array([1.0, 3.0]))
+    assert np.isnan(found["held_out/a"]) and np.isnan(found["gain/a"]) and found["start/a"] == 2.0
+    found = judgement(["a"], lives, np.array([nan, 5.0]), np.array([1.0, 3.0]))
+    assert (found["held_out/a"], found["start/a"], found["gain/a"]) == (3.0, 2.0, 1.0)

@@ -60,3 +60,16 @@ def test_what_was_finished_before_counts(console):
     bar.close()
     assert "1/2 rows" in said(console)[0] and "75" in said(console)[0]
     assert "2/2 rows" in said(console)[-1] and "100" in said(console)[-1]
+
+
+def test_the_best_row_is_that_of_each_environment(console):
+    """Where there are more than a few, none is named: returns of different ones do not compare."""
+    finished = [((row, seed), float(row)) for row in range(4) for seed in (0, 1)]
+    bar = progress(console, runs=8, environments=["a", "a", "b", "b"])
+    bar.news(News(100, finished, math.nan))
+    bar.close()
+    assert "best 1 (row 1, a), 3 (row 3, b)" in said(console)[-1]
+    bar = progress(console, runs=8, environments=list("abcd"))
+    bar.news(News(100, finished, math.nan))
+    bar.close()
+    assert "4/4 rows" in said(console)[-1] and "best" not in said(console)[-1]

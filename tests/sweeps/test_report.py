@@ -217,6 +217,37 @@ def test_environments_are_ranked_by_themselves(pages):
     assert "Best on CartPole-v1: lr=0.001" in text and "Best on Acrobot-v1: lr=0.001" in text
 
 
+def test_rows_without_a_score_are_last_and_scores_from_few_seeds_say_so(tmp_path):
+    result = make(tmp_path, grid(lr=LRS), seeds=5, diverged=[(4, seed) for seed in range(5)])
+    result.metrics["episode_return"][2, 1:], result.metrics["episodes"][2, 1:] = np.nan, 0  # no other ended an episode
+    _, text = read(result)
+    summary, ranking = text.split("Ranking", 1)
+    assert "Best: lr=0.001" in summary and "from 1 of 5 seeds" in summary
+    ranking = ranking.split("Learning curves")[-1] if "1 lr=0.001" not in ranking else ranking
+    assert ranking.index("from 1 of 5 seeds") < ranking.index("lr=1e-05")
+    assert re.search(r"lr=1e-05 .* lr=0\.1 none no score: 5 of 5 seeds diverged", ranking)
+
+
+def test_rows_of_different_physics_are_not_ranked(tmp_path):
+    _, text = read(make(tmp_path, [{"task.length": n} for n in (5, 10, 20)]))
+    assert "Not ranked: every setting has an environment of its own (task.length)" in text
+    assert "there is no best setting" in text and "Best" not in text and "Ranking" not in text
+    _, text = read(make(tmp_path / "b", grid(**{"task.length": [5, 10], "lr": LRS})))
+    assert "Best on CartPole-v1 length=5: lr=0.001" in text and "Best on CartPole-v1 length=10: lr=0.001" in text
+
+
+def test_importance_in_words(tmp_path):
+    fields = {f"other{i}": np.random.default_rng(i).uniform(size=24).tolist() for i in range(6)}
+    rows = [row | {name: values[i] for name, values in fields.items()} for i, row in enumerate(sampled(24))]
+    _, text = read(make(tmp_path / "a", rows))
+    assert re.search(r"each field explains, beside the others: lr \d+%(,| and|\.)", text)
+    assert re.search(r"Not told from chance: [^.]*other4", text) and " 0%" not in text
+    _, text = read(make(tmp_path / "b", rows[:12]))
+    assert "12 settings of 10 fields are too few to tell which field matters: it takes 8 more" in text
+    _, text = read(make(tmp_path / "c", [{"a": x, "b": -x % 0.3} for x in fields["other0"]]))
+    assert "No field by itself moves the score more than chance would" in text
+
+
 def test_rows_stopped_early_are_said(tmp_path):
     result = make(tmp_path, grid(lr=LRS))
     result.reached[0], result.metrics["episode_return"][0, :, 5:] = 32, np.nan

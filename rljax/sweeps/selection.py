@@ -1,0 +1,43 @@
+"""Rows of a sweep by their settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rljax.errors import ConfigError, unknown
+
+if TYPE_CHECKING:
+    from rljax.sweeps.result import SweepResult
+
+
+def matching(result: SweepResult, fields: Mapping[str, Any]) -> np.ndarray:
+    """The rows with these settings, a mask `[N]`.
+
+    Raises:
+      ConfigError: a field that does not exist, or a value that no row has.
+    """
+    keep, records = np.ones(len(result), bool), [result.record["rows"][i] for i in result.index]
+    every = [{"algo": r.get("algo"), "env": r.get("env"), **r["settings"], **r["varied"]} for r in records]
+    for name, value in fields.items():
+        if name not in every[0]:
+            raise unknown("field", name, every[0])
+        values = [row.get(name) for row in every]
+        matches = np.array([_same(x, value) for x in values])
+        if not matches.any():
+            there = ", ".join(dict.fromkeys(str(x) for x in values))
+            raise ConfigError(f"{name}={value}: no row has it; there are {there}")
+        keep &= matches
+    return keep
+
+
+def _same(there: Any, wanted: Any) -> bool:
+    there, wanted = (math.inf if isinstance(x, str) and x == "inf" else x for x in (there, wanted))  # as JSON has it
+    if isinstance(there, int | float) and isinstance(wanted, int | float):
+        return math.isclose(there, wanted, rel_tol=1e-6)
+    if isinstance(there, list | tuple) and isinstance(wanted, list | tuple):
+        return list(there) == list(wanted)
+    return there == wanted
