@@ -83,7 +83,8 @@ def plot_runs(
     """
     if not run_dirs:
         raise ConfigError("no run to plot: give the folder of a training run")
-    runs = [_load(Path(folder), metric) for folder in run_dirs]
+    folders = {Path(folder).absolute(): Path(folder) for folder in run_dirs}  # each once
+    runs = [_load(folder, metric) for folder in folders.values()]
     panels: dict[str, list[_Run]] = {}
     for run in runs:
         panels.setdefault(run.environment, []).append(run)
@@ -117,7 +118,7 @@ def _load(folder: Path, metric: str) -> _Run:
         fields |= _flat(config.get("env_args", {}), "env_args.") | _flat(config.get("task", {}), "task.")
         fields |= _flat(config.get("fingerprints", {}), CODE)
     except (OSError, ValueError):
-        fields = {"algo": folder.name}
+        fields = {"algo": folder.name, "folder": str(folder)}  # nothing says that it is a seed of another
     return _Run(fields, columns)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from rljax import storage
 from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import named_leaves
-from rljax.errors import ConfigError, unknown
+from rljax.errors import ConfigError, require, unknown
 from rljax.policy import Policy
 from rljax.results import stats
 from rljax.results.curves import bridge
@@ -219,6 +219,7 @@ class SweepResult:
         Raises:
           ConfigError: that run is not finished, there is no such row or seed, or the rows are of several environments.
         """
+        require(row is None or not fields, "row", row, "says which already; give no settings beside it")
         row = self.best(**fields).row if row is None else row
         if seed is None:
             scores = self.scores()[row]

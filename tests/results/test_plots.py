@@ -154,6 +154,12 @@ def test_what_ran_makes_a_group_and_nothing_is_dropped(one, other, labels, tmp_p
     assert grouped(*runs) == dict.fromkeys(labels, 2)
 
 
+def test_a_folder_that_is_given_twice_is_one_run(tmp_path, figures):
+    run = run_dir(tmp_path / "a")
+    plot_runs([run, str(run)], tmp_path / "curve.png")
+    assert not figures[0].axes[0].collections  # no band
+
+
 def test_a_number_given_as_it_would_be_anyway_is_no_other_setting(tmp_path):
     same = {"fingerprints": {"task": "ab"}}
     runs = [run_dir(tmp_path / "a", record=same), run_dir(tmp_path / "b", 1, record={**same, "task": {"g": 1}})]
