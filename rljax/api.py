@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import signal
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from rljax import run as drivers
 from rljax.build import abstract_state, describe, files_of, fingerprints, make, prepare
 from rljax.checkpoint import Checkpointer
 from rljax.errors import ConfigError, DivergedError, Stopped, require
+from rljax.fingerprint import differing
 from rljax.policy import Policy
 from rljax.results import store
 from rljax.results.folder import RUN, Held, Numbered, chosen, held
@@ -85,7 +87,7 @@ def train(
         "hypers": describe(algorithm.hypers) | files_of(algo, settings),
         "task": dict(task or {}),
         "env_args": dict(env_args or {}),
-        "fingerprints": fingerprints(algo, env, plan),
+        "fingerprints": fingerprints(algo, env, algorithm, environment),
         "log_every": log_every,
         "save_every": save_every,
         "tensorboard": tensorboard,
@@ -124,6 +126,9 @@ def resume(folder: str | Path, *, env: Env | None = None, progress: bool = True)
         if found and algorithm.updates(found.step) >= record["updates"]:
             policy = Policy(algorithm, environment, found.state, found.step)
             return Run(record, policy, _metrics(path), path, found.step, None)
+    now = fingerprints(record["algo"], env or record["env"], algorithm, environment)
+    for name in differing(record, record.get("fingerprints", {}), now):
+        warnings.warn(f"run '{path}': the code or numbers of its {name} are others than it began with", stacklevel=2)
     with held(path, RUN) as own:
         return _go(record, algorithm, environment, own, progress)
 

@@ -127,18 +127,17 @@ def files_of(algo: str, settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else GIVEN for name, value in given.items()}
 
 
-def fingerprints(algo: str, env: str | Env, prepared: Prepared) -> dict[str, str]:
+def fingerprints(algo: str, env: str | Env, algorithm: Algorithm, there: Env) -> dict[str, str]:
     """What ran beyond names and numbers, as hashes: runs that differ in one of these are not seeds of one setting.
 
     Args:
-      algo, env: as given to `prepare`, and
-      prepared: what it gave.
+      algo, env: as given to `make`.
+      algorithm, there: what it gave.
 
     Returns:
       `task`: all numbers of the environment, given or its own; `parts`: large parts of hypers, such as a learned rule;
       `env`, `objective`, `algo`: their code, where it does not come with rljax.
     """
-    algorithm, there = prepared.algorithm, prepared.env
     found = {"task": fingerprint(named_leaves(as_arrays(there.task)))}
     if parts := {name: as_arrays(getattr(algorithm.hypers, name)) for name in sorted(_parts(algo))}:
         found["parts"] = fingerprint(named_leaves(parts))

@@ -6,10 +6,12 @@ import dataclasses
 import dis
 import functools
 import hashlib
+import platform
 import site
 import sys
 import sysconfig
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,19 @@ def fingerprint(*values: Any) -> str:
     walk = _Walk()
     walk.see(values)
     return walk.digest.hexdigest()[:LENGTH]
+
+
+def differing(record: Mapping[str, Any], before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names of hashes in a record that are others now; none where another minor version of Python made them.
+
+    Args:
+      record: what `before` stands in, with the versions it was made by.
+      before, now: name -> hash.
+    """
+    python = record.get("machine", {}).get("python", "")
+    if python.split(".")[:2] != list(platform.python_version_tuple()[:2]):
+        return []
+    return [name for name in now if before.get(name, now[name]) != now[name]]
 
 
 def foreign(module: str) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 import textwrap
 
 import jax
 import numpy as np
 import pytest
 from test_runtime import python
-from toys import counter
+from toys import asked, counter
 
 import rljax
 from rljax.build import fingerprints, prepare
 from rljax.envs import wrappers
-from rljax.fingerprint import fingerprint
+from rljax.errors import ConfigError
+from rljax.fingerprint import differing, fingerprint
+from rljax.sweeps.record import plan_in
 
 SOURCE = """
 import jax
@@ -87,7 +90,7 @@ def test_what_is_closed_over_counts():
 
 def of(env, task=None, **settings):
     plan = prepare("ppo", env, steps=1000, task=task, num_envs=2, num_steps=4, num_minibatches=1, **settings)
-    return fingerprints("ppo", env, plan)
+    return fingerprints("ppo", env, plan.algorithm, plan.env)
 
 
 def test_an_environment_of_ones_own_is_known_by_its_code():
@@ -105,3 +108,18 @@ def test_all_numbers_of_an_environment_count_and_no_more():
     assert there.keys() == {"task"}
     limit = int(rljax.envs.make("probe/truncation").task.limit)
     assert of("probe/truncation", {"limit": limit}) == there != of("probe/truncation", {"limit": limit + 1})
+
+
+def test_hashes_compare_within_one_python():
+    here = {"machine": {"python": platform.python_version()}}
+    assert differing(here, {"env": "a", "task": "b"}, {"env": "c", "task": "b", "parts": "d"}) == ["env"]
+    assert differing({"machine": {"python": "3.9.1"}}, {"env": "a"}, {"env": "c"}) == []
+    assert differing({}, {}, {"env": "c"}) == []
+
+
+def test_a_sweep_does_not_go_on_with_other_code(tmp_path):
+    """Rows of one ranking would be of two environments."""
+    plan_in(tmp_path, asked(env=counter()), workers=1, width=1)
+    plan_in(tmp_path, asked(env=counter()), workers=1, width=1)
+    with pytest.raises(ConfigError, match=r"holds another sweep \(the code of its env is .{12} there"):
+        plan_in(tmp_path, asked(env=counter(2)), workers=1, width=1)

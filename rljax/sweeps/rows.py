@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from rljax import algos, envs, objectives
 from rljax import build as builder
 from rljax.algos.presets import preset
 from rljax.errors import ConfigError, require, unknown
+from rljax.fingerprint import differing
 from rljax.sweeps.ranking import TASK
 from rljax.types import Env
 
@@ -63,7 +63,7 @@ class Row:
             "algo": self.algo,
             "env": plain(self.env),
             "env_args": self.env_args,
-            "fingerprints": builder.fingerprints(self.algo, self.env, prepared),
+            "fingerprints": builder.fingerprints(self.algo, self.env, prepared.algorithm, prepared.env),
             "steps": self.steps,
             "steps_per_update": prepared.algorithm.steps_per_update,
             "warmup_steps": prepared.algorithm.warmup_steps,
@@ -162,15 +162,9 @@ def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None)
 
 
 def other_code(there: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Where recorded rows ran other code or numbers than these records would: (what, its hash there, its hash here).
-
-    Not known, so empty, where another Python wrote the record: it compiles to other instructions.
-    """
-    python = there.get("machine", {}).get("python", "")
-    if python.split(".")[:2] != platform.python_version_tuple()[:2]:
-        return []
+    """Where recorded rows ran other code or numbers than these records would: (what, its hash there, its hash here)."""
     both = ((a.get("fingerprints", {}), b["fingerprints"]) for a, b in zip(there["rows"], records))
-    return [(f"the code of its {n}", a[n], b[n]) for a, b in both for n in b if a.get(n, b[n]) != b[n]]
+    return [(f"the code of its {n}", a[n], b[n]) for a, b in both for n in differing(there, a, b)]
 
 
 def own(rows: Sequence[Row]) -> dict[str, Env]:
