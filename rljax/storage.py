@@ -105,10 +105,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def formatted(content: Any, indent: int = 0) -> str:
-    """JSON for readers: what fits is on one line, numbers fill lines, anything else has a line for each part."""
+    """JSON for readers: a line for each part of the whole and of what does not fit on one; numbers fill lines."""
     line = json.dumps(content)
     parts = content if isinstance(content, list | tuple | dict) else ()
-    if indent + len(line) <= WIDTH or not parts:
+    if not parts or (indent and indent + len(line) <= WIDTH):
         return line
     inner = " " * (indent + 2)
     if isinstance(content, dict):

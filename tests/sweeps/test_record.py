@@ -71,7 +71,7 @@ def test_the_way_it_is_asked_for_does_not_matter(finished):
     ],
 )
 def test_another_sweep_is_refused_with_the_difference(changes, difference, finished):
-    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.*") if path.name != store.LOCK}
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.*") if path.name != ".lock"}
     with pytest.raises(
         ConfigError, match=rf"holds another sweep \(.*{difference}.*\); choose another folder"
     ) as caught:
