@@ -16,10 +16,12 @@ import numpy as np
 
 from rljax import log, runtime
 from rljax import run as drivers
-from rljax.build import abstract_state, describe, files_of, fingerprints, make, prepare
+from rljax.build import abstract_state, describe, files_of, fingerprints, made_again, prepare
+from rljax.build import make as make
 from rljax.checkpoint import Checkpointer
 from rljax.errors import ConfigError, DivergedError, Stopped, require
 from rljax.fingerprint import differing
+from rljax.objectives.own import plug_in, plug_in_again
 from rljax.policy import Policy
 from rljax.results import store
 from rljax.results.folder import RUN, Held, Numbered, chosen, held
@@ -73,6 +75,8 @@ def train(
     for name, value in (("log_every", log_every), ("save_every", save_every)):
         require(value is None or value >= 1, name, value, "must be at least 1")
     where = None if out is None else chosen(out)
+    if "objective" in settings:
+        settings["objective"] = plug_in(settings["objective"])
     plan = prepare(algo, env, steps=steps, use_preset=use_preset, task=task, env_args=env_args, **settings)
     algorithm, environment = plan.algorithm, plan.env
     record = {
@@ -105,12 +109,13 @@ def train(
         return _go(record, algorithm, environment, own, progress)
 
 
-def resume(folder: str | Path, *, env: Env | None = None, progress: bool = True) -> Run:
+def resume(folder: str | Path, *, env: Env | None = None, objective: Any = None, progress: bool = True) -> Run:
     """Goes on with a run that was stopped or killed, from its newest usable checkpoint, to the same bits.
 
     Args:
       folder: what `train` wrote.
       env: the environment, if it is not a registered one.
+      objective: the class of the objective, if it is one of your own: nothing is imported because a record names it.
 
     Returns, and raises besides: as `train`; a run that is finished is read, and nothing is written.
 
@@ -120,7 +125,7 @@ def resume(folder: str | Path, *, env: Env | None = None, progress: bool = True)
     """
     path = place(folder, "run")
     record = store.read(path)
-    algorithm, environment = _rebuild(record, env)
+    algorithm, environment = _rebuild(record, env, objective, f"rljax.resume({str(folder)!r}")
     if finished(path):  # it is only read: nothing is held, or written
         found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
         if found and algorithm.updates(found.step) >= record["updates"]:
@@ -133,12 +138,13 @@ def resume(folder: str | Path, *, env: Env | None = None, progress: bool = True)
         return _go(record, algorithm, environment, own, progress)
 
 
-def load(folder: str | Path, *, env: Env | None = None) -> Policy:
+def load(folder: str | Path, *, env: Env | None = None, objective: Any = None) -> Policy:
     """The policy of a run folder, from its newest usable checkpoint.
 
     Args:
       folder: what `train` wrote.
       env: the environment, if it is not a registered one.
+      objective: the class of the objective, if it is one of your own: nothing is imported because a record names it.
 
     Raises:
       ConfigError: there is no run, or nothing has been saved yet.
@@ -146,7 +152,7 @@ def load(folder: str | Path, *, env: Env | None = None) -> Policy:
     """
     path = place(folder, "run")
     record = store.read(path)
-    algorithm, environment = _rebuild(record, env)
+    algorithm, environment = _rebuild(record, env, objective, f"rljax.load({str(folder)!r}")
     found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
     if found is None:
         raise ConfigError(f"run '{path}': no checkpoint yet; {RUN.again(path)} goes on with it")
@@ -283,12 +289,7 @@ def _what_is_there(folder: Path) -> str:
     return f"{RUN.again(folder)} goes on with it"
 
 
-def _rebuild(record: dict[str, Any], env: Env | None) -> tuple[Algorithm, Env]:
-    return make(
-        record["algo"],
-        env or record["env"],
-        task=record["task"],
-        env_args=record["env_args"],
-        **record["config"],
-        **record["hypers"],
-    )
+def _rebuild(record: dict[str, Any], env: Env | None, objective: Any, call: str) -> tuple[Algorithm, Env]:
+    plug_in_again([record["hypers"].get("objective")], objective, call)
+    settings = {**record["config"], **record["hypers"]}
+    return made_again(record["algo"], env or record["env"], record["task"], record["env_args"], settings)

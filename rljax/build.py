@@ -48,7 +48,28 @@ def make(
     Raises:
       ConfigError: an unknown name or field, or a value that cannot be.
     """
+    if "objective" in settings:
+        settings["objective"] = objectives.own.plug_in(settings["objective"])
+    return _made(algo, env, task or {}, env_args or {}, settings)
+
+
+def made_again(
+    algo: str, env: str | Env, task: Any, env_args: Any, settings: Mapping[str, Any]
+) -> tuple[Algorithm, Env]:
+    """What a record describes, which imports nothing. Arguments, results and errors as for `make`."""
+    return _made(algo, env, task, env_args, settings, recorded=True)
+
+
+def _made(
+    algo: str,
+    env: str | Env,
+    task: Mapping[str, Any],
+    env_args: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    recorded: bool = False,
+) -> tuple[Algorithm, Env]:
     runtime.start()
+    settings = _with_own_objective(settings)
     settings = fields.check(algos.settings(algo), algos.with_defaults(algo, settings), algo)
     env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else envs.check(env), task or {})
     module, known = algos.load(algo), algos.settings(algo)
@@ -56,8 +77,8 @@ def make(
     shapes = module.Config(**config)
     built = module.make(env, shapes)
     numbers = {name: value for name, value in settings.items() if name not in config}
-    for name, need in (module.unused(shapes, env) if hasattr(module, "unused") else {}).items():
-        given = numbers.get(name, known[name].default)  # a record gives defaults too
+    for name, need in (module.unused(shapes, env) if hasattr(module, "unused") and not recorded else {}).items():
+        given = numbers.get(name, known[name].default)  # a record holds what were the defaults then
         require(np.array_equal(given, known[name].default), name, given, f"has no effect without {need}")
     for name in numbers.keys() & _parts(algo):
         numbers[name] = _part(getattr(built.hypers, name), name, numbers[name], shapes)
@@ -82,16 +103,21 @@ def prepare(
     use_preset: bool = True,
     task: Mapping[str, Any] | None = None,
     env_args: Mapping[str, Any] | None = None,
+    recorded: bool = False,
     **settings: Any,
 ) -> Prepared:
-    """Settles what a run is: presets, length, algorithm and environment. Arguments and errors as for `train`."""
+    """Settles what a run is: presets, length, algorithm and environment. Arguments and errors as for `train`.
+
+    Args:
+      recorded: all settings are of a record, which holds defaults as well.
+    """
     known = preset(algo, env) if use_preset and isinstance(env, str) else None
     settings = {**(known.settings if known else {}), **settings}
     if steps is None:
         require(known is not None, "steps", None, f"there is no preset for {algo} on this environment; say how many")
         steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
     require(isinstance(steps, int) and steps >= 1, "steps", steps, "must be a whole number, at least 1")
-    algorithm, environment = make(algo, env, task=task, env_args=env_args, **settings)
+    algorithm, environment = _made(algo, env, task or {}, env_args or {}, settings, recorded)
     updates = algorithm.updates(steps)
     require(updates >= 1, "steps", steps, f"must be more than the {algorithm.warmup_steps} before learning begins")
     if "horizon" not in settings:
@@ -146,7 +172,7 @@ def fingerprints(algo: str, env: str | Env, algorithm: Algorithm, there: Env) ->
     objective, module = type(getattr(algorithm.hypers, "objective", None)), algos.load(algo)
     if not foreign(objective.__module__):
         found["objective"] = fingerprint(objective)
-    if not foreign(module.__name__):
+    if not foreign(getattr(module.make, "__module__", "")):
         found["algo"] = fingerprint(module.make)
     return found
 
@@ -170,12 +196,20 @@ def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:
         return given
     require(given != GIVEN, name, given, "is not recorded; write it to a file and give that")
     stored, wanted = objectives.files.read(shipped.file_of(given)), named_leaves({name: default})
+    require(all(np.isfinite(x).all() for x in stored.arrays.values()), name, given, "holds what is no number")
     if {n: x.shape for n, x in stored.arrays.items()} != {n: x.shape for n, x in wanted.items()}:
-        made = stored.provenance["tasks"][0]["settings"] if stored.kind.startswith("hypers of ") else {}
-        own = dataclasses.asdict(shapes)
+        made, own = _made_with(stored), dataclasses.asdict(shapes)
         other = ", ".join(f"{n}={x}" for n, x in made.items() if n in own and not np.array_equal(x, own[n]))
         raise ConfigError(f"{name}={given}: its arrays are of other sizes; it was made with {other or 'other parts'}")
     return jax.tree.unflatten(jax.tree.structure(default), [stored.arrays[n] for n in wanted])
+
+
+def _made_with(stored: objectives.files.Stored) -> dict[str, Any]:
+    """The settings that a part was learned with, where its file says so."""
+    tasks = stored.provenance.get("tasks")
+    first = tasks[0] if isinstance(tasks, list) and tasks else None
+    made = first.get("settings") if isinstance(first, dict) else None
+    return made if isinstance(made, dict) else {}
 
 
 def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
@@ -208,6 +242,16 @@ def _like(default: Any, name: str, value: Any) -> Any:
     return float(value)
 
 
+def _with_own_objective(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings in which an objective that is named `module:Class` stands as such, with its fields."""
+    name = settings.get("objective")
+    if name is None or not objectives.own.is_path(name):
+        return settings
+    nested = {n.removeprefix("objective."): value for n, value in settings.items() if n.startswith("objective.")}
+    rest = {n: value for n, value in settings.items() if not n.startswith("objective")}
+    return {**rest, "objective": objectives.own.make(name, nested)}
+
+
 def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
     nested = {name.removeprefix("objective."): v for name, v in numbers.items() if name.startswith("objective.")}
     plain = {name: value for name, value in numbers.items() if not name.startswith("objective.")}
@@ -216,9 +260,9 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
         nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}
         plain["objective"] = objectives.build(objective, **nested)
     elif objective is not None:
-        plain["objective"] = objective.replace(**nested)
+        plain["objective"] = dataclasses.replace(objective, **nested)
     elif nested:
-        plain["objective"] = hypers.objective.replace(**nested)
+        plain["objective"] = dataclasses.replace(hypers.objective, **nested)
     return hypers.replace(**plain)
 
 

@@ -20,6 +20,29 @@ class ConfigError(RljaxError, ValueError):
     """A name, a field or a value that cannot be used."""
 
 
+class NotPluggedIn(ConfigError):
+    """An objective of the user's own that a record names and that is not there; a record imports nothing.
+
+    Attributes:
+      name: `module:Class`, as recorded.
+      call: what was called, up to the end of its arguments.
+    """
+
+    def __init__(self, name: str, call: str = ""):
+        self.name, self.call = name, call
+        module, _, kind = name.partition(":")
+        origin = f"from {module} import {kind.split('.')[0]}; " if module != "__main__" else ""
+        again = f"{origin}{call}, objective={kind})" if call else f"{origin}rljax.objectives.register({kind})"
+        super().__init__(f"{self.why}: {again}")
+
+    @property
+    def why(self) -> str:
+        return f"objective '{self.name}' is a class of the user's, and a record imports nothing; plug it in again"
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.name, self.call)
+
+
 class CheckpointError(RljaxError, RuntimeError):
     """A checkpoint that cannot be used: none is left, or it belongs to something else."""
 

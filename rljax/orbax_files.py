@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from rljax import records
+
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of folders that orbax is writing
+DATA = "d"  # the folders with the bytes of arrays; all other files are read whole
 PATTERN = frozenset("*?[]\\")
 
 
@@ -59,6 +62,9 @@ def read_arrays(path: Path, templates: dict[str, Any]) -> dict[str, Any]:
 def _read(path: Path, **items: Any) -> Any:
     import orbax.checkpoint as ocp
 
+    for file in path.rglob("*"):
+        if file.parent.name != DATA and file.is_file() and file.stat().st_size > records.LARGEST:
+            raise ValueError(f"{file.relative_to(path)} is larger than any record")
     with _plain(path) as place, _quiet(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
         return reader.restore(place, args=ocp.args.Composite(**items))
 

@@ -23,7 +23,7 @@ def free() -> int:
     """Bytes that programs may take on each device: what is free now, less a reserve."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
-        return int(SHARE * _host() / jax.local_device_count())
+        return int(SHARE * host() / jax.local_device_count())
     found = device.memory_stats() or {}
     return int(SHARE * (found.get("bytes_limit", 8 * 10**9) - found.get("bytes_in_use", 0)))
 
@@ -52,7 +52,7 @@ def write(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-def _host() -> int:
+def host() -> int:
     """Bytes the system could give away: what is available, or what a container's limit leaves."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():

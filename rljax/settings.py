@@ -33,21 +33,32 @@ class Setting(NamedTuple):
     doc: str
 
 
-def of_algorithm(module: str) -> dict[str, Setting]:
-    """The settings of the algorithm in `module` (an import path): `Config`, `Hypers` and its objective's kinds.
+def of_algorithm(algorithm: Any) -> dict[str, Setting]:
+    """The settings of an algorithm (see `parts_of`): `Config`, `Hypers` and its objective's kinds.
 
     Raises:
-      ConfigError: the module cannot be imported, or lacks one of these.
+      ConfigError: its module cannot be imported, or lacks one of these.
     """
-    if module.startswith(SHIPPED):
-        return _shipped(module)
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"module '{module}' cannot be imported: {error}") from None
-    for name in ("Config", "Hypers", "make"):
-        require(hasattr(found, name), f"module '{module}'", f"no {name}", "an algorithm is a module that defines it")
+    if isinstance(algorithm, str) and algorithm.startswith(SHIPPED):
+        return _shipped(algorithm)
+    found = parts_of(algorithm)
     return _settings(declarations.of_class(found.Config), declarations.of_class(found.Hypers))
+
+
+def parts_of(algorithm: Any) -> Any:
+    """What has an algorithm's `Config`, `Hypers` and `make`: a module, by its import path too, a class or an object.
+
+    Raises:
+      ConfigError: it cannot be imported, or lacks one of these.
+    """
+    try:
+        found = importlib.import_module(algorithm) if isinstance(algorithm, str) else algorithm
+    except ImportError as error:
+        raise ConfigError(f"module '{algorithm}' cannot be imported: {error}") from None
+    for name in ("Config", "Hypers", "make"):
+        what = f"'{getattr(found, '__name__', type(found).__name__)}'"
+        require(hasattr(found, name), "algorithm", what, f"has no {name}; give it Config, Hypers and make")
+    return found
 
 
 @cache

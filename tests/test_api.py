@@ -12,7 +12,7 @@ from test_contract import leaves_equal
 from toys import TINY, counter
 
 import rljax
-from rljax import envs
+from rljax import envs, records
 from rljax.errors import CheckpointError, ConfigError
 from rljax.objectives import PPOClip
 from rljax.types import Algorithm, Box, Discrete, MultiDiscrete
@@ -154,7 +154,7 @@ def test_a_folder_without_a_run(tmp_path):
 def test_a_checkpoint_of_other_shapes_is_refused(finished, tmp_path):
     record = json.loads((finished.folder / "config.json").read_text())
     record["config"]["hidden"] = [16]
-    (tmp_path / "config.json").write_text(json.dumps(record))
+    (tmp_path / "config.json").write_text(json.dumps(records.sealed(record)))
     (tmp_path / "checkpoints").symlink_to(finished.folder / "checkpoints")
     with pytest.raises(CheckpointError, match=r"shape.*hidden"):
         rljax.load(tmp_path)

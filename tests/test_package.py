@@ -21,6 +21,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
         "rljax.kinds",
         "rljax.fields",
         "rljax.declarations",
+        "rljax.records",
         "rljax.types",
         "rljax.runtime",
         "rljax.resources",

@@ -52,6 +52,6 @@ def test_a_containers_limit_counts(monkeypatch):
     monkeypatch.setattr(
         resources, "_number", lambda path: {"memory.max": 3 * 10**6, "memory.current": 10**6}[path.name]
     )
-    assert resources._host() == 2 * 10**6
+    assert resources.host() == 2 * 10**6
     monkeypatch.setattr(resources, "_number", lambda path: None)
-    assert resources._host() > 2 * 10**6
+    assert resources.host() > 2 * 10**6

@@ -5,15 +5,14 @@ Some names are those of a registered algorithm with other defaults. Nothing here
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 from rljax import settings as _settings
 from rljax.errors import ConfigError, unknown
 
-_modules = {name: f"rljax.algos.{name}" for name in ("dqn", "lpg", "ppo", "pqn", "revalued", "sac", "td3")}
+_OURS = ("dqn", "lpg", "ppo", "pqn", "revalued", "sac", "td3")
+_modules: dict[str, Any] = {name: f"rljax.algos.{name}" for name in _OURS}  # import paths, or what was registered
 
 _THREE = ("num_steps", "gradient_steps", "policy_delay")
 _OFTEN = {"gradient_steps": 20, "policy_delay": 20, "critic_lr": 3e-4, "temperature_lr": 3e-4}
@@ -44,19 +43,28 @@ def names() -> list[str]:
     return sorted([*_modules, *_variants])
 
 
-def register(name: str, module: str) -> None:
-    """Adds an algorithm: a module, by its import path, that defines `Config`, `Hypers` and `make(env, config)`.
+def register(name: str, module: Any) -> None:
+    """Adds an algorithm, or replaces one that was added under this name, as a notebook's cell does that is run again.
+
+    Args:
+      name: a new one.
+      module: what has `Config`, `Hypers` and `make(env, config)`: a module, its import path, a class or another object.
 
     Raises:
-      ConfigError: the name is taken by another module.
+      ConfigError: the name is taken by an algorithm of rljax, or this has no such parts.
     """
-    if name in _variants or _modules.setdefault(name, module) != module:
-        raise ConfigError(f"algorithm '{name}' is taken by {_path(name)}; register it under another name")
+    if name in _variants or name in _OURS:
+        raise ConfigError(f"algorithm '{name}' is taken by {_found(name)}; register it under another name")
+    _modules[name] = module if isinstance(module, str) else _settings.parts_of(module)
 
 
-def load(name: str) -> ModuleType:
-    """The module of an algorithm. Raises ConfigError for a name that is not registered."""
-    return importlib.import_module(_path(name))
+def load(name: str) -> Any:
+    """What has an algorithm's `Config`, `Hypers` and `make`, usually a module.
+
+    Raises:
+      ConfigError: a name that is not registered, or a module that cannot be imported or lacks one of these.
+    """
+    return _settings.parts_of(_found(name))
 
 
 def base(name: str) -> str:
@@ -66,7 +74,7 @@ def base(name: str) -> str:
 
 def settings(name: str) -> dict[str, _settings.Setting]:
     """Every field of an algorithm, without importing it. Raises ConfigError for a name that is not registered."""
-    found = _settings.of_algorithm(_path(name))
+    found = _settings.of_algorithm(_found(name))
     defaults = with_defaults(name, {})
     if "objective" in defaults:
         found = _settings.with_objective(found, defaults["objective"])
@@ -84,7 +92,8 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**defaults, **given}
 
 
-def _path(name: str) -> str:
+def _found(name: str) -> Any:
+    """What is registered under a name, or under that of which it is a variant."""
     if base(name) not in _modules:
         raise unknown("algorithm", name, names(), "rljax list algos")
     return _modules[base(name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,7 @@ from rljax.cli import parser
 from rljax.cli.meta_eval import MetaEval
 from rljax.cli.runs import Eval, List, Plot, Render
 from rljax.cli.sweep import Report
-from rljax.errors import SIGNALLED, DivergedError, RljaxError, StorageError, WorkerError, unknown
+from rljax.errors import SIGNALLED, DivergedError, NotPluggedIn, RljaxError, StorageError, WorkerError, unknown
 
 USAGE = 2  # the exit code of a command that cannot be carried out as given
 FAILED = 1
@@ -63,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DivergedError, StorageError, WorkerError) as error:
         print(f"rljax: {error}", file=sys.stderr)
         return FAILED
+    except NotPluggedIn as error:
+        module, _, kind = error.name.partition(":")
+        where = error.name if module != "__main__" else f"MODULE:{kind}"
+        again = shlex.join(["rljax", *arguments, "--objective", where])
+        print(f"rljax: {error.why}: {again}", file=sys.stderr)
+        return USAGE
     except RljaxError as error:
         print(f"rljax: {error}", file=sys.stderr)
         return USAGE

@@ -44,6 +44,7 @@ class MetaEval:
       fitness: of a life: its end, all of it, or episodes after it.
       out: the file; by default comparison.json beside what was learned, numbered.
       workers: processes; by default one for each core, or one for all accelerators.
+      objective: module:Class, where that is one of your own.
     """
 
     learned: Positional[Path]
@@ -54,6 +55,7 @@ class MetaEval:
     fitness: Literal["final", "mean", "evaluation"] = "final"
     out: str | None = None
     workers: Annotated[int | None, PROCESSES] = None
+    objective: str | None = None
 
     def __call__(self) -> int:
         places = [named(text, "env") for text in self.env]
@@ -65,7 +67,7 @@ class MetaEval:
 
         learned, out = place(self.learned, "learned"), None if self.out is None else place(self.out)
         runtime.start()
-        source = _source(learned)
+        source = _source(learned, self.objective)
         places = places or [(env, {}) for env in source.places]
         require(bool(places), "env", None, "say where, e.g. --env CartPole-v1")
         contenders = _contenders(source, rivals, places, self.steps)
@@ -90,30 +92,33 @@ def _contenders(
 
     found: dict[str, list[Any]] = {LEARNED: [], **{label: [] for label in rivals}}
     for env, own in places:
-        common = _common(source, env) | own
+        common, recorded = _common(source, env) | own, env in source.places
         for steps in lengths or [_steps(source, env)]:
-            learned = spec.domain(source.algo, env, steps, **common, **source.settings, use_preset=False)
+            how: dict[str, Any] = {"use_preset": False, "recorded": recorded}
+            learned = spec.domain(source.algo, env, steps, **common, **source.settings, **how)
             found[LEARNED].append(learned)
             for label, (algo, changes) in rivals.items():
                 fields = {name: x for name, x in common.items() if name in algos.settings(algo)} | changes
-                found[label].append(spec.domain(algo, env, steps, **fields, use_preset=False))
+                found[label].append(spec.domain(algo, env, steps, **fields, **how))
     return found
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path, objective: str | None) -> Source:
     """What a folder or a file holds."""
     from rljax.meta import result
     from rljax.objectives import files
+    from rljax.objectives.own import plug_in_again
 
     if path.is_file() or (str(path) in shipped.names() and not path.is_dir()):
         stored = files.read(shipped.file_of(str(path)))
         tasks, parts = stored.provenance["tasks"], {name.split("/")[0] for name in stored.arrays if "/" in name}
         learned = dict.fromkeys(parts or ["objective"], str(path))
     else:
-        found = result.load(path)
+        found = result.load(path, objective=objective)
         tasks = found.provenance()["tasks"]
         learned = {name: getattr(found.hypers, name) for name in {part.split(".")[0] for part in found.theta}}
     tasks = [task for task in tasks if isinstance(task, dict) and "algo" in task]  # a file may say it in other words
+    plug_in_again((task["settings"].get("objective") for task in tasks), objective, "")
     other = lambda name: name.split(".")[0] not in (*learned, "horizon")  # noqa: E731
     algo = tasks[0]["algo"] if tasks else "ppo"
     learned |= {n: x for n, x in algos.with_defaults(algo, {}).items() if n not in learned}  # what makes it that one

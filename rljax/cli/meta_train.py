@@ -50,15 +50,17 @@ class Resume:
     Args:
       resume: the search's folder.
       workers: processes.
+      objective: module:Class, where that is one of your own.
     """
 
     resume: Path
     workers: Annotated[int | None, PROCESSES] = None
+    objective: str | None = None
 
     def __call__(self) -> int:
         from rljax.meta import search
 
-        return _finish(outcome(lambda: search.resume(self.resume, workers=self.workers)))
+        return _finish(outcome(lambda: search.resume(self.resume, objective=self.objective, workers=self.workers)))
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:

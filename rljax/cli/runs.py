@@ -30,6 +30,7 @@ class Eval:
       greedy: the most likely actions, or sampled ones.
       seed: of the episodes.
       json: print one JSON object instead.
+      objective: module:Class, where that is one of your own.
     """
 
     run: Positional[Path]
@@ -37,11 +38,12 @@ class Eval:
     greedy: bool = True
     seed: Annotated[int, SEED] = 0
     json: bool = False
+    objective: str | None = None
 
     def __call__(self) -> int:
         from rljax import api
 
-        policy = api.load(self.run)
+        policy = api.load(self.run, objective=self.objective)
         evaluate(policy, self.run, self.episodes, self.greedy, self.seed, json.dumps if self.json else sentence)
         return 0
 
@@ -54,10 +56,12 @@ class Plot:
       runs: run folders, or one folder that meta-train wrote.
       out: the picture (png, pdf or svg); by default curve.png in the folder of a single run, and for several
         comparison.png in the current folder, numbered. The folder for those of a meta-run.
+      objective: module:Class, where that is one of your own.
     """
 
     runs: Positional[tuple[Path, ...]]
     out: str | None = None
+    objective: str | None = None
 
     def __call__(self) -> int:
         from rljax.results import plots
@@ -70,7 +74,7 @@ class Plot:
 
             require(len(runs) == 1, "runs", "...", "draw one meta-run at a time")
             with elsewhere():
-                print(*map(shown, result.load(runs[0]).plot(out)), sep="\n")
+                print(*map(shown, result.load(runs[0], objective=self.objective).plot(out)), sep="\n")
             return 0
         with elsewhere():
             print(shown(plots.plot_runs(runs, out or (runs[0] / "curve.png" if len(runs) == 1 else _comparison()))))
@@ -88,6 +92,7 @@ class Render:
       fps: frames per second.
       greedy: the most likely actions, or sampled ones.
       seed: of the episode.
+      objective: module:Class, where that is one of your own.
     """
 
     run: Positional[Path]
@@ -96,6 +101,7 @@ class Render:
     fps: Annotated[int, Count(1, 100)] = 30
     greedy: bool = True
     seed: Annotated[int, SEED] = 0
+    objective: str | None = None
 
     def __call__(self) -> int:
         from rljax import api
@@ -103,7 +109,7 @@ class Render:
 
         out = place(self.run, "run") / "episode.gif" if self.out is None else place(self.out)
         video.check(out)
-        frames = api.load(self.run).film(self.steps, self.greedy, self.seed)
+        frames = api.load(self.run, objective=self.objective).film(self.steps, self.greedy, self.seed)
         with elsewhere():
             print(shown(video.save_film(frames, out, self.fps)))
         return 0

@@ -30,17 +30,19 @@ class Report:
     Args:
       sweep: the sweep's folder.
       out: the page; by default report.html in the folder.
+      objective: module:Class, where that is one of your own.
     """
 
     sweep: Positional[Path]
     out: str | None = None
+    objective: str | None = None
 
     def __call__(self) -> int:
         from rljax.sweeps import report, result
 
         out = None if self.out is None else path_of(self.out)
         with elsewhere():
-            print(shown(report.write_report(result.load(self.sweep), out)))
+            print(shown(report.write_report(result.load(self.sweep, self.objective), out)))
         return 0
 
 
@@ -51,15 +53,17 @@ class Resume:
     Args:
       resume: the sweep's folder.
       workers: processes.
+      objective: module:Class, where that is one of your own.
     """
 
     resume: Path
     workers: Annotated[int | None, PROCESSES] = None
+    objective: str | None = None
 
     def __call__(self) -> int:
         from rljax.sweeps import driver
 
-        return _finish(outcome(lambda: driver.resume(self.resume, workers=self.workers)))
+        return _finish(outcome(lambda: driver.resume(self.resume, objective=self.objective, workers=self.workers)))
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:

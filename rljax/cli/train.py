@@ -27,10 +27,12 @@ class Resume:
     Args:
       resume: the run folder.
       episodes: of the evaluation at the end; 0: none.
+      objective: module:Class, where that is one of your own.
     """
 
     resume: Path
     episodes: int = 128
+    objective: str | None = None
 
     def __call__(self) -> int:
         from rljax import api
@@ -38,7 +40,7 @@ class Resume:
         require(self.episodes >= 0, "episodes", self.episodes, "must be at least 0")
         if api.finished(self.resume):
             print("this run is finished: nothing is left to train")
-        return finish(outcome(lambda: api.resume(self.resume)), self.episodes)
+        return finish(outcome(lambda: api.resume(self.resume, objective=self.objective)), self.episodes)
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:

@@ -15,7 +15,7 @@ from rljax.meta import fitness, leaves, tasks
 from rljax.meta.lives import Job, Lot, News
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain, Life
 from rljax.run import point_size
-from rljax.sweeps import machine, measure, pool, rows
+from rljax.sweeps import machine, measure, payload, pool
 from rljax.sweeps.plan import Group, Programs
 
 Member = tuple[int, Life]  # which theta, and the life that it lives
@@ -134,8 +134,8 @@ class Crew:
         """The job as a pickled function, for other processes."""
         groups, judge = self.groups, self.programs.judge
         kind: fitness.Kind = self._kind
-        rows_of_domains = [domain.row for domain in self.domains]
-        return rows.portable(rows_of_domains, lambda prepared: Job(Programs(prepared, judge=judge), groups, kind))
+        rows = [domain.row for domain in self.domains]
+        return payload.pack(rows, self.prepared, lambda there: Job(Programs(there, judge=judge), groups, kind))
 
 
 def _group(domain: Domain, learn: Sequence[str], number: int, programs: Programs, width: int) -> Group:

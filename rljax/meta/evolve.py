@@ -52,6 +52,11 @@ class Evolution(spec.Search):
         names = sorted(fitness.NORMALISERS)
         require(self.normalise in names, "normalise", self.normalise, f"must be one of {', '.join(names)}")
         pairs = self.normalise in fitness.WITHIN_PAIRS
+        paired = getattr(self.strategy, "antithetic", False) or (self.shared and self.normalise != "pairwise")
+        what = f"'{getattr(self.strategy, 'name', type(self.strategy).__name__)}'"
+        require(
+            paired, "strategy", what, "its members are no antithetic pairs; let all share lives, and compare by ranks"
+        )
         require(self.shared or pairs, "normalise", self.normalise, "compares members that met other lives; share them")
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rljax.errors import ConfigError, require, unknown
+from rljax.errors import require, unknown
 from rljax.meta.evosax import Evosax, evosax
 from rljax.meta.strategies import SHAPINGS, OpenES, Strategy, raw
 
@@ -22,6 +22,7 @@ def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strateg
     Raises:
       ConfigError: there is none of that name, or it has no such setting.
     """
+    require(":" not in name, "strategy", name, "is a class of the user's: go on by the call that it was given to")
     if name != OPEN_ES:
         return evosax(name, popsize, **settings)
     known = {f.name for f in dataclasses.fields(OpenES)} - {"popsize"}
@@ -35,12 +36,15 @@ def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strateg
 
 
 def record(given: Strategy) -> dict[str, Any]:
-    """The arguments of `strategy` that make this one, as JSON can hold them. Raises ConfigError if there are none."""
+    """The arguments of `strategy` that make this one, as JSON can hold them; of one of the user's own, what it is."""
     if isinstance(given, Evosax):
         numbers = {name: np.asarray(x).tolist() for name, x in given.numbers.items()}
         return {"name": given.name, "popsize": given.popsize, **dict(given.options), **numbers}
-    if not isinstance(given, OpenES):
-        raise ConfigError(f"strategy {type(given).__name__}: cannot be recorded; give OpenES, or one of evosax's")
+    if type(given) is not OpenES:  # the user's own: to be told from another, not to be made again
+        require(dataclasses.is_dataclass(given), "strategy", type(given).__name__, "must be a flax.struct.PyTreeNode")
+        fields = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}  # pyright: ignore
+        shown = {name: x.__qualname__ if callable(x) else np.asarray(x).tolist() for name, x in fields.items()}
+        return {**shown, "name": f"{type(given).__module__}:{type(given).__qualname__}"}
     shaping = next((name for name, function in SHAPINGS.items() if function is given.shaping), None)
     require(shaping is not None, "shaping", given.shaping, f"must be one of {', '.join(SHAPINGS)} to be recorded")
     numbers = {f.name: getattr(given, f.name) for f in dataclasses.fields(given) if f.name != "shaping"}

@@ -7,7 +7,6 @@ searches/a/checkpoints/   the newest states
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,19 +17,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import log
+from rljax import log, records
 from rljax.build import Prepared
 from rljax.checkpoint import Checkpointer, named_leaves
-from rljax.errors import ConfigError
+from rljax.errors import require
 from rljax.meta import leaves, spec
 from rljax.meta.judge import COLUMNS
 from rljax.objectives import files
 from rljax.results import store
 from rljax.results.folder import SEARCH
 from rljax.storage import place, shown
+from rljax.sweeps.store import ROW
 from rljax.types import Env
 
 RECORD = SEARCH.record
+FORM = {
+    "method": str,
+    "kind": str,
+    "generations": records.COUNT,
+    "seed": records.SEED,
+    "judges": records.Whole(1, 10**6),
+    "judge_every": records.COUNT,
+    "learn": [str],
+    "names": [str],
+    "rows": [ROW],
+    "draws": [{"shortest": (records.COUNT, None), "vary": dict, "reference": [float]}],
+    "plan": [{"width": records.COUNT}],
+    "workers": records.COUNT,
+}
 LOGS = "logs"
 
 
@@ -118,12 +132,13 @@ class Learned:
         }
 
 
-def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Learned:
+def load(folder: str | Path, own: Mapping[str, Env] | None = None, objective: Any = None) -> Learned:
     """What a search has come to.
 
     Args:
       folder: what a search wrote.
       own: environments that are not registered, by name.
+      objective: the class of the objective, if it is one of your own: nothing is imported because a record names it.
 
     Raises:
       ConfigError: there is no search, or its first generation is not finished.
@@ -131,8 +146,13 @@ def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Learned:
     """
     folder = place(folder, "search")
     record = read(folder)
-    asked = spec.from_record(record, own)
-    prepared = asked.prepare()
+    with records.understood(folder / RECORD):
+        asked = spec.from_record(record, own, objective, f"rljax.meta.result.load({str(folder)!r}")
+    return reached(folder, record, asked, asked.prepare())
+
+
+def reached(folder: Path, record: dict[str, Any], asked: spec.Search, prepared: Sequence[Prepared]) -> Learned:
+    """What a search has come to in its folder; errors as for `load`."""
     hypers, start = prepared[0].algorithm.hypers, asked.start(prepared)
     shapes = jax.eval_shape(lambda: new_state(asked, prepared, start))
     with Checkpointer(folder / store.CHECKPOINTS, asked.method) as checkpoints:
@@ -144,15 +164,13 @@ def load(folder: str | Path, own: Mapping[str, Env] | None = None) -> Learned:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The record of a search. Raises ConfigError where there is none."""
-    try:
-        return json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
-        raise ConfigError(
-            f"search '{shown(folder)}': no {RECORD} there; give the folder that rljax meta-train wrote"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"search '{shown(folder)}': {RECORD} cannot be read ({error})") from None
+    """The record of a search. Raises ConfigError where there is none, or where it is not as it was written."""
+    record = records.read(folder, SEARCH, FORM)
+    counts = {name: len(record[name]) for name in ("rows", "draws", "plan", "names")}
+    require(
+        len({*counts.values()}) == 1, f"{shown(folder / RECORD)}", counts, "must be as many of each; put the file back"
+    )
+    return record
 
 
 def new_state(asked: spec.Search, prepared: Sequence[Prepared], theta: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import log, runtime
+from rljax import log, records, runtime
 from rljax.checkpoint import Checkpointer
 from rljax.errors import ConfigError, Stopped, require
 from rljax.meta import judge, result, spec, tasks
@@ -67,24 +67,32 @@ def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = 
             )
         with stop_signals() as received:
             _Run(asked, crew, folder).go(stopping(own, received), progress, stack)
-        found = result.load(folder)
+        found = result.reached(folder, result.read(folder), asked, prepared)
     if received:
         stop(received[0], dataclasses.replace(found, stopped_by=None if found.complete else received[0]))
     return found
 
 
 def resume(
-    folder: str | Path, progress: bool = True, own: Mapping[str, Env] | None = None, **how: Any
+    folder: str | Path,
+    progress: bool = True,
+    own: Mapping[str, Env] | None = None,
+    objective: Any = None,
+    **how: Any,
 ) -> result.Learned:
     """Goes on with a search that was stopped or killed, to the same bits; one that is finished is read.
 
     Args:
       folder: what `run` wrote.
       own: environments that are not registered, by name.
+      objective: the class of the objective, if it is one of your own.
       **how: `workers`.
     """
     path = place(folder, "search")
-    return run(spec.from_record(result.read(path), own), path, progress, **how)
+    record = result.read(path)
+    with records.understood(path / result.RECORD):
+        asked = spec.from_record(record, own, objective, f"rljax.meta.search.resume({str(folder)!r}")
+    return run(asked, path, progress, **how)
 
 
 class _Run:

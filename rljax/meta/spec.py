@@ -138,8 +138,10 @@ class Search:
         return cls(**plain)
 
 
-def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> Search:
-    """The inverse of `Search.record`; `own` holds environments that are not registered, by name."""
+def from_record(
+    record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
+) -> Search:
+    """The inverse of `Search.record`; arguments and errors as for `rows.from_record`."""
     module, _, name = METHODS[record["method"]].partition(":")
     kind = getattr(importlib.import_module(module), name)
     domains = tuple(
@@ -149,7 +151,7 @@ def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None)
             {name: space.Distribution(**d) for name, d in drawn["vary"].items()},
             tuple(drawn["reference"]),
         )
-        for row, drawn in zip(rows.from_record(record, own), record["draws"])
+        for row, drawn in zip(rows.from_record(record, own, objective, call), record["draws"])
     )
     plain = {f.name: record[f.name] for f in dataclasses.fields(kind) if f.name in record}
     return kind.from_plain(plain | {"domains": domains, "learn": tuple(record["learn"])})
@@ -164,6 +166,7 @@ def domain(
     reference: tuple[float, float] = (0.0, 1.0),
     env_args: Mapping[str, Any] | None = None,
     use_preset: bool = True,
+    recorded: bool = False,
     **settings: Any,
 ) -> Domain:
     """Where agents live: an environment, and what is drawn for each life.
@@ -173,6 +176,7 @@ def domain(
         preset's.
       vary: task parameter -> distribution, e.g. `{"length": "uniform:0.5:1.5"}`.
       reference: the returns that count as 0 and 1 in a fitness that is not normalised by ranks.
+      recorded: settings are of a record, which holds defaults as well.
       **settings: of the algorithm here; the program is that of these, whatever other domains have.
 
     Raises:
@@ -180,6 +184,7 @@ def domain(
     """
     shortest, longest = steps if isinstance(steps, tuple) else (None, steps)
     [row] = rows.build(algo, env, longest, [{}], settings, env_args or {}, use_preset)
+    row = dataclasses.replace(row, recorded=recorded)
     drawn = {n: d if isinstance(d, space.Distribution) else space.distribution(n, d) for n, d in (vary or {}).items()}
     return Domain(row, shortest, drawn, reference)
 

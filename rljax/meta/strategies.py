@@ -16,7 +16,7 @@ it counts as the worst, whatever the others did, and that is all it does to the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import chex
 import jax
@@ -165,6 +165,8 @@ class OpenES(struct.PyTreeNode):
 
     Source: Salimans et al. 2017, arXiv:1703.03864, algorithm 1; the schedules are those of evosax 0.0.4.
     """
+
+    antithetic: ClassVar[bool] = True  # members i and i + N / 2 are a pair; a strategy that does not say so has none
 
     popsize: int = struct.field(pytree_node=False, default=32)  # N, even
     shaping: Callable[[Array], Array] = struct.field(pytree_node=False, default=centred_ranks)  # [N] -> [N]

@@ -7,7 +7,8 @@ leaves are traced numbers, so every field of it can be swept, perturbed or diffe
 All those here are members of mirror learning (Kuba et al. 2022, arXiv:2201.02373): the loss is $D - r A$ with a drift
 $D(r, A) \ge 0$ that is 0 and has slope 0 in r at r = 1, so the first step from the old policy is the policy gradient.
 
-One of your own takes a few lines, and is used as `rljax.train(..., objective=Leash())`:
+One of your own takes a few lines, and is used as `rljax.train(..., objective=Leash())`. To load what was trained by it
+takes the class again, `rljax.load(..., objective=Leash)`, or `register(Leash)` before: no file has a module imported.
 
     import jax.numpy as jnp
     from flax import struct
@@ -23,18 +24,18 @@ One of your own takes a few lines, and is used as `rljax.train(..., objective=Le
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from pathlib import Path
 from typing import Any
 
 from rljax import shipped
 from rljax.errors import ConfigError, unknown
-from rljax.objectives import files
+from rljax.objectives import files, own
 from rljax.objectives.base import Objective
 from rljax.objectives.clip import PPOClip
 from rljax.objectives.discovered import DPO
 from rljax.objectives.kl import KLPenalty
 from rljax.objectives.learned import LPO, TALPO, network
+from rljax.objectives.own import register
 
 __all__ = [
     "DPO",
@@ -49,6 +50,8 @@ __all__ = [
     "name_of",
     "named",
     "network",
+    "own",
+    "register",
 ]
 
 OBJECTIVES: dict[str, type] = {
@@ -62,21 +65,17 @@ OBJECTIVES: dict[str, type] = {
 
 
 def named(name: str) -> type:
-    """The class of an objective: a registered name, that class's own name, or a user's own as `module:Class`.
+    """The class of an objective: a registered name, that class's own name, or `module:Class` that was plugged in.
 
     Raises:
       ConfigError: there is none.
     """
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        known = {cls.__name__: cls for cls in OBJECTIVES.values()} | OBJECTIVES
-        if name not in known:
-            raise unknown("objective", name, OBJECTIVES, "rljax list objectives")
-        return known[name]
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError):
-        raise ConfigError(f"objective '{name}' cannot be imported; put the class into an importable module") from None
+    if own.is_path(name):
+        return own.named(name)
+    known = {cls.__name__: cls for cls in OBJECTIVES.values()} | OBJECTIVES
+    if name not in known:
+        raise unknown("objective", name, OBJECTIVES, "rljax list objectives")
+    return known[name]
 
 
 def build(name: str, **fields: Any) -> Objective:
@@ -87,6 +86,8 @@ def build(name: str, **fields: Any) -> Objective:
     Raises:
       ConfigError: there is none.
     """
+    if own.is_path(name):
+        return own.make(name, fields)
     name = next((registered for registered, kind in OBJECTIVES.items() if kind.__name__ == name), name)
     if shipped.is_learned(name):
         return dataclasses.replace(load(name), **fields)  # pyright: ignore[reportArgumentType]
@@ -97,7 +98,7 @@ def name_of(objective: Objective) -> str:
     """The inverse of `named`."""
     kind = type(objective)
     registered = {cls: name for name, cls in OBJECTIVES.items()}
-    return registered.get(kind, f"{kind.__module__}:{kind.__qualname__}")
+    return registered.get(kind) or own.name_of(kind)
 
 
 def load(path: str | Path) -> Objective:

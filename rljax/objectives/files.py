@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rljax import runtime
+from rljax import records, runtime
 from rljax.errors import ConfigError, require
 
 FORMAT = "rljax objective 1"
+LARGEST = 2**28  # bytes of arrays
 REQUIRED = {"method": "how it was trained", "tasks": "on what", "scores": "what it scored"}
 
 
@@ -62,13 +61,18 @@ def read(path: str | Path) -> Stored:
       ConfigError: the file cannot be read, or is something else.
     """
     try:
+        records.check_npz(path, LARGEST)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("record")))
-        if record["format"] != FORMAT or not all(np.issubdtype(x.dtype, np.floating) for x in arrays.values()):
+        numbers = all(np.issubdtype(x.dtype, np.floating) for x in arrays.values())
+        kind, provenance = record["kind"], record["provenance"]
+        if record["format"] != FORMAT or not numbers or not (isinstance(kind, str) and isinstance(provenance, dict)):
             raise ValueError(record["format"])
-        return Stored(record["kind"], arrays, record["provenance"])
+        return Stored(kind, arrays, provenance)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); give a learned objective") from None
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except records.TooLarge as error:
+        raise ConfigError(f"{path}: {error}; give a learned objective") from None
+    except (*records.GARBAGE, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{path}: holds no learned objective; give a file that LPO.save wrote") from None

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from rljax import records
 from rljax.errors import ConfigError, StorageError
 from rljax.storage import FULL, PARTIAL, place, reason, storing, write_json
 
@@ -92,7 +93,7 @@ class Held:
 
     def record(self, record: dict[str, Any]) -> None:
         """Writes the record, all of it or nothing."""
-        write_json(self.path / self.kind.record, record)
+        write_json(self.path / self.kind.record, records.sealed(record))
 
     def check(self) -> None:
         """Raises StorageError if the folder was deleted or moved meanwhile: what is written would be lost."""

@@ -12,11 +12,12 @@ from typing import Any
 
 import jax
 
+from rljax import records
 from rljax.errors import Stopped, require
 from rljax.results.folder import SWEEP, Numbered, held, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import place, write_json
-from rljax.sweeps import cluster, ranking, result, rows, space, spec, store
+from rljax.sweeps import cluster, payload, ranking, result, space, spec, store
 from rljax.sweeps.execute import Job, Lot
 from rljax.sweeps.plan import Programs
 from rljax.sweeps.planning import Plan, next_round
@@ -85,17 +86,25 @@ def sweep(
 
 
 def resume(
-    folder: str | Path, progress: bool = True, own: Mapping[str, Env] | None = None, **how: Any
+    folder: str | Path,
+    progress: bool = True,
+    own: Mapping[str, Env] | None = None,
+    objective: Any = None,
+    **how: Any,
 ) -> result.SweepResult:
     """Goes on with a sweep that was stopped or killed; one that is finished is read.
 
     Args:
       folder: what `sweep` wrote.
       own: environments that are not registered, by name.
+      objective: the class of the objective, if it is one of your own.
       **how: `workers`.
     """
     path = place(folder, "sweep")
-    return run(spec.from_record(store.read(path), own), path, progress, **how)
+    record = store.read(path)
+    with records.understood(path / store.RECORD):
+        asked = spec.from_record(record, own, objective, f"rljax.sweeps.driver.resume({str(folder)!r}")
+    return run(asked, path, progress, **how)
 
 
 def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: Any) -> result.SweepResult:
@@ -139,7 +148,9 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
 def portable(planned: Plan, job: Job) -> bytes:
     """The job as a pickled function, for other processes."""
     rest = {n: getattr(job, n) for n in ("folder", "groups", "seeds", "keep_states")}  # not the compiled programs
-    return rows.portable(planned.sweep.rows, lambda prepared: Job(programs=Programs(prepared), **rest))
+    return payload.pack(
+        planned.sweep.rows, planned.programs.prepared, lambda prepared: Job(programs=Programs(prepared), **rest)
+    )
 
 
 @contextlib.contextmanager

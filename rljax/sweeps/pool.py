@@ -8,6 +8,7 @@ no signals, for the other end does and tells it to stop; it ends as soon as the 
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -186,7 +187,7 @@ def _next(pending: list[Any], last: Any) -> Any:
 
 def _work(connection: Connection) -> None:
     """A process's life: jobs, and lots of the latest of them; None says that it has finished one."""
-    import cloudpickle
+    from rljax.sweeps import pickling
 
     def stopping():  # while a lot runs, the only message is the one to stop
         return connection.poll() and connection.recv() == STOP
@@ -195,7 +196,7 @@ def _work(connection: Connection) -> None:
     while True:
         message = connection.recv()
         if isinstance(message, bytes):
-            before, job = job, cloudpickle.loads(message)()
+            before, job = job, pickling.loads(message)()
             if before is not None:
                 job.programs.made.update(before.programs.made)
         elif message != STOP:  # one that came too late
@@ -212,8 +213,16 @@ def main() -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)
     except Exception as error:
-        connection.send(Failure(error))
+        connection.send(Failure(_picklable(error)))
         raise
+
+
+def _picklable(error: Exception) -> Exception:
+    """The error, or what it says where it cannot be sent: of a class that only this process has, say."""
+    try:
+        return error if isinstance(pickle.loads(pickle.dumps(error)), type(error)) else WorkerError(str(error))
+    except Exception:
+        return WorkerError(f"a worker raised {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 if __name__ == "__main__":

@@ -208,17 +208,26 @@ class SweepResult:
         )
 
     def policy(
-        self, row: int | None = None, seed: int | None = None, own: Mapping[str, Env] | None = None, **fields: Any
+        self,
+        row: int | None = None,
+        seed: int | None = None,
+        own: Mapping[str, Env] | None = None,
+        objective: Any = None,
+        **fields: Any,
     ) -> Policy:
         """The trained policy of a run, by the row's place and the seed; by default the best row's best seed.
 
         Args:
           own: environments that are not registered, by name.
+          objective: the class of the objective, if it is one of your own: a record imports nothing. A registered name
+            is one of the settings.
           **fields: settings to choose the best row among, as for `best`.
 
         Raises:
           ConfigError: that run is not finished, there is no such row or seed, or the rows are of several environments.
         """
+        if isinstance(objective, str) and ":" not in objective:
+            fields, objective = {**fields, "objective": objective}, None
         require(row is None or not fields, "row", row, "says which already; give no settings beside it")
         row = self.best(**fields).row if row is None else row
         if seed is None:
@@ -227,7 +236,8 @@ class SweepResult:
         if seed not in self.seeds:
             raise ConfigError(f"seed={seed}: not in this sweep; there are {', '.join(map(str, self.seeds))}")
         number = self._number(row)
-        prepared = rows.from_record(self.record, own)[number].prepare()
+        recorded = rows.from_record({"rows": [self.record["rows"][number]]}, own, objective, "result.policy(row, seed")
+        prepared = recorded[0].prepare()
         state = _state(prepared, store.states(self.folder, [(number, seed)]))
         steps = prepared.algorithm.steps(int(self.reached[row, self.seeds.index(seed)]))
         return Policy(prepared.algorithm, prepared.env, state, steps)
@@ -264,14 +274,20 @@ class SweepResult:
         return self.metrics[name]
 
 
-def load(folder: str | Path) -> SweepResult:
+def load(folder: str | Path, objective: Any = None) -> SweepResult:
     """The results in a sweep's folder, as far as they have got; a damaged chunk is left out, with a warning.
+
+    Args:
+      folder: what a sweep wrote.
+      objective: the class of the objective, if it is one of your own and policies are wanted.
 
     Raises:
       ConfigError: there is no sweep.
     """
     folder = storage.place(folder, "sweep")
     record = store.read(folder)
+    if objective is not None:
+        rows.from_record(record, objective=objective, call=f"rljax.load_sweep({str(folder)!r}")
     place = {seed: j for j, seed in enumerate(record["seeds"])}
     count, seeds = len(record["rows"]), len(place)
     points = [record["plan"][row["group"]]["points"] for row in record["rows"]]  # updates done at each point

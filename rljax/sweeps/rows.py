@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from rljax import build as builder
 from rljax.algos.presets import preset
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import differing
+from rljax.objectives.own import plug_in, plug_in_again
 from rljax.sweeps.ranking import TASK
 from rljax.types import Env
 
@@ -26,6 +27,7 @@ class Row:
     env_args: dict[str, Any]
     steps: int
     varied: dict[str, Any]  # the swept fields, `algo` and `env` possibly among them
+    recorded: bool = False  # read from a record, whose settings hold defaults as well
 
     def prepare(self) -> builder.Prepared:
         """Builds it. Raises ConfigError for a name or value that cannot be, and says in which row."""
@@ -39,6 +41,7 @@ class Row:
                 use_preset=False,
                 task=task,
                 env_args=self.env_args,
+                recorded=self.recorded,
                 **settings,
             )
         except ConfigError as error:
@@ -100,6 +103,7 @@ def build(
       ConfigError: a field twice, one that no algorithm here has, or a run of unknown length.
     """
     algorithms, environments = _several(algo), _several(env)
+    fields, fixed = [_plugged(point) for point in fields], _plugged(fixed)
     swept = {n for point in fields[:1] for n in point}
     for name in swept & set(fixed):
         raise ConfigError(f"{name}: is swept and fixed at {fixed[name]}; choose one")
@@ -145,9 +149,23 @@ def _row(
     return Row(algo, env, settings, dict(env_args), length, varied)
 
 
-def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> list[Row]:
-    """The rows of a recorded sweep; `own` holds environments that are not registered, by name."""
+def from_record(
+    record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
+) -> list[Row]:
+    """The rows of a recorded sweep.
+
+    Args:
+      own: environments that are not registered, by name.
+      objective: the class of the objective, if it is one of the user's own.
+      call: what was called, up to the end of its arguments.
+
+    Raises:
+      NotPluggedIn: the record names a class that is not there.
+    """
     known = own or {}
+    plug_in_again(
+        (r[part].get("objective") for r in record["rows"] for part in ("settings", "varied")), objective, call
+    )
     return [
         Row(
             r["algo"],
@@ -156,6 +174,7 @@ def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None)
             r["env_args"],
             r["steps"],
             r["varied"],
+            recorded=True,
         )
         for r in record["rows"]
     ]
@@ -172,22 +191,6 @@ def own(rows: Sequence[Row]) -> dict[str, Env]:
     return {row.env.name: row.env for row in rows if isinstance(row.env, Env)}
 
 
-def portable(rows: Sequence[Row], job: Callable[[list[builder.Prepared]], Any]) -> bytes:
-    """`job(built rows)` as a pickled function, so that another process can build it, the user's own things included."""
-    import cloudpickle
-
-    names = {row.env for row in rows if isinstance(row.env, str)}
-    registered = {name: factory for name, factory in envs._registered.items() if name in names}
-    modules = {name: algos._modules[name] for name in {algos.base(row.algo) for row in rows}}
-
-    def build() -> Any:
-        envs._registered.update(registered)
-        algos._modules.update(modules)
-        return job([row.prepare() for row in rows])
-
-    return cloudpickle.dumps(build)
-
-
 def describe(varied: Mapping[str, Any]) -> str:
     """Settings in a line: `lr=0.001 num_envs=16`."""
     return " ".join(f"{name}={x:.4g}" if isinstance(x, float) else f"{name}={plain(x)}" for name, x in varied.items())
@@ -201,6 +204,11 @@ def plain(value: Any) -> Any:
         return objectives.name_of(value)  # pyright: ignore[reportArgumentType]
     value = value.item() if hasattr(value, "item") else value
     return "inf" if value == float("inf") else list(value) if isinstance(value, tuple) else value
+
+
+def _plugged(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as the user gave them, the objective plugged in if it is one of the user's own."""
+    return {**settings, "objective": plug_in(settings["objective"])} if "objective" in settings else settings
 
 
 def _several(given: Any) -> list[Any]:

@@ -131,10 +131,13 @@ def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
                     raise ConfigError(f"{error} ({name}={drawn})") from None
 
 
-def from_record(record: Mapping[str, Any], own: Mapping[str, Env] | None = None) -> Sweep:
-    """The sweep of a record; `own` holds environments that are not registered, by name."""
+def from_record(
+    record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
+) -> Sweep:
+    """The sweep of a record; arguments and errors as for `rows.from_record`."""
     search = _search(record["asked"])
-    return Sweep(rows.from_record(record, own), record["seeds"], record["log_every"], record["asked"], search)
+    found = rows.from_record(record, own, objective, call)
+    return Sweep(found, record["seeds"], record["log_every"], record["asked"], search)
 
 
 def _search(asked: dict[str, Any]) -> Search:

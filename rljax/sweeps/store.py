@@ -10,40 +10,74 @@ sweeps/a/result.npz        all chunks together, written at the end: one array [N
 from __future__ import annotations
 
 import errno
-import json
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rljax.errors import ConfigError, StorageError
+from rljax import records
+from rljax.errors import ConfigError, StorageError, require
 from rljax.results.folder import SWEEP
 from rljax.storage import number_of, reason, replacing, shown
 
 RECORD = SWEEP.record
+ROW = {
+    "algo": str,
+    "env": str,
+    "env_args": dict,
+    "steps": records.COUNT,
+    "steps_per_update": records.Whole(),
+    "warmup_steps": records.Whole(),
+    "updates": records.COUNT,
+    "varied": dict,
+    "settings": dict,
+}
+GROUP = {
+    "rows": [records.Whole()],
+    "varying": [records.Whole()],
+    "updates": records.COUNT,
+    "log_every": records.COUNT,
+    "last": records.COUNT,
+    "start": records.Whole(),
+    "rung": records.Whole(),
+    "width": records.COUNT,
+    "why": str,
+    "bytes": records.Whole(),
+    "seconds": (float, None),
+    "own_length": bool,
+    "points": [records.COUNT],
+}
+FORM = {
+    "seeds": [records.SEED],
+    "varied": [str],
+    "log_every": (records.COUNT, None),
+    "asked": {"grid": dict, "sample": dict, "search": dict},
+    "plan": [GROUP],
+    "workers": records.COUNT,
+    "rows": [{**ROW, "group": records.Whole()}],
+}
 CHUNKS = "chunks"
 PROGRESS = "progress"
 RESULT = "result.npz"
 METRIC, STATE = "metric/", "state/"  # what the names of arrays in a chunk begin with
 MEMBERS = ("row", "seed", "update", "diverged")
-GARBAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, KeyError, IndexError, NotImplementedError)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The record of a sweep. Raises ConfigError where there is none."""
-    try:
-        return json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
-        raise ConfigError(
-            f"sweep '{shown(folder)}': no {RECORD} there; give the folder that rljax sweep wrote"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"sweep '{shown(folder)}': {RECORD} cannot be read ({error})") from None
+    """The record of a sweep. Raises ConfigError where there is none, or where it is not as it was written."""
+    record = records.read(folder, SWEEP, FORM)
+    where, remedy = shown(folder / RECORD), "does not fit; put the file back as it was"
+    for i, row in enumerate(record["rows"]):
+        require(row["group"] < len(record["plan"]), f"{where}: rows[{i}].group", row["group"], remedy)
+    for i, group in enumerate(record["plan"]):
+        rows_fit = all(row < len(record["rows"]) for row in group["rows"])
+        require(rows_fit, f"{where}: plan[{i}].rows", group["rows"], remedy)
+        require(group["points"] == sorted({*group["points"]}), f"{where}: plan[{i}].points", group["points"], remedy)
+    require(len({*record["seeds"]}) == len(record["seeds"]), f"{where}: seeds", record["seeds"], remedy)
+    return record
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -83,7 +117,7 @@ def read_chunk(path: Path, *kinds: str) -> dict[str, np.ndarray] | None:
         if number_of(error) not in (None, errno.ENOENT):
             raise StorageError(f"{path} cannot be read now: {reason(error)}; it is left as it is") from None
         why = reason(error)
-    except GARBAGE as error:
+    except (*records.GARBAGE, records.TooLarge) as error:
         why = reason(error)
     warnings.warn(
         f"{path} is damaged ({why}): its runs are left out; {SWEEP.again(path.parent.parent)} computes them again",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -157,6 +158,8 @@ REFUSED = [
     ({"learn": ("horizon",)}, "given by each life"),
     ({"generations": 0}, "generations=0: must be"),
     ({"normalise": "ranks", "shared": False}, "share them"),
+    ({"normalise": "pairwise", "strategy": SimpleNamespace(popsize=7)}, "its members are no antithetic pairs"),
+    ({"normalise": "none", "shared": False, "strategy": SimpleNamespace(popsize=8)}, "are no antithetic pairs"),
     ({"kind": "last"}, "fitness=last: must be one of"),
     ({"steps": (320, 160)}, "the shortest life must be the shorter one"),
 ]

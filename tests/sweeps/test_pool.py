@@ -20,7 +20,7 @@ from toys import asked, assert_same_chunks, assert_same_results, counter, sweep
 
 from rljax import envs
 from rljax.errors import StorageError, WorkerError
-from rljax.sweeps import driver, execute, pool, store
+from rljax.sweeps import driver, execute, pickling, pool, store
 from rljax.sweeps.planning import make_plan
 from rljax.sweeps.record import plan_in
 
@@ -91,7 +91,7 @@ def test_an_error_in_a_process_arrives_as_itself(job, tmp_path):
     (folder / store.CHUNKS).write_text("in the way")
     with (
         pool.Pool(1, tmp_path / "logs", "kept") as processes,
-        pytest.raises(StorageError, match=r"00-00000.npz cannot be written: File exists; what is finished is kept"),
+        pytest.raises(StorageError, match=r"00-00000.npz cannot be written: File exists"),
     ):
         processes.run(task, lots, lambda news: None, lambda: False)
 
@@ -162,11 +162,9 @@ def test_a_lot_of_the_group_that_is_compiled_comes_first():
 
 
 def test_a_job_travels_without_its_compiled_programs(whole):
-    import cloudpickle
-
     planned = make_plan(asked(**OWN), width=1)
     job = execute.Job(Path("somewhere"), planned.programs, planned.groups, [0, 1], keep_states=True)
-    there = cloudpickle.loads(driver.portable(planned, job))()
+    there = pickling.loads(driver.portable(planned, job))()
     assert (there.folder, there.groups, there.seeds, there.keep_states) == (job.folder, job.groups, [0, 1], True)
     assert there.programs.made == {} and len(there.programs.prepared) == 3
 
@@ -182,7 +180,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-import cloudpickle
+from rljax.sweeps import pickling
 from rljax.sweeps.pool import Worker
 
 class Endless:
@@ -194,7 +192,7 @@ class Endless:
 
 worker = Worker(0, Path(sys.argv[1]))
 print(worker.process.pid, flush=True)
-worker.take(cloudpickle.dumps(Endless), "a lot")
+worker.take(pickling.dumps(Endless), "a lot")
 while True:
     print(worker.hear(), flush=True)
 """

@@ -1,0 +1,153 @@
+"""Objectives of the user's own: which classes may be used by a name, and which of them a record may name.
+
+A name alone imports nothing. The user who writes `module:Class` has it imported; a record that says so is read once the
+user has plugged the class in again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import struct
+
+from rljax import declarations
+from rljax.errors import ConfigError, NotPluggedIn, require
+from rljax.shipped import FILE
+
+FORM = "give module:Class, a class that extends flax.struct.PyTreeNode and is called as an objective"
+_plugged: dict[str, type] = {}  # by `module:Class`, and by what else they are called in records
+
+
+def register(objective: Any) -> type:
+    """Lets records name an objective of your own: a class, one of its instances, or `module:Class`, which is imported.
+
+    Also what a class may be decorated with. Where a class of that name was there before, the new one counts.
+
+    Returns:
+      The class.
+
+    Raises:
+      ConfigError: it is no such class, or cannot be imported.
+    """
+    found = _imported(objective) if isinstance(objective, str) else objective
+    kind = found if isinstance(found, type) else type(found)
+    fits = dataclasses.is_dataclass(kind) and "__call__" in dir(kind)
+    require(fits, "objective", repr(objective), FORM)
+    _plugged[path_of(kind)] = kind
+    if isinstance(objective, str):
+        _plugged[objective] = kind
+    return kind
+
+
+def plug_in(given: Any) -> Any:
+    """What a user gave as an objective, as settings take it; one of the user's own may be named by records from now on.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    if is_path(given):
+        found = _imported(given)
+        register(given)
+        return given if isinstance(found, type) else found
+    if isinstance(given, str) or given is None:  # a registered name, or a file
+        return given
+    kind = register(given)
+    return path_of(kind) if isinstance(given, type) else given
+
+
+def plug_in_again(names: Iterable[Any], given: Any, call: str) -> None:
+    """Makes the objectives that a record names usable, where they are the user's own.
+
+    Args:
+      names: of objectives, in a record.
+      given: the class that the user plugs in, or an instance of it, or `module:Class`; None: those plugged in before.
+      call: what was called, up to its arguments' end, e.g. `rljax.load('runs/a'`, to say what would work.
+
+    Raises:
+      ConfigError: what is given is no objective.
+      NotPluggedIn: one of them is not there.
+    """
+    own = list(dict.fromkeys(filter(is_path, names)))
+    if given is not None:
+        require(bool(own), "objective", repr(given), "nothing there is a class of your own; leave it out")
+        kind = register(given)
+        alike = [name for name in own if name.partition(":")[2] == kind.__qualname__]
+        missing = [name for name in own if name not in _plugged]
+        for name in alike or (missing if len(missing) == 1 else []):
+            _plugged[name] = kind
+    for name in own:
+        if name not in _plugged:
+            raise NotPluggedIn(name, call)
+
+
+def named(name: str) -> type:
+    """The class that was plugged in under a name. Raises NotPluggedIn if there is none."""
+    if name not in _plugged:
+        raise NotPluggedIn(name)
+    return _plugged[name]
+
+
+def name_of(kind: type) -> str:
+    """What a record calls a class: as an older record does that is gone on with, else `module:Class`."""
+    return next((name for name, there in reversed(_plugged.items()) if there is kind), path_of(kind))
+
+
+def plugged(names: Iterable[Any]) -> dict[str, type]:
+    """Those of these names that classes are plugged in under, to be sent to other processes."""
+    return {name: _plugged[name] for name in names if isinstance(name, str) and name in _plugged}
+
+
+def path_of(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def is_path(objective: Any) -> bool:
+    """Whether this is `module:Class`."""
+    return isinstance(objective, str) and ":" in objective and not objective.endswith(FILE)
+
+
+def make(name: str, fields: Mapping[str, Any]) -> Any:
+    """An objective of the class that was plugged in under a name, with these fields.
+
+    Raises:
+      NotPluggedIn: there is no such class.
+      ConfigError: a field that it has not, one that is missing, or a value that it does not take.
+    """
+    kind = named(name)
+    known = {field.name: field for field in declarations.of_class(kind)}
+    for field, value in fields.items():
+        require(field in known, f"objective.{field}", value, f"{name} has {', '.join(known) or 'no fields'}")
+    checked = {field: known[field].kind.convert(f"objective.{field}", value) for field, value in fields.items()}
+    none = dataclasses.MISSING
+    needed = [f.name for f in dataclasses.fields(kind) if f.init and f.default is f.default_factory is none]
+    missing = [f"objective.{field}" for field in needed if field not in fields]
+    require(not missing, "objective", name, f"needs {', '.join(missing)}")
+    return kind(**{field: jnp.asarray(x) if isinstance(x, list) else x for field, x in checked.items()})
+
+
+def _imported(text: str) -> Any:
+    module, colon, path = text.partition(":")
+    parts = [*module.split("."), *path.split(".")]
+    require(bool(colon) and all(part.isidentifier() for part in parts), "objective", repr(text), FORM)
+    if not {"", os.getcwd()} & {*sys.path}:  # the command's own path begins where it is installed, not where it is run
+        sys.path.append(os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        remedy = "put the class into an importable module"
+        raise ConfigError(f"objective '{text}' cannot be imported ({error}); {remedy}") from None
+    except Exception as error:  # whatever the module raises
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise ConfigError(f"objective '{text}': its module cannot be imported ({why})") from None
+    for name in path.split("."):
+        require(hasattr(found, name), "objective", repr(text), f"there is no {name} in it; {FORM}")
+        found = getattr(found, name)
+    kind = found if isinstance(found, type) else type(found)
+    require(issubclass(kind, struct.PyTreeNode) or hasattr(kind, "_flax_dataclass"), "objective", repr(text), FORM)
+    return found

@@ -1,0 +1,194 @@
+"""What is read from files that anybody may have written: records in JSON and arrays in npz, checked before use.
+
+Nothing that a file names is imported or called. A record is as it was written, field by field (its `checksums` say so),
+and every size is known before memory is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from rljax.errors import ConfigError
+from rljax.storage import shown
+
+CHECKSUMS = "checksums"
+GARBAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, IndexError, NotImplementedError)
+"""What parsers of npz raise on a file that is none."""
+
+LARGEST = 2**28  # bytes of JSON: a sweep of 20,000 rows takes 2**26
+
+Form = Any  # a type, a `Whole`, None, a tuple of alternatives, [a form] of a list, or {name: form} of a dict
+
+
+class Whole(NamedTuple):
+    """A whole number between bounds."""
+
+    low: int = 0
+    high: int = 2**53
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+
+COUNT = Whole(1)
+SEED = Whole(0, 2**32 - 1)
+
+
+class Kind(Protocol):
+    """A kind of folder: what is in it, the file that holds its record, and what writes that."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def record(self) -> str: ...
+    @property
+    def command(self) -> str: ...
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with the checksum of each of its fields."""
+    kept = {name: value for name, value in record.items() if name != CHECKSUMS}
+    return kept | {CHECKSUMS: {name: _checksum(value) for name, value in kept.items()}}
+
+
+def is_sealed(folder: Path, kind: Kind) -> bool:
+    """Whether the record in a folder says by checksums that nobody has changed it; those of rljax 0.1.0 do not."""
+    return CHECKSUMS in _parsed(folder, kind)
+
+
+def read(folder: Path, kind: Kind, form: Mapping[str, Form]) -> dict[str, Any]:
+    """The record in a folder, without its checksums.
+
+    Raises:
+      ConfigError: there is none, it cannot be read, a field of it is missing, is of another type, or was changed.
+    """
+    record = _parsed(folder, kind)
+    where, remedy = shown(folder / kind.record), f"put it back as {kind.command} wrote it, or start a new {kind.name}"
+    wrong = difference(record, form)
+    if wrong:
+        raise ConfigError(f"{where}: {wrong}; {remedy}")
+    sums = record.pop(CHECKSUMS, None)  # rljax 0.1.0 wrote none
+    for name in form if sums is not None else ():
+        if not isinstance(sums, dict) or sums.get(name) != _checksum(record[name]):
+            raise ConfigError(f"{where}: {name} was changed after it was written; {remedy} with other settings")
+    return record
+
+
+def difference(value: Any, form: Form, path: str = "") -> str:
+    """What about `value` is not of that form, in words; empty where all is."""
+    if isinstance(form, Whole):
+        fits = type(value) is int and form.low <= value <= form.high
+        return "" if fits else f"{path}={_short(value)} must be {form}"
+    if isinstance(form, tuple):
+        return "" if any(not difference(value, each, path) for each in form) else _other(path, value, form)
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return _other(path, value, list)
+        return next((wrong for i, x in enumerate(value) if (wrong := difference(x, form[0], f"{path}[{i}]"))), "")
+    if isinstance(form, Mapping):
+        if not isinstance(value, dict):
+            return _other(path, value, dict)
+        for name, each in form.items():
+            whole = f"{path}.{name}" if path else name
+            if name not in value:
+                return f"no {whole} there"
+            wrong = difference(value[name], each, whole)
+            if wrong:
+                return wrong
+        return ""
+    if form is None:
+        return "" if value is None else _other(path, value, None)
+    number = form is float and type(value) in (int, float)
+    return "" if number or type(value) is form else _other(path, value, form)
+
+
+class TooLarge(Exception):
+    """What would take more memory than it may."""
+
+
+def check_npz(path: str | Path, largest: int) -> None:
+    """Reads no more of an npz than what its arrays claim to be.
+
+    Raises:
+      TooLarge: they claim more than `largest` bytes in all.
+      ValueError: one claims another size than is there, or to be of objects.
+      OSError, or one of `GARBAGE`: it cannot be read.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                first = np.lib.format.read_magic(file) == (1, 0)
+                read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read_header(file)
+                claimed, there = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+            if dtype.hasobject or claimed != there:
+                raise ValueError(f"{member.filename} claims {claimed} bytes of {dtype}, and {there} are there")
+            total += claimed
+            if total > largest:
+                raise TooLarge(f"its arrays take more than {largest:,} bytes")
+
+
+@contextlib.contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Around what makes something of a record: what it stumbles over is said in one line. Raises ConfigError."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise ConfigError(
+            f"{shown(path)}: holds what rljax does not write there ({why}); put it back as it was"
+        ) from None
+
+
+def _parsed(folder: Path, kind: Kind) -> dict[str, Any]:
+    path, what = folder / kind.record, f"{kind.name} '{shown(folder)}'"
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"more than {LARGEST:,} bytes")
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{what}: no {kind.record} there; give the folder that {kind.command} wrote") from None
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        why = " ".join(str(error).split())[:160]
+        raise ConfigError(
+            f"{what}: {kind.record} cannot be read ({why}); restore it, or start a new {kind.name}"
+        ) from None
+    if not isinstance(record, dict):
+        raise ConfigError(f"{what}: {kind.record} holds no record; restore it, or start a new {kind.name}")
+    return record
+
+
+def _checksum(value: Any) -> str:
+    plain = json.dumps(json.loads(json.dumps(value)), sort_keys=True)  # as it is read back
+    return hashlib.sha256(plain.encode()).hexdigest()[:12]
+
+
+def _other(path: str, value: Any, form: Form) -> str:
+    wanted = " or ".join(map(_words, form if isinstance(form, tuple) else (form,)))
+    return f"{path or 'it'}={_short(value)} must be {wanted}"
+
+
+def _words(form: Form) -> str:
+    if isinstance(form, Whole):
+        return str(form)
+    if form is list or isinstance(form, list):
+        return "a list"
+    if form is dict or isinstance(form, Mapping):
+        return "an object"
+    return {str: "a text", int: "a whole number", float: "a number", bool: "true or false", None: "null"}[form]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,143 @@
+"""What is sent to another process: a job with its rows, and what is registered there; compared when it arrives.
+
+A number that arrived as another would train, and be labelled with the one that was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax import algos, envs
+from rljax.build import Prepared, abstract_state
+from rljax.checkpoint import named_leaves
+from rljax.errors import WorkerError
+from rljax.objectives import own
+from rljax.sweeps.pickling import MAIN, REMEDY, dumps, is_unimportable
+from rljax.sweeps.plan import Programs, signature
+from rljax.sweeps.rows import Row
+
+PARTS = ("Config", "Hypers", "make", "policy", "regularised", "unused")  # of an algorithm's module
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+SHOWN = 8  # a leaf of so few numbers is shown as such; of others a digest is kept
+
+
+class Payload(NamedTuple):
+    """Calling it, in the other process, gives the job. Raises WorkerError where anything arrived as something else."""
+
+    rows: list[Row]
+    job: Callable[[list[Prepared]], Any]
+    environments: dict[str, Any]  # factories by name
+    algorithms: dict[str, Any]  # modules, or paths of modules, by name
+    objectives: dict[str, type]  # classes that rows name
+    sent: list[dict[str, Any]]  # `described` of each row
+    states: dict[int, dict[str, Any]]  # paths, shapes and dtypes of the state, for the first row of each structure
+
+    def __call__(self) -> Any:
+        tables = (envs._registered, algos._modules, own._plugged)
+        for known, sent in zip(tables, (self.environments, self.algorithms, self.objectives)):
+            for name, x in sent.items():
+                known.setdefault(name, x)  # those of an earlier round stay: its programs are compiled
+        prepared = [row.prepare() for row in self.rows]
+        for number, (there, sent) in enumerate(zip(prepared, self.sent)):
+            _compare(f"row {number}", described(there), sent)
+        for number, sent in self.states.items():
+            _compare(f"the state of row {number}", _state(prepared[number]), sent)
+        return self.job(prepared)
+
+
+def pack(rows: Sequence[Row], prepared: Sequence[Prepared], job: Callable[[list[Prepared]], Any]) -> bytes:
+    """`job(built rows)` for other processes: `pickling.loads(...)()` gives it there.
+
+    Args:
+      rows: N.
+      prepared: the same, built.
+
+    Raises:
+      ConfigError: something in it cannot be pickled.
+    """
+    names = {row.env for row in rows if isinstance(row.env, str)}
+    registered = {name: factory for name, factory in envs._registered.items() if name in names}
+    algorithms = {name: _sendable(algos._modules[name]) for name in {algos.base(row.algo) for row in rows}}
+    sent = [described(there) for there in prepared]
+    first = [] if all(map(_is_shipped, rows)) else _first_of_each(prepared)
+    states = {number: _state(prepared[number]) for number in first}
+    classes = own.plugged(row.settings.get("objective") for row in rows)
+    payload = Payload(list(rows), job, registered, algorithms, classes, sent, states)
+    trees = [(prepared[n].algorithm.hypers, prepared[n].env.task, _abstract(prepared[n])) for n in first]
+    return dumps(payload, trees)
+
+
+def _first_of_each(prepared: Sequence[Prepared]) -> list[int]:
+    """The numbers of the first rows of each structure."""
+    programs, first = Programs(list(prepared)), {}
+    for number, there in enumerate(prepared):
+        first.setdefault(signature(there, programs.member(number)), number)
+    return list(first.values())
+
+
+def _is_shipped(row: Row) -> bool:
+    """Whether nothing in a row is the user's own, so that its state cannot be another in another process."""
+    path = algos._modules[algos.base(row.algo)]
+    objective = row.settings.get("objective", "")
+    ours = not own.is_path(objective) if isinstance(objective, str) else type(objective).__module__.startswith("rljax.")
+    return ours and isinstance(row.env, str) and row.env not in envs._registered and str(path).startswith("rljax.")
+
+
+def described(prepared: Prepared) -> dict[str, Any]:
+    """A row's numbers in plain words, which do not depend on how its classes are registered: by path, and by class."""
+    found: dict[str, Any] = {"updates": prepared.updates, "config": ADDRESS.sub("", repr(prepared.config))}
+    for part, tree in (("hypers", prepared.algorithm.hypers), ("task", prepared.env.task)):
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            found[f"{_kind(tree)} {part}{jax.tree_util.keystr(path)}"] = _described(leaf)
+    return found
+
+
+def _sendable(module: Any) -> Any:
+    """An algorithm's module as another process can have it: its parts, where it cannot be imported there."""
+    module = sys.modules.get(module, module) if isinstance(module, str) else module
+    if not isinstance(module, ModuleType):
+        return module
+    root = sys.modules.get(module.__name__.split(".")[0])
+    if module.__name__ not in MAIN and not is_unimportable(root):
+        return module.__name__
+    parts = ModuleType(f"{module.__name__}_sent")  # unknown there, so it goes by value
+    vars(parts).update({name: getattr(module, name) for name in PARTS if hasattr(module, name)})
+    return parts
+
+
+def _abstract(prepared: Prepared) -> Any:
+    return abstract_state(prepared.algorithm, prepared.env)
+
+
+def _state(prepared: Prepared) -> dict[str, Any]:
+    return {name: (x.shape, str(x.dtype)) for name, x in named_leaves(_abstract(prepared)).items()}
+
+
+def _kind(tree: Any) -> str:
+    return f"{type(tree).__module__}:{type(tree).__qualname__}"
+
+
+def _described(leaf: Any) -> Any:
+    """(shape, dtype, numbers) of a leaf; the name of its class where it is something else."""
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    x = np.asarray(leaf)
+    if x.dtype == object:
+        return _kind(leaf)
+    return x.shape, str(x.dtype), repr(x.tolist()) if x.size <= SHOWN else hashlib.sha256(x.tobytes()).hexdigest()
+
+
+def _compare(what: str, here: dict[str, Any], there: dict[str, Any]) -> None:
+    for name in [*there, *here]:
+        if here.get(name) != there.get(name):
+            told, got = there.get(name, "nothing"), here.get(name, "nothing")
+            raise WorkerError(f"{what}: {name} is {told} here and {got} in another process; {REMEDY}")
