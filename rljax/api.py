@@ -129,7 +129,7 @@ def resume(folder: str | Path, *, env: Env | None = None, objective: Any = None,
     if finished(path):  # it is only read: nothing is held, or written
         found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
         if found and algorithm.updates(found.step) >= record["updates"]:
-            policy = Policy(algorithm, environment, found.state, found.step)
+            policy = Policy(algorithm, environment, found.state, found.step, _made(record))
             return Run(record, policy, _metrics(path), path, found.step, None)
     now = fingerprints(record["algo"], env or record["env"], algorithm, environment)
     for name in differing(record, record.get("fingerprints", {}), now):
@@ -156,7 +156,7 @@ def load(folder: str | Path, *, env: Env | None = None, objective: Any = None) -
     found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
     if found is None:
         raise ConfigError(f"run '{path}': no checkpoint yet; {RUN.again(path)} goes on with it")
-    return Policy(algorithm, environment, found.state, found.step)
+    return Policy(algorithm, environment, found.state, found.step, _made(record))
 
 
 def finished(folder: str | Path) -> bool:
@@ -186,6 +186,15 @@ class Run:
     folder: Path | None
     step: int
     stopped_by: signal.Signals | None
+
+    def __repr__(self) -> str:
+        what = f"{self.record['algo']} on {self.record['env']}, seed {self.record['seed']}"
+        done = f"{self.step:,} steps" + (f" of {self.record['steps']:,}" if self.stopped_by else "")
+        returns = self.metrics.get("episode_return", np.zeros(0))
+        known = returns[np.isfinite(returns)]
+        last = f", episode return {known[-1]:.4g} at the end" if known.size else ""
+        stopped = f", stopped by {self.stopped_by.name}" if self.stopped_by else ""
+        return f"Run({what}: {done}{stopped}{last}{f', in {self.folder}' if self.folder else ''})"
 
     def evaluate(self, episodes: int = 128, greedy: bool = True, seed: int = 0) -> np.ndarray:
         """Undiscounted returns `[episodes]` of the trained policy."""
@@ -251,7 +260,9 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, own: Held | None
             raise DivergedError(f"{error}{kept}") from None
     metrics = _metrics(folder) if folder else _columns(rows.rows)
     step = algorithm.steps(outcome.updates)
-    run = Run(record, Policy(algorithm, env, outcome.state, step), metrics, folder, step, outcome.stopped_by)
+    run = Run(
+        record, Policy(algorithm, env, outcome.state, step, _made(record)), metrics, folder, step, outcome.stopped_by
+    )
     if stopped is not None:
         raise stopped.carrying(run)
     return run
@@ -291,5 +302,11 @@ def _what_is_there(folder: Path) -> str:
 
 def _rebuild(record: dict[str, Any], env: Env | None, objective: Any, call: str) -> tuple[Algorithm, Env]:
     plug_in_again([record["hypers"].get("objective")], objective, call)
-    settings = {**record["config"], **record["hypers"]}
-    return made_again(record["algo"], env or record["env"], record["task"], record["env_args"], settings)
+    made = _made(record)
+    return made_again(**made if env is None else {**made, "env": env})
+
+
+def _made(record: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `made_again` that give what was run."""
+    named: dict[str, Any] = {name: record[name] for name in ("algo", "env", "task", "env_args")}
+    return named | {"settings": record["config"] | record["hypers"]}

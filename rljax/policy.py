@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pickle
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import build
 from rljax import run as drivers
-from rljax.errors import ConfigError, require
+from rljax.errors import ConfigError, RljaxError, require
 from rljax.ops import streams
 from rljax.types import Algorithm, Array, Discrete, Env, MultiDiscrete, Space
 
@@ -22,10 +26,50 @@ class Policy:
       step: environment steps it was trained for.
     """
 
-    def __init__(self, algo: Algorithm, env: Env, state: Any, step: int):
+    def __init__(self, algo: Algorithm, env: Env, state: Any, step: int, made: Mapping[str, Any] | None = None):
         self.algo, self.env, self.state, self.step = algo, env, state, step
+        self._made = made  # the arguments of `build.made_again` that give `algo` and `env`, if names and numbers did
         self._carry: Any = None
         self._act = jax.jit(algo.act)
+
+    def __repr__(self) -> str:
+        algo = f"{self._made['algo']} " if self._made else ""
+        return f"Policy({algo}on {self.env.name}, after {self.step:,} steps)"
+
+    def __copy__(self) -> Policy:
+        copied = Policy(self.algo, self.env, self.state, self.step, self._made)
+        copied._carry = self._carry
+        return copied
+
+    def __deepcopy__(self, memo: Any) -> Policy:  # what it is made of never changes
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: the names and numbers it was built from, and its state. Other code than ours is for cloudpickle.
+
+        Raises:
+          PicklingError: an algorithm, environment or objective that has no name, pickled by anything else.
+        """
+        state = jax.tree.map(_Leaf.of, self.state)
+        if self._named():
+            return _from_names, (dict(self._made or {}), state, self.step)
+        frame = sys._getframe()
+        while frame is not None:  # pickle asks in the same words, but cannot do it
+            if {"cloudpickle", "dill"} & set(frame.f_globals.get("__name__", "").split(".")):
+                return _from_parts, (self.algo, self.env, state, self.step)
+            frame = frame.f_back
+        raise pickle.PicklingError(f"{self!r}: is made of code of your own; use cloudpickle.dumps(policy)")
+
+    def _named(self) -> bool:
+        """Whether names and numbers make the same again, in any process."""
+        if self._made is None or ":" in str(self._made["settings"].get("objective", "")):  # module:Class
+            return False
+        try:
+            algo, env = build.made_again(**self._made)
+        except RljaxError:
+            return False
+        pairs = zip(jax.tree.leaves(env.task), jax.tree.leaves(self.env.task), strict=True)
+        return (algo, env) == (self.algo, self.env) and all(np.array_equal(a, b) for a, b in pairs)
 
     def __call__(self, obs: Any, key: Array | None = None, reset: Any = None) -> np.ndarray:
         """Actions for a batch of observations `[B, ...]`, or for one alone: greedy ones, or samples if there is a key.
@@ -81,6 +125,36 @@ class Policy:
             if terminated | truncated:
                 break
         return frames
+
+
+class _Leaf(NamedTuple):
+    """A leaf of a state, as pickle can hold it."""
+
+    data: np.ndarray
+    key: str | None  # the kind of random key it is, if it is one
+
+    @classmethod
+    def of(cls, leaf: Any) -> _Leaf:
+        if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+            return cls(np.asarray(jax.random.key_data(leaf)), str(jax.random.key_impl(leaf)))
+        return cls(np.asarray(leaf), None)
+
+    def array(self) -> Array:
+        data = jnp.asarray(self.data)
+        return data if self.key is None else jax.random.wrap_key_data(data, impl=self.key)
+
+
+def _from_names(made: dict[str, Any], state: Any, step: int) -> Policy:
+    algo, env = build.made_again(**made)
+    return Policy(algo, env, _arrays(state), step, made)
+
+
+def _from_parts(algo: Algorithm, env: Env, state: Any, step: int) -> Policy:
+    return Policy(algo, env, _arrays(state), step)
+
+
+def _arrays(state: Any) -> Any:
+    return jax.tree.map(_Leaf.array, state, is_leaf=lambda x: isinstance(x, _Leaf))
 
 
 def _key_of(seed: int) -> Array:

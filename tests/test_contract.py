@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from functools import cache, partial
 
 import chex
@@ -13,6 +15,7 @@ from toys import tiny
 
 from rljax import algos, api, envs, objectives
 from rljax.checkpoint import Checkpointer
+from rljax.policy import Policy
 from rljax.run import advance, as_arrays, run, start
 from rljax.types import Algorithm, Env
 
@@ -74,6 +77,17 @@ def test_an_algorithm_by_another_name_is_its_base_with_other_defaults(name):
 @every_algorithm
 def test_make_is_cached(algo, env, settings):
     assert build(algo, env, settings)[0] is build(algo, env, settings)[0]
+
+
+@every_algorithm
+def test_a_policy_is_pickled_by_its_names(algo, env, settings):
+    numbers = dataclasses.asdict(tiny(algo, **settings))
+    algorithm, environment = api.make(algo, env, **numbers)
+    state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(environment.task))
+    made = {"algo": algo, "env": env, "task": {}, "env_args": {}, "settings": numbers}
+    policy = Policy(algorithm, environment, state, 0, made)
+    back = pickle.loads(pickle.dumps(policy))
+    assert back.algo == algorithm and leaves_equal(back.state, state)
 
 
 @every_algorithm

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,12 +12,14 @@ from typing import Annotated, Any, Literal
 from rljax.arguments import NUMBER, PROCESSES
 from rljax.cli import parser
 from rljax.cli.options import Option
-from rljax.errors import require
+from rljax.errors import SIGNALLED, RljaxError, require
 from rljax.kinds import Maybe
 from rljax.settings import assignment
+from rljax.sweeps import rendezvous
 from rljax.sweeps.space import literal
 
 FROM_ENVIRONMENT = "env"
+USAGE = 2  # how the option parser leaves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +43,7 @@ class Place:
             for name, value in member.items():
                 require(value is None, name, value, "has no effect without --coordinator HOST:PORT")
         else:
-            host, _, port = self.coordinator.rpartition(":")
-            fits = bool(host) and port.isdigit() and 0 < int(port) < 2**16
-            require(fits, "coordinator", self.coordinator, "write it as HOST:PORT, or env")
+            rendezvous.address(self.coordinator)
             for name, value in member.items():
                 require(value is not None, name, None, "say how many there are, and which of them this is")
             fits = member["process_id"] < member["num_processes"]
@@ -49,35 +51,56 @@ class Place:
         parameters = " ".join(self.submit_with)
         require(not parameters or self.submit is not None, "submit_with", parameters, "has no effect without --submit")
 
-    def carry_out(self, command: Callable[[], int], arguments: Sequence[str]) -> int:
-        """Runs `command`, which is `rljax *arguments`, there."""
+    def carry_out(self, parse: Callable[[], Callable[[], int]], arguments: Sequence[str]) -> int:
+        """Runs the command that `parse` finds, which is that of `rljax *arguments`, there."""
+        if self.coordinator is None:
+            self.check()
+            command = parse()
+            return self._submit(arguments) if self.submit else command()
         from rljax.cli import job
         from rljax.sweeps import cluster
 
-        if self.submit:
-            logs = Path("jobs")
-            pairs = (assignment(text, "VALUE", "submit_with") for text in self.submit_with)
-            parameters = {name: literal(text) for name, text in pairs}
-            return job.submit(arguments, self.submit, self.num_processes or 1, logs, parameters)
-        if not self.coordinator:
-            return command()
+        by_hand = self.coordinator != FROM_ENVIRONMENT
+        try:
+            self.check()
+            command = parse()
+        except (RljaxError, SystemExit) as error:  # the other processes would wait for this one
+            known = by_hand and self.num_processes is not None and self.process_id is not None
+            if known and getattr(error, "code", USAGE):
+                why = str(error) if isinstance(error, RljaxError) else "its options cannot be read"
+                rendezvous.refuse(self.coordinator, self.num_processes or 1, self.process_id or 0, why)
+            raise
         if not job.inside():
             return job.supervise([*arguments, *self._written()])
-        if self.coordinator == FROM_ENVIRONMENT:
-            cluster.join()
-        else:
+        if by_hand:
             cluster.join(self.coordinator, self.num_processes, self.process_id)
-        return command()
+        else:
+            cluster.join()
+        signal.signal(signal.SIGTERM, _leave)
+        with cluster.one_fate(last=True):
+            return command()
+
+    def _submit(self, arguments: Sequence[str]) -> int:
+        from rljax.cli import job
+
+        pairs = (assignment(text, "VALUE", "submit_with") for text in self.submit_with)
+        parameters = {name: literal(text) for name, text in pairs}
+        return job.submit(arguments, self.submit or "local", self.num_processes or 1, Path("jobs"), parameters)
 
     def _written(self) -> list[str]:
         values = {"coordinator": self.coordinator, "num-processes": self.num_processes, "process-id": self.process_id}
         return [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
 
 
+def _leave(number: int, frame: Any) -> None:
+    """Ends this process where nothing stops in order, so that the others hear of it."""
+    if frame is not None:  # none, where what has just stopped in order calls it
+        sys.exit(SIGNALLED + number)
+
+
 def split(arguments: Sequence[str]) -> tuple[Place, list[str]]:
-    """Where, and the other arguments. Raises ConfigError for what does not go together."""
+    """Where, and the other arguments."""
     found = parser.read(Place, "rljax", arguments, partly=True)
-    found.command.check()
     return found.command, found.rest
 
 

@@ -69,8 +69,7 @@ class Resume:
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
     """`rljax sweep`, ready to be called."""
     where, rest = place.split(arguments)
-    command = _parse(rest)
-    return lambda: where.carry_out(command, ["sweep", *rest])
+    return lambda: where.carry_out(lambda: _parse(rest), ["sweep", *rest])
 
 
 def _parse(arguments: Sequence[str]) -> Callable[[], int]:
@@ -118,7 +117,7 @@ def _options(steps: int | None) -> list[Option]:
 
 def _sweep(algorithms: list[str], environments: list[str], options: Any, settings: dict[str, Any]) -> int:
     from rljax.results.folder import Numbered
-    from rljax.sweeps import driver, planning, spec
+    from rljax.sweeps import cluster, driver, planning, spec
 
     asked = spec.specify(
         algorithms,
@@ -139,6 +138,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         **settings,
     )
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
+    cluster.agree(lambda: {"dry_run": options.dry_run})
     if options.dry_run:
         print(planning.make_plan(asked, **how))
         return 0

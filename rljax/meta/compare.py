@@ -44,6 +44,10 @@ class Comparison:
     scores: np.ndarray
     record: dict[str, Any]
 
+    def __repr__(self) -> str:
+        places = ", ".join(f"{env} for {steps:,} steps" for env, steps in self.places)
+        return f"Comparison({', '.join(self.contenders)} on {places}, {self.scores.shape[-1]} lives each)"
+
     def comparable(self) -> np.ndarray:
         """`scores`, with a diverged run counting as the worst one at its place: leaving it out would flatter.
 

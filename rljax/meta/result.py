@@ -74,6 +74,12 @@ class Learned:
     folder: Path | None
     stopped_by: signal.Signals | None = None
 
+    def __repr__(self) -> str:
+        what = f"{', '.join(self.theta)} of {self.record['rows'][0]['algo']} on {', '.join(self.record['names'])}"
+        done = f"{min(self.generation, self.record['generations'])} of {self.record['generations']} generations"
+        stopped = f", stopped by {self.stopped_by.name}" if self.stopped_by else ""
+        return f"Learned({what}: {done}{stopped}{f', in {self.folder}' if self.folder else ''})"
+
     @property
     def objective(self) -> Any:
         """The policy objective that was learned."""

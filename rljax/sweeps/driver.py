@@ -17,7 +17,7 @@ from rljax.errors import Stopped, require
 from rljax.results.folder import SWEEP, Numbered, held, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import place, write_json
-from rljax.sweeps import cluster, payload, ranking, result, space, spec, store
+from rljax.sweeps import cluster, payload, ranking, record, result, space, spec, store
 from rljax.sweeps.execute import Job, Lot
 from rljax.sweeps.plan import Programs
 from rljax.sweeps.planning import Plan, next_round
@@ -111,26 +111,30 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
     """Runs what is left of a sweep in its folder, round after round."""
     first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
+        stack.enter_context(cluster.one_fate())
+        cluster.agree(lambda: asked.arguments() | {"out": out.name})
         own = stack.enter_context(held(out, SWEEP)) if first else None
         folder = own.path if own else out.parent / out.name
-        if not first:
-            cluster.wait("planned")
-        planned = plan_in(folder, asked, **how)
         if first:
-            cluster.wait("planned")
+            planned = plan_in(folder, asked, **how)
+            cluster.gather("planned", record.mark(folder))
+        else:
+            record.shared(folder, cluster.gather("planned")[0])
+            planned = plan_in(folder, asked, **how)
         crew = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, SWEEP.kept(folder)))
         while True:
             job = Job(folder, planned.programs, planned.groups, asked.seeds, asked.search.keep_states)
             pending = job.pending()
             cluster.wait("listed")
             with _progress(planned, job, pending, progress and first) as say, stop_signals() as received:
+                asked_to_stop = cluster.stopping(received, stopping(own, received))
                 if planned.machine.workers > 1 and pending:
-                    crew.run(portable(planned, job), pending, say, stopping(own, received))
+                    crew.run(portable(planned, job), pending, say, asked_to_stop)
                 else:
-                    here(job, pending, say, stopping(own, received))
+                    here(job, pending, say, asked_to_stop)
+                cluster.wait("finished", asked_to_stop)
             if received:
                 stop(received[0], dataclasses.replace(result.load(folder), stopped_by=received[0]))
-            cluster.wait("finished")
             found = result.load(folder)
             more = next_round(planned, found)
             if more is None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rljax import runtime
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, require
 from rljax.storage import write_json
 from rljax.sweeps import machine, rows, store
 from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.planning import Plan, make_plan
 from rljax.sweeps.spec import Sweep
+
+SHOWS = 10.0  # seconds that a network's file system may take to show a file of another host
 
 
 def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
@@ -29,6 +34,21 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     programs = Programs([row.prepare() for row in asked.rows])
     groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in there["plan"]]
     return Plan(asked, groups, machine.again(how.get("workers") or there["workers"]), programs)
+
+
+def mark(folder: Path) -> str:
+    """What tells this record from all others, and where it is, for other processes."""
+    return json.dumps([hashlib.sha256((folder / store.RECORD).read_bytes()).hexdigest(), str(folder.absolute())])
+
+
+def shared(folder: Path, marked: str) -> None:
+    """Raises ConfigError unless this folder shows the record that was marked; a network may take seconds to."""
+    theirs = json.loads(marked)
+    until = time.monotonic() + SHOWS
+    while not (folder / store.RECORD).exists() or json.loads(mark(folder))[0] != theirs[0]:
+        remedy = f"does not show what process 0 wrote to {theirs[1]}; give all processes one folder that they share"
+        require(time.monotonic() < until, "out", folder, remedy)
+        time.sleep(0.1)
 
 
 def to_record(planned: Plan) -> dict[str, Any]:

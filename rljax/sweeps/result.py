@@ -98,6 +98,13 @@ class SweepResult:
         """The best rows on each environment, in the width of the screen."""
         return ranking.text(self, SCORE, LAST)
 
+    def __repr__(self) -> str:
+        what = f"{', '.join(self.record['algo'])} on {', '.join(self.record['env'])}"
+        size = f"{len(self)} rows" + (f" of {', '.join(self.varied)}" if self.varied else "")
+        done = f"{self.finished.sum()} of {self.finished.size} runs finished, {self.diverged.sum()} diverged"
+        stopped = f", stopped by {self.stopped_by.name}" if self.stopped_by else ""
+        return f"SweepResult({what}: {size}, {len(self.seeds)} seeds each; {done}{stopped}; in {self.folder})"
+
     def settings(self, row: int) -> dict[str, Any]:
         """Every setting of a row, defaults included."""
         return self.record["rows"][self._number(row)]["settings"]
@@ -154,20 +161,17 @@ class SweepResult:
     def table(self, metric: str = SCORE, last: float = LAST) -> pandas.DataFrame:
         """One line a row: its settings, the IQM over seeds with its interval, mean, steps, and how its runs fared.
 
-        `print(result)` shows them ranked, in the width of a screen. `scored`: the runs that have a score of their own;
-        `notes`: what to know before believing the row's, such as `from 1 of 5 seeds`.
+        `print(result)` shows them ranked, in the width of a screen. `scored`: the runs that have a score of their own.
         """
         import pandas
 
         scores, (value, low, high) = self.scores(metric, last), self.iqm(metric, last).T
-        notes = {score.row: "; ".join(score.notes) for score in self.ranked(metric, last)}
         known = np.isfinite(scores)
         mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
         columns = {name: [row[name] for row in self.rows] for name in self.varied}
         columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
         columns |= {"steps": self._steps(self.reached.max(1)).astype(int)}
         columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1), "scored": known.sum(1)}
-        columns |= {"notes": [notes.get(row, "") for row in range(len(self))]}
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
     def curve(
@@ -243,7 +247,7 @@ class SweepResult:
         prepared = recorded[0].prepare()
         state = _state(prepared, store.states(self.folder, [(number, seed)]))
         steps = prepared.algorithm.steps(int(self.reached[row, self.seeds.index(seed)]))
-        return Policy(prepared.algorithm, prepared.env, state, steps)
+        return Policy(prepared.algorithm, prepared.env, state, steps, recorded[0].arguments())
 
     def save(self, path: str | Path) -> Path:
         """Writes the arrays as one npz, axes and settings included, for readers without rljax."""

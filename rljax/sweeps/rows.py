@@ -29,21 +29,18 @@ class Row:
     varied: dict[str, Any]  # the swept fields, `algo` and `env` possibly among them
     recorded: bool = False  # read from a record, whose settings hold defaults as well
 
-    def prepare(self) -> builder.Prepared:
-        """Builds it. Raises ConfigError for a name or value that cannot be, and says in which row."""
+    def arguments(self) -> dict[str, Any]:
+        """Those of `build.made_again`."""
         task = {n.removeprefix(TASK): v for n, v in self.settings.items() if n.startswith(TASK)}
         settings = {n: v for n, v in self.settings.items() if not n.startswith(TASK)}
+        return {"algo": self.algo, "env": self.env, "task": task, "env_args": self.env_args, "settings": settings}
+
+    def prepare(self) -> builder.Prepared:
+        """Builds it. Raises ConfigError for a name or value that cannot be, and says in which row."""
         try:
-            return builder.prepare(
-                self.algo,
-                self.env,
-                steps=self.steps,
-                use_preset=False,
-                task=task,
-                env_args=self.env_args,
-                recorded=self.recorded,
-                **settings,
-            )
+            made = self.arguments()
+            how = {"steps": self.steps, "use_preset": False, "recorded": self.recorded}
+            return builder.prepare(**made.pop("settings"), **made, **how)
         except ConfigError as error:
             if not self.varied:
                 raise

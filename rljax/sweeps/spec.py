@@ -36,6 +36,16 @@ class Sweep:
     asked: dict[str, Any]
     search: Search = field(default_factory=Search)
 
+    def arguments(self) -> dict[str, Any]:
+        """What decides what is run, by name: one value, or one for each row where they differ."""
+        columns = {name: [getattr(row, name) for row in self.rows] for name in ("algo", "env", "env_args", "steps")}
+        names = dict.fromkeys(name for row in self.rows for name in row.settings)
+        columns |= {name: [row.settings.get(name) for row in self.rows] for name in names}
+        columns |= {"swept": [list(row.varied) for row in self.rows]}
+        plain = {name: [rows.plain(value) for value in column] for name, column in columns.items()}
+        values = {n: column[0] if all(x == column[0] for x in column) else column for n, column in plain.items()}
+        return {"seeds": self.seeds, **values, "log_every": self.log_every, "search": self.search.record()}
+
 
 def specify(
     algo: str | Sequence[str] | None,

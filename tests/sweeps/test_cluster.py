@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from test_cli import rljax
 from toys import COMMAND, assert_same_chunks, assert_same_results, instead, sweep
 
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, WorkerError
 from rljax.sweeps import cluster, driver, store
 
 
@@ -57,11 +61,122 @@ def test_two_processes_give_the_same_bits_as_one(place, finished, tmp_path):
     processes = job([*COMMAND, "--out", tmp_path / "a"], tmp_path, place)
     (out, err), (other_out, other_err) = (process.communicate(timeout=200) for process in processes)
     assert [process.returncode for process in processes] == [0, 0], err + other_err
-    assert f"sweep folder: {tmp_path / 'a'}" in out and "report:" in out and "sweep folder" not in other_out
+    assert "sweep folder: a\n" in out and "report:" in out and "sweep folder" not in other_out
     assert_same_chunks(tmp_path / "a", finished.folder)
     assert (tmp_path / "a" / store.RESULT).read_bytes() == (finished.folder / store.RESULT).read_bytes()
     record = store.read(tmp_path / "a")
     assert record["devices"] == 2 and record["workers"] == 1
+
+
+def test_processes_with_different_arguments_end_in_the_same_line(tmp_path):
+    port, processes = free_port(), []
+    for number, steps in enumerate((640, 641)):
+        command = ["--steps=" + str(steps) if x.startswith("--steps") else x for x in COMMAND]
+        processes.append(rljax(*command, "--out", "a", *by_hand(number, port)[0], folder=tmp_path))
+    for process in processes:
+        _, err = process.communicate(timeout=100)
+        said = "steps is 640 on process 0, 641 on process 1; start all processes with the same arguments"
+        assert process.returncode == 2 and err == f"rljax: {said}\n"
+    assert not list(tmp_path.iterdir())
+
+
+class Store:
+    """What processes of a job share, here between threads."""
+
+    def __init__(self):
+        self.entries = {}
+
+    def key_value_set(self, name, text, allow_overwrite=False):
+        assert allow_overwrite or name not in self.entries
+        self.entries[name] = text
+
+    def key_value_dir_get(self, folder):
+        return [(name, text) for name, text in list(self.entries.items()) if name.startswith(folder)]
+
+
+def together(monkeypatch, *processes):
+    """What each of these functions, run as the processes of a job, comes to or raises."""
+    store, me, places = Store(), threading.local(), defaultdict(itertools.count)
+    monkeypatch.setattr(cluster, "_job", lambda: (store, me.number, len(processes)))
+    monkeypatch.setattr(cluster, "LOOK", 0.01)
+    monkeypatch.setattr(cluster, "ATTENTION", 0.0)
+    counts = type("Counts", (), {"__next__": lambda self: next(places[me.number])})()
+    monkeypatch.setattr(cluster, "_places", counts)
+
+    def run(pair):
+        me.number, act = pair
+        try:
+            with cluster.one_fate(last=True):
+                return act()
+        except BaseException as error:
+            return error
+
+    with ThreadPoolExecutor(len(processes)) as threads:
+        return list(threads.map(run, enumerate(processes)))
+
+
+def test_processes_gather_what_each_brings(monkeypatch):
+    bring = [lambda i=i: (cluster.gather("a", str(i)), cluster.gather("b", "x" * i)) for i in range(3)]
+    assert together(monkeypatch, *bring) == [(["0", "1", "2"], ["", "x", "xx"])] * 3
+
+
+def test_processes_agree_or_all_say_what_differs(monkeypatch):
+    same = lambda: cluster.agree(lambda: {"lr": [1e-3, 1e-2]})  # noqa: E731
+    assert together(monkeypatch, same, same) == [None, None]
+    other = lambda: cluster.agree(lambda: {"lr": 1e-3, "steps": 5})  # noqa: E731
+    for error in together(monkeypatch, same, same, other):
+        assert isinstance(error, ConfigError) and str(error).startswith(
+            "lr is [0.001, 0.01] on process 0, 0.001 on pro"
+        )
+
+
+def failing(error):
+    def act():
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("error", "heard"),
+    [
+        (ConfigError("lr=-1: must be above 0"), ConfigError("process 1: lr=-1: must be above 0")),
+        (WorkerError("worker 0 died"), WorkerError("process 1: worker 0 died")),
+        (ZeroDivisionError("by zero\nmore"), WorkerError("process 1: ZeroDivisionError by zero")),
+        (KeyboardInterrupt(), WorkerError("process 1: was stopped")),
+    ],
+)
+def test_who_waits_or_works_hears_of_a_failure(monkeypatch, error, heard):
+    def work():
+        stop = cluster.stopping([])
+        while not stop():
+            time.sleep(0.01)
+
+    waits, raised, works = together(monkeypatch, lambda: cluster.wait("finished"), failing(error), work)
+    assert raised is error
+    for found in (waits, works):
+        assert (type(found), str(found)) == (type(heard), str(heard))
+
+
+def test_nobody_waits_for_one_that_has_ended(monkeypatch):
+    found, _ = together(monkeypatch, lambda: cluster.wait("planned"), lambda: None)
+    assert isinstance(found, ConfigError) and str(found).startswith("process 1 has come to its end")
+
+
+def test_a_signal_to_one_process_stops_all(monkeypatch):
+    def work(*received):
+        received = list(received)
+        stop = cluster.stopping(received)
+        while not stop():
+            time.sleep(0.01)
+        return received
+
+    def wait():
+        received = []
+        cluster.wait("finished", cluster.stopping(received))
+        return received
+
+    assert together(monkeypatch, work, lambda: work(signal.SIGTERM), wait) == [[signal.SIGTERM]] * 3
 
 
 JOIN = """
