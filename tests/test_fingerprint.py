@@ -8,6 +8,7 @@ import textwrap
 import jax
 import numpy as np
 import pytest
+from flax import struct
 from test_runtime import python
 from toys import asked, counter
 
@@ -123,3 +124,18 @@ def test_a_sweep_does_not_go_on_with_other_code(tmp_path):
     plan_in(tmp_path, asked(env=counter()), workers=1, width=1)
     with pytest.raises(ConfigError, match=r"holds another sweep \(the code of its env is .{12} there"):
         plan_in(tmp_path, asked(env=counter(2)), workers=1, width=1)
+
+
+def test_an_objective_of_ones_own_is_known_by_its_code():
+    def mine(power):
+        class Mine(struct.PyTreeNode):
+            scale: float = 1.0
+
+            def __call__(self, log_ratio, advantage, progress):
+                return -self.scale * advantage * log_ratio**power
+
+        return Mine()
+
+    one, same, other = (of("probe/action", objective=mine(power)) for power in (1, 1, 3))
+    assert one == same and one["objective"] != other["objective"]
+    assert "objective" not in of("probe/action", objective="dpo")

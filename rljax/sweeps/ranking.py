@@ -136,8 +136,8 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
         for field in (n for n in result.varied if not (several and (n == "env" or n.startswith(TASK)))):
             columns[field] = [score.settings.get(field) for score in here]
         columns |= {end: [score[i] for score in here] for i, end in ((2, "iqm"), (3, "low"), (4, "high"))}
-        notes = ["; ".join([*score.notes, *_stopped(result, score.row)]) for score in here]
-        columns |= {"": notes} if any(notes) else {}
+        notes = ["; ".join([*score.notes, *_stopped(result, score)]) for score in here]
+        columns |= {"notes": notes} if any(notes) else {}
         table = pandas.DataFrame(columns, index=pandas.Index([result.index[s.row] for s in here], name="row"))
         lines += [f"{name}:"] if several else []
         lines.append(table.head(most).to_string(float_format=lambda x: f"{x:.4g}", line_width=width))
@@ -145,7 +145,7 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
     return "\n".join(lines)
 
 
-def _stopped(result: SweepResult, row: int) -> list[str]:
-    """That a row was stopped before its end."""
-    share = result.reached[row].max() / np.nanmax(result.update[row])
-    return [f"stopped at {share:.0%}"] if share < 1 else []
+def _stopped(result: SweepResult, score: Score) -> list[str]:
+    """That a row that has a score was stopped before its end."""
+    share = result.reached[score.row].max() / np.nanmax(result.update[score.row])
+    return [f"stopped at {share:.0%}"] if share < 1 and score.counted else []

@@ -237,7 +237,11 @@ def _interactions(view: View) -> Html | None:
     if not both:
         return None
     legend = "Colour: the score, as a mean over settings in a cell, or of each setting where values were sampled."
-    which = "first pairs" if view.missing or not view.importance[1] else "pairs that move the score most"
+    which = (
+        "first pairs"
+        if view.missing or not (view.compares and view.importance[1])
+        else "pairs that move the score most"
+    )
     left_out = f" The {PAIRS} {which}, of {len(both)}." if len(both) > PAIRS else ""
     drawn = [figure(figures.interaction(view, x, y), f"score by {x.name} and {y.name}") for x, y in both[:PAIRS]]
     return join(tag("p", legend + left_out, cls="note"), tag("div", *drawn, cls="grid"))

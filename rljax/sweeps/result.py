@@ -161,17 +161,20 @@ class SweepResult:
     def table(self, metric: str = SCORE, last: float = LAST) -> pandas.DataFrame:
         """One line a row: its settings, the IQM over seeds with its interval, mean, steps, and how its runs fared.
 
-        `print(result)` shows them ranked, in the width of a screen. `scored`: the runs that have a score of their own.
+        `print(result)` shows them ranked, in the width of a screen. `scored`: the runs that have a score of their own;
+        `notes`: what to know before believing the row's, such as `from 1 of 5 seeds`.
         """
         import pandas
 
         scores, (value, low, high) = self.scores(metric, last), self.iqm(metric, last).T
+        notes = {score.row: "; ".join(score.notes) for score in self.ranked(metric, last)}
         known = np.isfinite(scores)
         mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
         columns = {name: [row[name] for row in self.rows] for name in self.varied}
         columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
         columns |= {"steps": self._steps(self.reached.max(1)).astype(int)}
         columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1), "scored": known.sum(1)}
+        columns |= {"notes": [notes.get(row, "") for row in range(len(self))]}
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
     def curve(

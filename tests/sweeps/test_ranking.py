@@ -86,6 +86,7 @@ def test_a_score_from_few_seeds_says_so():
     found = made([{"algo": "pqn"}, {"algo": "ppo"}], [[nan, nan, -425, nan, nan], [-430, -431, -432, -433, -434]])
     best = found.best()
     assert (best.row, best.counted, best.notes) == (0, 1, ["from 1 of 5 seeds"])
+    assert found.table()["notes"].tolist() == ["from 1 of 5 seeds", ""]
     assert "from 1 of 5 seeds" in str(found).splitlines()[2] and "seeds" not in str(found).splitlines()[3]
 
 
