@@ -112,12 +112,12 @@ def _load(folder: Path, metric: str) -> _Run:
     try:
         config = json.loads((folder / "config.json").read_text())
         fields = {name: config[name] for name in ("algo", "env", "steps") if name in config}
-        fields |= _flat(config.get("config", {})) | _flat(config.get("hypers", {}))
+        prefixes = {"config": "", "hypers": "", "env_args": "env_args.", "task": "task.", "fingerprints": CODE}
+        for part, prefix in prefixes.items():
+            fields |= _flat(config.get(part, {}), prefix)
         if config.get("updates") is not None and fields.get("horizon") == config["updates"]:
             del fields["horizon"]  # follows from the steps
-        fields |= _flat(config.get("env_args", {}), "env_args.") | _flat(config.get("task", {}), "task.")
-        fields |= _flat(config.get("fingerprints", {}), CODE)
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, TypeError):  # nothing that rljax wrote
         fields = {"algo": folder.name, "folder": str(folder)}  # nothing says that it is a seed of another
     return _Run(fields, columns)
 

@@ -11,7 +11,7 @@ LEAST = 8  # settings below which no field can be told from chance
 EACH = 2  # settings for each field
 MANY = 40  # settings from which on curves of the fourth degree are fitted, not of the second
 CHANCE = 0.05
-PERMUTATIONS = 1000
+PERMUTATIONS = 400
 
 
 class Field(Protocol):
@@ -62,10 +62,11 @@ def _selected(spans: dict[str, np.ndarray], left: np.ndarray, rng: np.random.Gen
     """The fields that explain more of `left` `[N]` than chance would, one after the other."""
     spans, free, found = dict(spans), len(left) - 1, []
     while spans:
-        gains = {name: _share(span, left[:, None], free)[0] for name, span in spans.items()}
+        total = float(left @ left)
+        gains = {name: float(_share(span, left, free, total)) for name, span in spans.items()}
         best = max(gains, key=gains.__getitem__)
         shuffled = rng.permuted(np.repeat(left[None], PERMUTATIONS, 0), axis=1).T
-        luck = np.max([_share(span, shuffled, free) for span in spans.values()], axis=0)
+        luck = np.max([_share(span, shuffled, free, total) for span in spans.values()], axis=0)
         if (1 + (luck >= gains[best] - 1e-9).sum()) / (1 + PERMUTATIONS) > CHANCE:
             break
         span = spans.pop(best)
@@ -109,11 +110,9 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
     return left[:, size > 1e-6 * max(1.0, len(columns) ** 0.5)]
 
 
-def _share(span: np.ndarray, left: np.ndarray, free: int) -> np.ndarray:
-    """Epsilon squared of `left` `[N, ...]` by a basis, `free` degrees of freedom being left; 0 if it needs them all."""
-    squares, total = ((span.T @ left) ** 2).sum(0), (left**2).sum(0)
-    size = span.shape[1]
-    if size >= free or size == 0:
-        return np.zeros_like(total)
-    rest = np.maximum(total - squares, 0.0)
-    return (squares - size * rest / (free - size)) / np.maximum(total, 1e-300)
+def _share(span: np.ndarray, left: np.ndarray, free: int, total: float) -> np.ndarray:
+    """Epsilon squared by a basis of `left` `[N, ...]`, whose squares sum to `total`; 0 if no freedom would be left."""
+    squares, size = ((span.T @ left) ** 2).sum(0), span.shape[1]
+    if size >= free or size == 0 or total == 0:
+        return np.zeros(left.shape[1:])
+    return (squares - size * np.maximum(total - squares, 0.0) / (free - size)) / total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -61,7 +61,8 @@ def environments(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         numbers = {n.removeprefix(TASK): x for n, x in row["settings"].items() if n.startswith(TASK)}
         names.append(str(row.get("env", "")))
-        every.append(numbers | dict(row.get("env_args", {})))
+        hashes = row.get("fingerprints", {})
+        every.append(numbers | dict(row.get("env_args", {})) | ({"code": hashes["env"]} if "env" in hashes else {}))
         first, those = differing.setdefault(names[-1], (every[-1], {}))
         those |= dict.fromkeys(n for n in {**first, **every[-1]} if first.get(n) != every[-1].get(n))
     return [
@@ -91,6 +92,14 @@ def ranked(result: SweepResult, metric: str, last: float, statistic: stats.Stati
         return order[score.environment], not known, -share[score.row], -score.value if known else 0.0
 
     return sorted(found, key=place)
+
+
+def columns(rows: int, scores: Iterable[Score]) -> np.ndarray:
+    """Value, low and high of each row `[3, N]`; NaN for one that is not among the scores."""
+    found = np.full((3, rows), np.nan)
+    for score in scores:
+        found[:, score.row] = score.value, score.low, score.high
+    return found
 
 
 def the_best(result: SweepResult, metric: str, last: float, rows: np.ndarray) -> Score:

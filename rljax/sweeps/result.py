@@ -153,10 +153,7 @@ class SweepResult:
 
     def iqm(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
         """The interquartile mean over seeds and its 95 % interval, `[N, 3]`; NaN where a row has no score."""
-        found = np.full((len(self), 3), np.nan)
-        for score in self.ranked(metric, last):
-            found[score.row] = score.value, score.low, score.high
-        return found
+        return ranking.columns(len(self), self.ranked(metric, last)).T
 
     def table(self, metric: str = SCORE, last: float = LAST) -> pandas.DataFrame:
         """One line a row: its settings, the IQM over seeds with its interval, mean, steps, and how its runs fared.
@@ -166,15 +163,15 @@ class SweepResult:
         """
         import pandas
 
-        scores, (value, low, high) = self.scores(metric, last), self.iqm(metric, last).T
-        notes = {score.row: "; ".join(score.notes) for score in self.ranked(metric, last)}
+        scores, ranked = self.scores(metric, last), {score.row: score for score in self.ranked(metric, last)}
+        value, low, high = ranking.columns(len(self), ranked.values())
         known = np.isfinite(scores)
         mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
         columns = {name: [row[name] for row in self.rows] for name in self.varied}
         columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
         columns |= {"steps": self._steps(self.reached.max(1)).astype(int)}
         columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1), "scored": known.sum(1)}
-        columns |= {"notes": [notes.get(row, "") for row in range(len(self))]}
+        columns |= {"notes": ["; ".join(ranked[i].notes) if i in ranked else "" for i in range(len(self))]}
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
     def curve(
