@@ -105,6 +105,8 @@ class Checkpointer:
     def restore_latest(self, target: Any) -> Restored | None:
         """Read the newest usable checkpoint; a damaged one is skipped with a warning.
 
+        What an environment keeps in 64 bits in one mode of `jax_enable_x64` is cast in the other, with a warning.
+
         Args:
           target: the shapes and dtypes to fill, from `jax.eval_shape(algo.init, ...)`; where a leaf has a sharding,
             the array is placed accordingly.
@@ -122,7 +124,10 @@ class Checkpointer:
             try:
                 record = orbax_files.read_record(path)
                 self._check(step, record, leaves)
-                arrays = orbax_files.read_arrays(path, {n: _template(leaf) for n, leaf in leaves.items() if leaf.size})
+                stored = {n: np.dtype(record["schema"][n][1]) if n in _recast(record, leaves) else None for n in leaves}
+                wanted = {n: _template(leaf, stored[n]) for n, leaf in leaves.items() if leaf.size}
+                arrays = orbax_files.read_arrays(path, wanted)
+                _warn_of(_recast(record, leaves), record, path)
             except CheckpointError:
                 raise
             except MemoryError:
@@ -175,7 +180,9 @@ class Checkpointer:
             raise CheckpointError(
                 f"{where} was written by algorithm '{record['algo']}', not '{self.algo}': choose another folder"
             )
-        difference = _difference(record["schema"], _schema(leaves))
+        here = _schema(leaves)
+        there = record["schema"] | {path: here[path] for path in _recast(record, leaves)}
+        difference = _difference(there, here)
         if difference:
             why = _difference_of_config(record["config"], self.config)
             raise CheckpointError(f"{where} does not fit: {difference}; {why or _other_code(record['versions'])}")
@@ -223,12 +230,30 @@ def _to_saved(leaf: Any) -> Any:
     return np.asarray(data) if getattr(data, "is_fully_addressable", True) else data
 
 
-def _template(leaf: Any) -> Any:
-    """What `_to_saved` made of such a leaf, without its values."""
+def _recast(record: dict[str, Any], leaves: dict[str, Any]) -> list[str]:
+    """The leaves that have the same numbers in a checkpoint as here, but in 64 bits instead of 32, or in 32."""
+    modes = [{f"{kind}32", f"{kind}64"} for kind in ("float", "int", "uint")]
+    there, here = record["schema"], _schema(leaves)
+    pairs = {path: (there[path], here[path]) for path in here if path in there}
+    return [path for path, ((a, x), (b, y)) in pairs.items() if a == b and {x, y} in modes]
+
+
+def _warn_of(recast: list[str], record: dict[str, Any], path: Path) -> None:
+    if recast:
+        x64 = int(record["schema"][recast[0]][1].endswith("64"))
+        what = f"'{recast[0]}'" + (f" and {len(recast) - 1} more" if len(recast) > 1 else "")
+        remedy = f"JAX_ENABLE_X64={x64} goes on to the same bits"
+        warnings.warn(
+            f"checkpoint {path} was written with JAX_ENABLE_X64={x64}: cast here are {what}; {remedy}", stacklevel=3
+        )
+
+
+def _template(leaf: Any, stored: np.dtype | None = None) -> Any:
+    """What `_to_saved` made of such a leaf, without its values; `stored`: in another dtype than here."""
     data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
     sharding = getattr(leaf, "sharding", None)
     if sharding is None or sharding.is_fully_addressable:
-        return np.broadcast_to(np.zeros((), data.dtype), data.shape)  # takes no memory
+        return np.broadcast_to(np.zeros((), stored or data.dtype), data.shape)  # takes no memory
     return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
 
 
@@ -239,8 +264,16 @@ def _from_saved(data: Any, leaf: Any) -> jax.Array:
     elif _is_key(leaf):
         array = jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(jnp.zeros((), leaf.dtype)))
     else:
-        array = data
+        array = data if data.dtype == leaf.dtype else _narrowed(np.asarray(data), leaf.dtype)
     return jax.device_put(array, getattr(leaf, "sharding", None))
+
+
+def _narrowed(data: np.ndarray, dtype: Any) -> np.ndarray:
+    """Raises CheckpointError where a whole number does not fit."""
+    cast = data.astype(dtype)
+    if cast.dtype.kind in "iu" and not np.array_equal(cast, data):
+        raise CheckpointError(f"a checkpoint holds {np.abs(data).max()}, too large for {dtype}; set JAX_ENABLE_X64=1")
+    return cast
 
 
 def _plain(tree: Any) -> Any:

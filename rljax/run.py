@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import modes
 from rljax.errors import DivergedError, Interrupted, Terminated
 from rljax.log import Row, Sink
 from rljax.ops.tree import as_arrays
-from rljax.types import Algorithm, Array, Env, Metrics, Scalar
+from rljax.types import DIAGNOSTICS, Algorithm, Array, Env, Metrics
 
 SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
 
@@ -65,6 +66,7 @@ def advance(algo: Algorithm, state: Any, hypers: Any, task: Any, n: Array, size:
     return jax.lax.fori_loop(0, n, update, (state, metrics))
 
 
+@modes.hunting()
 def train(
     algo: Algorithm,
     key: Array,
@@ -172,13 +174,18 @@ def summarise(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
-    """Where a metric is NaN or infinite, of the shape of one; that of episodes may be NaN, for none may have ended."""
-    return np.any([~np.isfinite(x) for name, x in metrics.items() if not name.startswith("episode")], axis=0)
+    """Where a metric that tells is NaN or infinite, of the shape of one."""
+    return np.any([~np.isfinite(x) for name, x in metrics.items() if _tells(name)], axis=0)
+
+
+def _tells(name: str) -> bool:
+    """Whether a run has diverged where that metric is not finite."""
+    return not name.startswith("episode") and name not in DIAGNOSTICS
 
 
 def _refuse_divergence(row: Row, updates: int) -> None:
     for name, x in row.items():
-        if not name.startswith("episode") and not np.isfinite(x):
+        if _tells(name) and not np.isfinite(x):
             raise DivergedError(f"{name} is {x} by update {updates}: training diverged; try a smaller lr")
 
 
@@ -225,6 +232,7 @@ def stop(by: signal.Signals, result: Any) -> NoReturn:
     raise Terminated().carrying(result)
 
 
+@modes.hunting()
 def evaluate(
     algo: Algorithm,
     state: Any,
@@ -250,15 +258,17 @@ def evaluate(
     """
     bound = max_steps or env.longest_episode(task)
     task = as_arrays(env.task if task is None else task)
-    return _play(algo, state, env, key, episodes, greedy, task, bound)
+    return _play(algo, state, env, key, episodes, greedy, task, jnp.asarray(bound, jnp.int32))
 
 
 @partial(jax.jit, static_argnames=("algo", "env", "episodes"))
+@modes.in_32_bits()
 def _play(
-    algo: Algorithm, state: Any, env: Env, key: Array, episodes: int, greedy: bool | Array, task: Any, bound: Scalar
+    algo: Algorithm, state: Any, env: Env, key: Array, episodes: int, greedy: bool | Array, task: Any, bound: Array
 ) -> Array:
     k_reset, k_play = jax.random.split(key)
-    env_state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(k_reset, episodes), task)
+    reset, step = modes.outside(env.reset), modes.outside(env.step)
+    env_state, obs = jax.vmap(reset, (0, None))(jax.random.split(k_reset, episodes), task)
 
     def going(loop):
         t, alive, *_ = loop
@@ -268,10 +278,8 @@ def _play(
         t, alive, env_state, obs, carry, returns = loop
         k_act, k_step = jax.random.split(jax.random.fold_in(k_play, t))
         carry, action = algo.act(state, carry, obs, jnp.full(episodes, t == 0), k_act, greedy)
-        env_state, result = jax.vmap(env.step, (0, 0, 0, None))(
-            jax.random.split(k_step, episodes), env_state, action, task
-        )
-        returns = jnp.where(alive, returns + result.reward, returns)
+        env_state, result = jax.vmap(step, (0, 0, 0, None))(jax.random.split(k_step, episodes), env_state, action, task)
+        returns = jnp.where(alive, returns + result.reward.astype(jnp.float32), returns)
         alive &= ~(result.terminated | result.truncated)
         return t + 1, alive, env_state, result.obs, carry, returns
 

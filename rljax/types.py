@@ -15,8 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import modes
+
 Array = jax.Array
 Metrics = dict[str, Array]
+DIAGNOSTICS = frozenset({"approx_kl", "bootstrap_entropy", "entropy", "explained_variance"})
+"""Metrics to look at, from which nothing is learned: they may be anything. Any other one that is not finite, but for
+those of episodes (there may have been none), means that a run has diverged."""
 Scalar = float | Array
 """A number that is traced: a Python float in a default, an array inside a compiled program."""
 DEFAULT_BOUND = 10_000
@@ -30,7 +35,8 @@ class Algorithm:
     **state** evolves (arrays only), **hypers** say how to learn (traced numbers), **task** says on what
     (environment parameters, or a dataset). Built by an algorithm's `make(env, config)`, which is cached: the same
     arguments give the same functions, so nothing recompiles. Two algorithms are equal if their functions are, whatever
-    their default hypers, which makes one a good static argument.
+    their default hypers, which makes one a good static argument. Its functions compute in 32 bits in either mode of
+    `jax_enable_x64`, see `modes`.
 
     Attributes:
       init: `(key, hypers, task) -> state`.
@@ -50,6 +56,10 @@ class Algorithm:
     hypers: Any = field(compare=False)
     steps_per_update: int
     warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name, narrowed in {"init": (1,), "step": (1,), "act": (), "initial_carry": ()}.items():  # 1: the hypers
+            object.__setattr__(self, name, modes.single(getattr(self, name), narrowed))
 
     def steps(self, updates: int) -> int:
         """Environment steps behind a run after that many updates."""

@@ -212,6 +212,24 @@ def test_another_shape_names_the_config(folder):
     assert "use its config (hidden=[8, 8] there, [16, 16] here)" in message
 
 
+def test_what_an_environment_keeps_in_64_bits_is_cast_where_they_are_off(tmp_path):
+    with jax.enable_x64(True):
+        state = {
+            "x": jnp.array([0.1, 2.0], jnp.float64),
+            "time": jnp.array(7, jnp.int64),
+            "w": jnp.ones(3, jnp.float32),
+        }
+        with Checkpointer(tmp_path, "ppo") as checkpoints:
+            checkpoints.save(1, state)
+    target = {name: jax.ShapeDtypeStruct(x.shape, str(x.dtype).replace("64", "32")) for name, x in state.items()}
+    with pytest.warns(UserWarning, match="written with JAX_ENABLE_X64=1: cast here are 'time' and 1 more"):
+        restored = Checkpointer(tmp_path, "ppo").restore_latest(target)
+    assert restored is not None
+    assert {name: x.dtype for name, x in restored.state.items()} == {name: x.dtype for name, x in target.items()}
+    np.testing.assert_array_equal(restored.state["x"], np.float32([0.1, 2.0]))
+    assert restored.state["time"] == 7
+
+
 def test_another_dtype_is_not_cast(folder):
     half = TARGET._replace(params=jax.eval_shape(lambda p: jax.tree.map(jnp.float16, p), TARGET.params))
     message = refusal(folder, half)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 from functools import cache, partial
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from toys import tiny
 
 from rljax import algos, api, envs, objectives
 from rljax.checkpoint import Checkpointer
 from rljax.policy import Policy
-from rljax.run import advance, as_arrays, run, start
+from rljax.run import advance, as_arrays, diverged, run, start
 from rljax.types import Algorithm, Env
 
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
@@ -35,11 +38,35 @@ CASES = [
     pytest.param("revalued", "Pendulum-v1", {"critics": 2, "prioritised": True}, id="revalued"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
+WIDE = re.compile(r"[fiuc](64|128)\[")
 every_algorithm = pytest.mark.parametrize(("algo", "env", "settings"), CASES)
 
 
+class Task(struct.PyTreeNode):
+    inner: Any
+    unit: float = 1.0  # of rewards
+
+
+def in_any_unit(env: Env) -> Env:
+    """`env` with its rewards in a unit that the task says, so that programs are shared."""
+
+    def step(key, state, action, task):
+        state, result = env.step(key, state, action, task.inner)
+        return state, result._replace(reward=task.unit * result.reward)
+
+    def reset(key, task):
+        return env.reset(key, task.inner)
+
+    return dataclasses.replace(env, reset=reset, step=step, task=Task(env.task), time_limit=None)
+
+
+@cache
+def environment_of(name: str) -> Env:
+    return in_any_unit(envs.make(name))
+
+
 def build(algo: str, env: str, settings: dict) -> tuple[Algorithm, Env]:
-    environment = envs.make(env)
+    environment = environment_of(env)
     return algos.load(algo).make(environment, tiny(algo, **settings)), environment
 
 
@@ -55,6 +82,11 @@ def leaves_equal(a, b) -> bool:
 
     chex.assert_trees_all_equal_structs(a, b)
     return all(np.array_equal(data(x), data(y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def arrays_of(program) -> list[str]:
+    """What goes in and out of a jaxpr: dtypes, shapes, weak types."""
+    return [aval.str_short() + str(getattr(aval, "weak_type", "")) for aval in (*program.in_avals, *program.out_avals)]
 
 
 def test_every_registered_algorithm_has_a_case():
@@ -102,6 +134,71 @@ def test_state_is_arrays_and_step_keeps_its_shape(algo, env, settings, strict):
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(start(algorithm, jax.random.key(0), *arguments)))
     assert all(x.shape == () for x in metrics.values())
     assert {"episodes", "episode_return", "episode_length"} <= set(metrics)
+
+
+@every_algorithm
+def test_64_bits_change_no_program(algo, env, settings):
+    """With `jax_enable_x64` the same arrays go in and out, and nothing in between has 64 bits."""
+
+    def programs():
+        environment = in_any_unit(envs._factory(env)())
+        algorithm = algos.load(algo).make(environment, tiny(algo, **settings))
+        key, numbers = jax.random.key(0), (as_arrays(algorithm.hypers), as_arrays(environment.task))
+        state = jax.eval_shape(algorithm.init, key, *numbers)
+        space = environment.observation_space
+        look = (algorithm.initial_carry(1), jnp.zeros((1, *space.shape), space.dtype), jnp.ones(1, bool), key, True)
+        calls = {algorithm.init: (key, *numbers), algorithm.step: (state, *numbers), algorithm.act: (state, *look)}
+        return [jax.make_jaxpr(function)(*given) for function, given in calls.items()]
+
+    with jax.enable_x64(True):
+        wide = programs()
+    assert list(map(arrays_of, wide)) == list(map(arrays_of, programs()))
+    assert not any(WIDE.search(str(program)) for program in wide)
+
+
+def limited(task: Task, steps: int) -> Task:
+    return task.replace(inner=task.inner.replace(max_steps_in_episode=steps))
+
+
+@every_algorithm
+def test_a_step_computes_no_nan_but_of_episodes_that_did_not_end(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    task = limited(environment.task, 1000)
+    state, metrics = compiled_run(algorithm)(jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(task))
+    for name, x in metrics.items():
+        assert np.isfinite(x[metrics["episodes"] > 0 if name.startswith("episode_") else ...]).all(), name
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating))
+
+
+@every_algorithm
+def test_what_a_limit_ended_begins_anew(algo, env, settings):
+    """A limit of four steps, of which an update takes eight: every observation that it leaves opens an episode."""
+    algorithm, environment = build(algo, env, settings)
+    task = limited(environment.task, 4)
+    state, metrics = compiled_run(algorithm)(jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(task))
+    assert state.episodes.reset.all() and (state.episodes.lengths == 0).all()
+    np.testing.assert_array_equal(metrics["episodes"], algorithm.steps_per_update // 4)
+    np.testing.assert_array_equal(metrics["episode_length"], 4.0)
+
+
+@pytest.mark.parametrize(("algo", "env", "settings"), [case for case in CASES if case.values[0] == "ppo"])
+def test_a_bonus_on_entropy_raises_it(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    task, entropies = as_arrays(environment.task), []
+    for bonus in (0.0, 10.0):
+        hypers = as_arrays(algorithm.hypers.replace(entropy_coef=bonus, lr=0.02))
+        entropies.append(compiled_run(algorithm)(jax.random.key(0), hypers, task)[1]["entropy"][-1])
+    assert entropies[1] > entropies[0]
+
+
+@every_algorithm
+def test_rewards_in_any_unit_leave_it_sound(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    for unit in (1e-6, 1e6):
+        task = as_arrays(environment.task.replace(unit=unit))
+        state, metrics = compiled_run(algorithm)(jax.random.key(0), as_arrays(algorithm.hypers), task)
+        assert not diverged({name: np.asarray(x) for name, x in metrics.items()}).any()
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
 @every_algorithm

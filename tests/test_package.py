@@ -22,6 +22,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
         "rljax.fields",
         "rljax.declarations",
         "rljax.records",
+        "rljax.modes",
         "rljax.types",
         "rljax.runtime",
         "rljax.resources",

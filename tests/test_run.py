@@ -19,7 +19,7 @@ from rljax.envs import wrappers
 from rljax.errors import DivergedError, Stopped, Terminated
 from rljax.ops import streams
 from rljax.run import advance, as_arrays, diverged, evaluate, run, start, stop, stop_signals, summarise, train
-from rljax.types import Algorithm
+from rljax.types import DIAGNOSTICS, Algorithm
 
 
 class Rows(list):
@@ -143,6 +143,13 @@ def test_rows_weigh_returns_by_episodes():
     row = summarise({"episodes": np.array([1, 0, 3]), "episode_return": np.array([10, np.nan, 2]), "x": np.arange(3)})
     assert row == {"episodes": 4, "episode_return": 4.0, "x": 1.0}
     assert np.isnan(summarise({"episodes": np.zeros(2), "episode_return": np.full(2, np.nan)})["episode_return"])
+
+
+def test_a_diagnostic_ends_no_run():
+    metrics = {"value_loss": np.ones(3), "episodes": np.zeros(3), "episode_return": np.full(3, np.nan)}
+    for name in DIAGNOSTICS:
+        assert not diverged(metrics | {name: np.array([1.0, np.nan, np.inf])}).any()
+    np.testing.assert_array_equal(diverged(metrics | {"grad_norm": np.array([1.0, np.nan, np.inf])}), [0, 1, 1])
 
 
 def still(reward: float) -> Algorithm:

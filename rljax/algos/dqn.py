@@ -34,7 +34,8 @@ from rljax.off_policy import life
 from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.off_policy.targets import learn_target
 from rljax.ops import optim, value_heads
-from rljax.ops.explore import epsilon_greedy, falling
+from rljax.ops.explore import epsilon_greedy
+from rljax.ops.schedules import falling
 from rljax.ops.value_heads import Next, Numbers, head_of
 from rljax.types import Algorithm, Discrete, Env, Scalar
 
@@ -151,7 +152,9 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         learner, wrong, metrics = learn_target(
             learner, "values", optimiser(hypers, progress), outputs_of, head, after, weight, numbers
         )
-        due = (learner.gradient_steps + 1) % hypers.target_period < 1.0
+        # Counted in whole numbers: float32 ends at 2^24 of them.
+        period = jnp.clip(jnp.round(hypers.target_period), 1.0, 2.0**30).astype(jnp.int32)
+        due = (learner.gradient_steps + 1) % period == 0
         return learner.follow(jnp.where(due, hypers.target_rate, 0.0)), wrong, metrics
 
     return algorithm(env, config, Method(begin, act, learn_values, exploration=exploration), Hypers())

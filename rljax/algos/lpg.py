@@ -49,6 +49,7 @@ from rljax.ops import optim
 from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.returns import lambda_returns
 from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.ops.schedules import progress
 from rljax.types import Algorithm, Array, Discrete, Env, Metrics, Scalar, Space, TimeStep
 
 
@@ -276,7 +277,7 @@ def divergence(log_p: Array, log_q: Array) -> Array:
 
 def when(updates: Array, horizon: Scalar) -> tuple[Array, Array]:
     """What a temporally-aware rule knows of an agent's life, `[]` each: n / N, and the order of magnitude of N."""
-    return updates / horizon, jnp.log10(jnp.minimum(horizon, 1e6)) / 3.0
+    return progress(updates, horizon), jnp.log10(jnp.minimum(horizon, 1e6)) / 3.0
 
 
 def optimiser(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:

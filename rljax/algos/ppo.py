@@ -18,9 +18,11 @@ from rljax.nets.features import feature_shape, features
 from rljax.nets.heads import PolicyHead, ValueHead
 from rljax.nets.mlp import MLP, activation
 from rljax.objectives import Objective, PPOClip
-from rljax.ops import normalise, optim
+from rljax.objectives.base import bounded
+from rljax.ops import normalise, optim, schedules
 from rljax.ops.losses import clipped_value_loss, explained_variance
 from rljax.ops.minibatch import flatten_time, minibatch_epochs
+from rljax.ops.normalise import standardise
 from rljax.ops.returns import gae
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.types import Algorithm, Array, Box, Env, Scalar, Space
@@ -163,8 +165,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
     def learn(state, hypers, batch, key):
         """Epochs of minibatch updates on a Batch [T, E, ...] -> (state, metrics)."""
-        progress = state.updates / hypers.horizon
-        optimiser = optim.adam(hypers.lr * (1.0 + progress * (hypers.lr_final - 1.0)), hypers.max_grad_norm)
+        progress = schedules.progress(state.updates, hypers.horizon)
+        optimiser = optim.adam(schedules.annealed(hypers.lr, hypers.lr_final, progress), hypers.max_grad_norm)
 
         def loss(params, batch, key):
             advantage = standardise(batch.advantage) if config.normalize_advantage == "minibatch" else batch.advantage
@@ -174,7 +176,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             value_loss = clipped_value_loss(value, batch.value, batch.target, hypers.value_clip).mean()
             entropy = policy.entropy(key).mean()
             total = policy_loss + hypers.value_coef * value_loss - hypers.entropy_coef * entropy
-            kl = (jnp.expm1(log_ratio) - log_ratio).mean()
+            bound = bounded(log_ratio)
+            kl = (jnp.expm1(bound) - bound).mean()
             return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": kl}
 
         def update(carry, batch, key):
@@ -202,11 +205,6 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size)
 
 
-def standardise(x: Array) -> Array:
-    """Zero mean and unit variance over the whole array."""
-    return (x - x.mean()) * jax.lax.rsqrt(x.var() + 1e-8)
-
-
 def check(env: Env, config: Config) -> int:
     """The batch size E * T, after refusing what cannot run."""
     for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
@@ -218,6 +216,10 @@ def check(env: Env, config: Config) -> int:
         config.num_minibatches,
         f"must divide num_envs * num_steps = {batch_size}",
     )
+    parts = {"minibatch": config.num_minibatches, "batch": 1}.get(config.normalize_advantage, 0)
+    alone = f"num_envs * num_steps = {batch_size} in {parts} parts are single steps, each of which it would make 0"
+    remedy = f"{alone}; give more steps, fewer minibatches, or normalize_advantage=none"
+    require(batch_size != parts, "normalize_advantage", config.normalize_advantage, remedy)
     shape = env.observation_space.shape
     require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")
     require(not config.squash or isinstance(env.action_space, Box), "squash", True, "needs continuous actions")

@@ -22,12 +22,13 @@ from rljax.fields import INF, choice, count, flag, number, share, sizes, text
 from rljax.nets.features import feature_shape, features
 from rljax.nets.mlp import activation
 from rljax.nets.q import QNetwork, chosen
-from rljax.ops import optim
-from rljax.ops.explore import epsilon_greedy, falling
+from rljax.ops import optim, schedules
+from rljax.ops.explore import epsilon_greedy
 from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.returns import lambda_returns
 from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.ops.schedules import falling
 from rljax.types import Algorithm, Array, Discrete, Env, Scalar
 
 
@@ -128,8 +129,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
     def learn(state, hypers, batch, key):
         """Epochs of minibatch updates on a Batch [T, E, ...] -> (state, metrics)."""
-        progress = state.updates / hypers.horizon
-        optimiser = optim.adam(hypers.lr * (1.0 + progress * (hypers.lr_final - 1.0)), hypers.max_grad_norm)
+        progress = schedules.progress(state.updates, hypers.horizon)
+        optimiser = optim.adam(schedules.annealed(hypers.lr, hypers.lr_final, progress), hypers.max_grad_norm)
 
         def loss(params, batch):
             value = chosen(look(params, batch.obs)[..., None], batch.action)[..., 0]
@@ -149,7 +150,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
     def step(state, hypers, task):
         key, k_collect, k_learn = jax.random.split(state.key, 3)
-        epsilon = falling(state.updates / hypers.horizon, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        progress = schedules.progress(state.updates, hypers.horizon)
+        epsilon = falling(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
         # 1. roll out, and targets by lambda-returns
         state, batch, seen = collect(state.replace(epsilon=epsilon), hypers, task, k_collect)
         # 2. epochs of minibatch updates

@@ -33,8 +33,9 @@ from rljax.nets.q import chosen
 from rljax.off_policy import life
 from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.ops import optim
-from rljax.ops.explore import epsilon_greedy, falling
+from rljax.ops.explore import epsilon_greedy
 from rljax.ops.losses import huber
+from rljax.ops.schedules import falling
 from rljax.types import Algorithm, Array, Box, Env, Scalar
 
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from rljax import modes
 from rljax.envs.catalogue import BRAX_BACKENDS, check_arguments
 from rljax.errors import require, unknown
 from rljax.ops.tree import as_arrays
@@ -46,6 +47,7 @@ class State(struct.PyTreeNode):
     time: Array  # [] int32
 
 
+@modes.in_32_bits()
 def make(name: str, backend: str | None = None, max_steps: int = 1000, **kwargs: Any) -> Env:
     """The Brax environment `name`.
 
@@ -122,8 +124,8 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
     action = np.ones(env.action_size, np.float32)
     return Env(
         name=name,
-        reset=reset,
-        step=step,
+        reset=modes.single(reset, (1,)),
+        step=modes.single(step, (3,)),
         task=task,
         observation_space=Box(-unbounded, unbounded),
         action_space=Box(-action, action),

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rljax
+from rljax import modes
 from rljax.envs import spaces
 from rljax.errors import ConfigError, RljaxError
 from rljax.types import Array, Env, Space, StepResult
@@ -37,7 +38,7 @@ def checked(env: Any) -> Env:
         _check_fields(env)
         space = spaces.action_space(env.action_space)
         env = env if space is env.action_space else dataclasses.replace(env, action_space=space)
-        task, x64 = _numbers(env.task), jax.config.read("jax_enable_x64")
+        task, x64 = _numbers(env.task), modes.is_on("jax_enable_x64")
         functions = _functions(env.reset, env.step, env.observation_space, space, task, x64)
         _check_tasks(env.new_task, env.time_limit, task)
     except ConfigError as error:

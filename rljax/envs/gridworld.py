@@ -38,6 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from rljax import modes
 from rljax.envs import render
 from rljax.errors import ConfigError, require, unknown
 from rljax.types import Array, Box, Discrete, Env, Scalar, StepResult
@@ -160,8 +161,8 @@ def make(mode: str | Mode, seed: int = 0, observation: str | None = None) -> Env
     draw = lambda state, level: render.grid(picture(state, level))  # noqa: E731
     return Env(
         name,
-        reset,
-        step,
+        modes.single(reset, (1,)),
+        modes.single(step, (3,)),
         level,
         space,
         Discrete(len(MOVES)),
@@ -173,6 +174,7 @@ def make(mode: str | Mode, seed: int = 0, observation: str | None = None) -> Env
 
 
 @partial(jax.jit, static_argnames=("mode",))
+@modes.in_32_bits()
 def random_level(key: Array, mode: str | Mode) -> Level:
     """A level drawn from a mode; compiled, to be called with one key or under `vmap`.
 
@@ -204,6 +206,7 @@ def random_level(key: Array, mode: str | Mode) -> Level:
 
 
 @jax.jit
+@modes.in_32_bits()
 def optimal_values(level: Level, discount: Scalar = 1.0, steps: int | Array | None = None) -> Array:
     r"""The exact action values of the best policy, by dynamic programming over all states.
 
@@ -245,6 +248,7 @@ def optimal_values(level: Level, discount: Scalar = 1.0, steps: int | Array | No
 
 
 @jax.jit
+@modes.in_32_bits()
 def optimal_return(level: Level, discount: Scalar = 1.0) -> Array:
     """The expected return of an episode under the best policy, `[]`; exact, and an upper bound for every agent.
 

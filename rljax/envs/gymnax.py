@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import modes
 from rljax.envs import render
 from rljax.envs.catalogue import check_arguments
 from rljax.ops.tree import as_arrays
@@ -34,6 +35,7 @@ DEFERRED = ("matplotlib", "matplotlib.pyplot", "matplotlib.colors", "matplotlib.
 """What Gymnax imports but needs only to draw."""
 
 
+@modes.in_32_bits()
 def make(name: str, **kwargs: Any) -> Env:
     """The Gymnax environment `name`.
 
@@ -66,8 +68,8 @@ def make(name: str, **kwargs: Any) -> Env:
 
     return Env(
         name=name,
-        reset=reset,
-        step=step,
+        reset=modes.single(reset, (1,)),
+        step=modes.single(step, (3,)),
         task=task,
         observation_space=_widened(name, _space(env.observation_space(params), obs.dtype)),
         action_space=_space(env.action_space(params)),

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from rljax import modes
 from rljax.errors import require
 from rljax.types import Array, Box, Discrete, Env, Space, StepResult
 
@@ -168,8 +169,8 @@ def _probe(
     task: Any = Task(jnp.int32(length), jnp.int32(limit), jnp.float32(target))
     return Env(
         name,
-        reset,
-        step,
+        modes.single(reset, (1,)),
+        modes.single(step, (3,)),
         task,
         Box(-bound, bound),
         action_space,

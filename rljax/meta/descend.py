@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rljax import algos, runtime
@@ -139,7 +140,7 @@ class _Descending:
         self, state: Any, number: int, say: spec.Say, stopping: spec.Stopping
     ) -> tuple[Any, dict[str, float]] | None:
         state, metrics = self._go(state, self._hypers)
-        row = {name: float(jnp.nanmean(x)) for name, x in metrics.items()}
+        row = {name: _mean(name, np.asarray(x), metrics) for name, x in metrics.items()}
         say(self.steps(number))
         return state, row
 
@@ -147,3 +148,11 @@ class _Descending:
         num_envs = self._prepared.config["num_envs"]
         each = self.asked.num_updates * self._prepared.algorithm.steps_per_update + OUTER_STEPS * num_envs
         return self.asked.meta_steps * self.asked.agents * each
+
+
+def _mean(name: str, values: np.ndarray, metrics: dict[str, Any]) -> float:
+    """Over meta-steps, those left out that had nothing to measure; NaN where none had."""
+    known = ~np.isnan(values)
+    if name.startswith("episode_"):
+        known &= np.asarray(metrics["episodes"]) > 0
+    return float(values[known].mean()) if known.any() else math.nan

@@ -63,7 +63,8 @@ def combine(normaliser: str, fitness: np.ndarray) -> np.ndarray:
       fitness: of N members in D lives each; NaN where one diverged. A column is one life, the same for all members;
         or, for the normalisers `WITHIN_PAIRS`, at least for the two of a pair.
     """
-    columns = jax.vmap(NORMALISERS[normaliser], 1, 1)(jnp.asarray(fitness, jnp.float32))
+    told = np.where(np.isfinite(fitness), fitness, -np.inf)  # to normalisers alike; NaN would end a hunt for NaNs
+    columns = jax.vmap(NORMALISERS[normaliser], 1, 1)(jnp.asarray(told, jnp.float32))
     return np.asarray(columns.mean(1))
 
 

@@ -29,8 +29,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from rljax import modes
 from rljax.errors import require
 from rljax.meta.strategies import as_parameters
+from rljax.ops.normalise import standardise
 from rljax.ops.optim import apply, global_norm
 from rljax.ops.returns import gae
 from rljax.ops.rollout import rollout
@@ -102,6 +104,7 @@ class MetaState(struct.PyTreeNode):
     lives: Lives
 
 
+@modes.in_32_bits()
 def start(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> MetaState:
     """The state of a meta-run of `num_agents` agents that begins at `theta`, a pytree of floating-point numbers.
 
@@ -117,6 +120,7 @@ def begin(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) ->
     return jax.vmap(partial(_born, setup, theta, hypers))(jax.random.split(key, num_agents))
 
 
+@modes.in_32_bits()
 def meta_step(setup: Setup, state: MetaState, hypers: Any) -> tuple[MetaState, Metrics]:
     """K updates of every agent, one of theta; agents at the end of their lives, and diverged ones, are replaced.
 
@@ -213,7 +217,7 @@ def actor_critic_loss(
         _, _, steps, action, _ = rollout(env, agent.task, behave, (), now.episodes, k_rollout, num_steps)
         value, next_value = (policy(now, obs)[1] for obs in (steps.obs, steps.next_obs))
         advantage = gae(steps.reward, value, next_value, steps.terminated, steps.truncated, discount, gae_lambda)
-        advantage = (advantage - advantage.mean()) * jax.lax.rsqrt(advantage.var() + 1e-8)
+        advantage = standardise(advantage)
         distribution, _ = policy(agent.state, steps.obs)
         entropy = distribution.entropy(k_entropy).mean()
         gain = (jax.lax.stop_gradient(advantage) * distribution.log_prob(jax.lax.stop_gradient(action))).mean()
@@ -279,8 +283,8 @@ def _choose(condition: Array, x: Any, y: Any) -> Any:
 
 
 def _mean(x: Array, weight: Array) -> Array:
-    """The mean of `x` weighted by `weight`, of one shape; NaN where there is no weight."""
-    return jnp.where(weight > 0, x * weight, 0.0).sum() / weight.sum()
+    """The mean of `x` weighted by `weight`, of one shape; NaN where there is none, or 0 under `jax_debug_nans`."""
+    return modes.ratio(jnp.where(weight > 0, x * weight, 0.0).sum(), weight.sum())
 
 
 def _summary(metrics: Metrics, alive: Array) -> Metrics:

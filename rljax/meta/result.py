@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import log, records
+from rljax import log, modes, records
 from rljax.build import Prepared
 from rljax.checkpoint import Checkpointer, named_leaves
 from rljax.errors import require
@@ -179,7 +179,8 @@ def read(folder: Path) -> dict[str, Any]:
     return record
 
 
+@modes.in_32_bits()
 def new_state(asked: spec.Search, prepared: Sequence[Prepared], theta: dict[str, Any]) -> dict[str, Any]:
     """The state of a search before its first generation; arrays only."""
-    at_start = jnp.full(asked.judges * len(asked.domains), jnp.nan)  # fitnesses of the start in held-out lives
+    at_start = jnp.zeros(asked.judges * len(asked.domains))  # fitnesses of the start in held-out lives, once judged
     return {"learner": asked.begin(prepared, theta), "at_start": at_start}

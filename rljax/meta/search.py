@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rljax import log, records, runtime
@@ -151,7 +150,7 @@ class _Run:
             at_start = self._judge(self.begins, stopping)
             if at_start is None:
                 return None
-            state = {**state, "at_start": jnp.asarray(at_start)}
+            state = {**state, "at_start": jax.device_put(np.asarray(at_start, np.float32))}
         if number % asked.judge_every == 0 or last:
             scores = state["at_start"] if number == 0 else self._judge(asked.theta(state["learner"]), stopping)
             if scores is None:

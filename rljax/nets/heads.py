@@ -115,11 +115,19 @@ class DiagonalGaussian(Distribution):
         return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
     def log_prob(self, action: Array) -> Array:
-        z = (action - self.mean) * jnp.exp(-self.log_std)
-        return jnp.sum(-0.5 * (jnp.square(z) + _LOG_2PI) - self.log_std, axis=-1)
+        return self.log_densities(action).sum(-1)
 
     def entropy(self, key: Array | None = None) -> Array:
-        return jnp.sum(self.log_std + 0.5 * (1.0 + _LOG_2PI), axis=-1)
+        return self.entropies().sum(-1)
+
+    def log_densities(self, action: Array) -> Array:
+        """Those of the entries of an action, `[..., A]`."""
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        return -0.5 * (jnp.square(z) + _LOG_2PI) - self.log_std
+
+    def entropies(self) -> Array:
+        """Those of the entries of an action, `[..., A]`."""
+        return self.log_std + 0.5 * (1.0 + _LOG_2PI)
 
     def mode(self) -> Array:
         return self.mean
@@ -134,6 +142,8 @@ class TanhGaussian(Distribution):
     `log_prob` inverts the squashing, so an action within rounding of a bound counts as the nearest one whose inverse
     is finite; `sample_and_log_prob` keeps x and is exact. The entropy has no closed form: `entropy(key)` is that of
     the normal plus the log-Jacobian at one sample, unbiased, as are its gradients.
+
+    Where low = high nothing is chosen: such an entry is that number, and counts in no sum.
 
     Attributes:
       mean, log_std: `[..., A]`, of x.
@@ -152,8 +162,13 @@ class TanhGaussian(Distribution):
         return DiagonalGaussian(self.mean, self.log_std)
 
     @property
-    def half_width(self) -> Scalar:
-        return 0.5 * (self.high - self.low)
+    def half_width(self) -> Array:
+        return jnp.where(self.fixed, 1.0, 0.5 * (self.high - self.low))
+
+    @property
+    def fixed(self) -> Array:
+        """Entries that have no width."""
+        return jnp.asarray(self.high == self.low)
 
     def squash(self, x: Array) -> Array:
         """From the real line into the box."""
@@ -163,7 +178,7 @@ class TanhGaussian(Distribution):
     def log_jacobian(self, x: Array) -> Array:
         """log |da/dx|, summed, `[...]`; 1 - tanh^2 is rewritten so that it does not underflow."""
         log_derivative = 2.0 * (_LOG_2 - x - jax.nn.softplus(-2.0 * x))
-        return jnp.sum(log_derivative + jnp.log(self.half_width), axis=-1)
+        return self._sum(log_derivative + jnp.log(self.half_width))
 
     def sample(self, key: Array) -> Array:
         return self.squash(self.base.sample(key))
@@ -172,20 +187,23 @@ class TanhGaussian(Distribution):
         unit = (action - self.low) / self.half_width - 1.0
         limit = 1.0 - jnp.finfo(unit.dtype).eps
         x = jnp.arctanh(jnp.clip(unit, -limit, limit))
-        return self.base.log_prob(x) - self.log_jacobian(x)
+        return self._sum(self.base.log_densities(x)) - self.log_jacobian(x)
 
     def sample_and_log_prob(self, key: Array) -> tuple[Array, Array]:
         x = self.base.sample(key)
-        return self.squash(x), self.base.log_prob(x) - self.log_jacobian(x)
+        return self.squash(x), self._sum(self.base.log_densities(x)) - self.log_jacobian(x)
 
     def entropy(self, key: Array | None = None) -> Array:
         if key is None:
             raise ValueError("key=None: the entropy of a squashed Gaussian is sampled, pass a key")
-        return self.base.entropy() + self.log_jacobian(self.base.sample(key))
+        return self._sum(self.base.entropies()) + self.log_jacobian(self.base.sample(key))
 
     def mode(self) -> Array:
         """The squashed mean: the median, and not the point of highest density."""
         return self.squash(self.mean)
+
+    def _sum(self, entries: Array) -> Array:
+        return jnp.where(self.fixed, 0.0, entries).sum(-1)
 
 
 class PolicyHead(nn.Module):

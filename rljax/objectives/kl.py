@@ -7,6 +7,7 @@ from flax import struct
 
 from rljax.fields import number
 from rljax.objectives.base import bounded
+from rljax.ops.schedules import annealed
 from rljax.types import Array, Scalar
 
 SMALLEST_STEP = 1e-6  # keeps the weight finite at the end of a run whose step size goes to zero
@@ -37,5 +38,5 @@ class KLPenalty(struct.PyTreeNode):
         change = jnp.expm1(log_ratio)  # r - 1, exact near r = 1
         ratio = 1.0 + change
         drift = self.forward * (change - log_ratio) + self.reverse * (ratio * log_ratio - change)
-        step = jnp.maximum(1.0 + progress * (self.final - 1.0), SMALLEST_STEP)
+        step = jnp.maximum(annealed(1.0, self.final, progress), SMALLEST_STEP)
         return drift / step - ratio * advantage

@@ -20,7 +20,7 @@ from rljax.data import ring
 from rljax.data.memory import Held, memory
 from rljax.data.transitions import transition
 from rljax.errors import require
-from rljax.ops import optim
+from rljax.ops import optim, schedules
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.types import Algorithm, Array, Box, Env, Metrics, Scalar
 
@@ -124,7 +124,7 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
 
     def step(state, hypers, task):
         key, k_collect, k_learn = jax.random.split(state.key, 3)
-        progress = state.updates / hypers.horizon
+        progress = schedules.progress(state.updates, hypers.horizon)
         explored = {}
         if method.exploration:
             state = state.replace(exploration=jnp.float32(method.exploration(hypers, progress)))

@@ -1,7 +1,9 @@
-"""Running statistics for observations and rewards; they live in an algorithm's state, not in environment wrappers.
+"""What has no unit: batches made standard, and running statistics for observations and rewards.
 
-Both are used frozen while an update acts and learns (so the ratio of a first minibatch is exactly 1), and renewed once
-per update.
+Statistics live in an algorithm's state, not in environment wrappers. They are used frozen while an update acts and
+learns (so the ratio of a first minibatch is exactly 1), and renewed once per update.
+
+Nothing here depends on the unit of what comes in: what counts as constant is what differs by no more than rounding.
 """
 
 from __future__ import annotations
@@ -11,6 +13,19 @@ import jax.numpy as jnp
 from flax import struct
 
 from rljax.types import Array, Scalar
+
+EPS = float(jnp.finfo(jnp.float32).eps)
+
+
+def standardise(x: Array) -> Array:
+    """Zero mean and unit variance over the whole array; 0 where all of it is equal."""
+    size = jnp.abs(jax.lax.stop_gradient(x)).max()
+    centred = x - x.mean()
+    centred -= centred.mean()  # of what the rounding of a large mean has left
+    spread = jnp.abs(jax.lax.stop_gradient(centred)).max()  # squares of multiples of it neither over- nor underflow
+    constant = spread <= EPS * size
+    unit = centred / jnp.where(constant, 1.0, spread)
+    return jnp.where(constant, 0.0, unit * jax.lax.rsqrt(jnp.where(constant, 1.0, jnp.square(unit).mean())))
 
 
 class RunningStats(struct.PyTreeNode):
@@ -22,32 +37,41 @@ class RunningStats(struct.PyTreeNode):
 
 
 def start(x: Array) -> RunningStats:
-    """Statistics centred on a first batch `x` `[B, ...]`: its mean, unit variance, the weight of one sample.
+    """Statistics centred on a first batch `x` `[B, ...]`: its mean, unit variance, no weight.
 
     A batch of first observations tells where observations lie but not how far they spread (many environments start in
-    nearly one place), so the scale is left at 1 until the first real batch outweighs it.
+    nearly one place), so the scale is left at 1 until the first real batch sets it. A prior with a weight would stay:
+    of a feature that varies by 1e-3, a variance of 1 is most of it for a million samples.
     """
     mean = x.astype(jnp.float32).mean(0)
-    return RunningStats(mean=mean, var=jnp.ones_like(mean), count=jnp.ones(()))
+    return RunningStats(mean=mean, var=jnp.ones_like(mean), count=jnp.zeros(()))
 
 
 def update(stats: RunningStats, x: Array) -> RunningStats:
     r"""Adds a batch `x` `[..., *shape]` by the parallel update of Chan, Golub and LeVeque (1979, eq. 2.1):
 
     $\mu = \mu_a + \delta n_b / n$,  $M = M_a + M_b + \delta^2 n_a n_b / n$,  $\delta = \mu_b - \mu_a$.
+
+    All of it is computed from $x - \mu_a$: sums of numbers far from 0 would round to more than they vary by.
     """
-    x = x.reshape(-1, *stats.mean.shape).astype(jnp.float32)
+    x = x.reshape(-1, *stats.mean.shape).astype(jnp.float32) - stats.mean[None]
     count = stats.count + x.shape[0]
-    delta = x.mean(0) - stats.mean
+    delta = x.mean(0)
     fraction = x.shape[0] / count
-    var = stats.var + (x.var(0) - stats.var) * fraction + delta**2 * fraction * (1.0 - fraction)
+    var = stats.var * (1.0 - fraction) + x.var(0) * fraction + delta**2 * fraction * (1.0 - fraction)
     return RunningStats(mean=stats.mean + delta * fraction, var=var, count=count)
 
 
 def normalise(stats: RunningStats, x: Array, clip: float = 10.0) -> Array:
-    """`(x - mean) / std` with bounds `[-clip, clip]`; `x` is `[..., *shape]`."""
-    mean, var = jnp.broadcast_to(stats.mean, x.shape), jnp.broadcast_to(stats.var, x.shape)
-    return jnp.clip((x - mean) * jax.lax.rsqrt(var + 1e-8), -clip, clip)
+    """`(x - mean) / std` with bounds `[-clip, clip]`, not divided where it never varied; `x` is `[..., *shape]`."""
+    var = jnp.where(_varied(stats), stats.var, 1.0)
+    mean, var = jnp.broadcast_to(stats.mean, x.shape), jnp.broadcast_to(var, x.shape)
+    return jnp.clip((x - mean) * jax.lax.rsqrt(var), -clip, clip)
+
+
+def _varied(stats: RunningStats) -> Array:
+    """Whether it was ever seen to differ by more than rounding, `[*shape]` bool."""
+    return stats.var > jnp.square(4.0 * EPS * stats.mean)
 
 
 class ReturnScale(struct.PyTreeNode):
@@ -58,9 +82,9 @@ class ReturnScale(struct.PyTreeNode):
 
 
 def start_return_scale(num_envs: int) -> ReturnScale:
-    """Nothing seen yet: unit scale with the weight of one sample."""
+    """Nothing seen yet."""
     return ReturnScale(
-        stats=RunningStats(mean=jnp.zeros(()), var=jnp.ones(()), count=jnp.ones(())), returns=jnp.zeros(num_envs)
+        stats=RunningStats(mean=jnp.zeros(()), var=jnp.ones(()), count=jnp.zeros(())), returns=jnp.zeros(num_envs)
     )
 
 
@@ -70,7 +94,8 @@ def scale_rewards(
     r"""Divides rewards by the running standard deviation of $R_t = \gamma R_{t-1} + r_t$.
 
     The sum of an episode's last step counts, and the next episode starts from 0 (Engstrom et al. 2020,
-    arXiv:2005.12729, section 3.1, with the episode ends in the right place).
+    arXiv:2005.12729, section 3.1, with the episode ends in the right place). Sums that are all equal, such as the
+    rewards of episodes of one step may be, are divided by their size instead.
 
     Args:
       reward, ended: `[T, E]`; `ended` says that the step was its episode's last.
@@ -86,4 +111,6 @@ def scale_rewards(
 
     running, returns = jax.lax.scan(one, scale.returns, (reward, ended))
     stats = update(scale.stats, returns)
-    return ReturnScale(stats, running), jnp.clip(reward * jax.lax.rsqrt(stats.var + 1e-8), -clip, clip)
+    size = jnp.where(stats.mean == 0.0, 1.0, jnp.square(stats.mean))
+    unit = jax.lax.rsqrt(jnp.where(_varied(stats), stats.var, size))
+    return ReturnScale(stats, running), jnp.clip(reward * unit, -clip, clip)

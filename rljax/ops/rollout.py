@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from rljax import modes
 from rljax.types import Array, Env, Metrics, TimeStep
 
 
@@ -24,7 +25,8 @@ class Episodes(struct.PyTreeNode):
 
 def begin(env: Env, task: Any, key: Array, num_envs: int) -> Episodes:
     """`num_envs` fresh episodes."""
-    return _opening(*_reset(env, task, key, jnp.arange(num_envs)))
+    with modes.in_32_bits():
+        return _opening(*_reset(env, task, key, jnp.arange(num_envs)))
 
 
 def rollout(
@@ -47,7 +49,7 @@ def rollout(
     Returns:
       (episodes, carry, steps [T, E, ...], extras [T, E, ...], metrics): `steps.next_obs` is the true successor, also
       where an episode ends; `metrics` holds `episodes`, the number that ended here, and their mean `episode_return`
-      and `episode_length` (NaN where none ended).
+      and `episode_length` (NaN where none ended, or 0 under `jax_debug_nans`).
     """
     num_envs = episodes.reset.shape[0]
 
@@ -55,9 +57,10 @@ def rollout(
         episodes, carry = loop
         k_act, k_step, k_reset = jax.random.split(key, 3)
         carry, action, extras = policy(carry, episodes.obs, episodes.reset, k_act)
-        env_state, result = jax.vmap(env.step, (0, 0, 0, None))(
+        env_state, result = jax.vmap(modes.outside(env.step), (0, 0, 0, None))(
             jax.random.split(k_step, num_envs), episodes.env_state, action, task
         )
+        result = result._replace(obs=_declared(env, result.obs), reward=result.reward.astype(jnp.float32))
         ended = result.terminated | result.truncated
         returns, lengths = episodes.returns + result.reward, episodes.lengths + 1
         finished = (ended.sum(), jnp.where(ended, returns, 0.0).sum(), jnp.where(ended, lengths, 0).sum())
@@ -66,15 +69,16 @@ def rollout(
             fresh = _opening(*_reset_ended(env, task, k_reset, ended, env_state, result.obs))
         else:
             fresh = begin(env, task, k_reset, num_envs)
-        going = Episodes(env_state, result.obs, ended, returns, lengths)
-        return (_where(ended, fresh, going), carry), (step, extras, finished)
+        going = episodes.replace(env_state=env_state, obs=result.obs, returns=returns, lengths=lengths)
+        return (_where(ended, fresh, going).replace(reset=ended), carry), (step, extras, finished)
 
-    (episodes, carry), (steps, extras, finished) = jax.lax.scan(
-        one, (episodes, carry), jax.random.split(key, num_steps)
-    )
-    count, returns, lengths = (x.sum() for x in finished)
-    metrics = {"episodes": count, "episode_return": returns / count, "episode_length": lengths / count}
-    return episodes, carry, steps, extras, metrics
+    with modes.in_32_bits():
+        (episodes, carry), (steps, extras, finished) = jax.lax.scan(
+            one, (episodes, carry), jax.random.split(key, num_steps)
+        )
+        count, returns, lengths = (x.sum() for x in finished)
+        means = {"episode_return": modes.ratio(returns, count), "episode_length": modes.ratio(lengths, count)}
+    return episodes, carry, steps, extras, {"episodes": count, **means}
 
 
 def _opening(env_state: Any, obs: Array) -> Episodes:
@@ -91,7 +95,13 @@ def _opening(env_state: Any, obs: Array) -> Episodes:
 def _reset(env: Env, task: Any, key: Array, rows: Array) -> tuple[Any, Array]:
     """Fresh starts for environments `rows`: what a row gets does not depend on which others are reset with it."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    return jax.vmap(env.reset, (0, None))(keys, task)
+    env_state, obs = jax.vmap(modes.outside(env.reset), (0, None))(keys, task)
+    return env_state, _declared(env, obs)
+
+
+def _declared(env: Env, obs: Array) -> Array:
+    """Observations in the dtype that the environment says they have, whatever it computes in."""
+    return obs.astype(env.observation_space.dtype)
 
 
 def _reset_ended(env: Env, task: Any, key: Array, ended: Array, env_state: Any, obs: Array) -> tuple[Any, Array]:
@@ -105,7 +115,8 @@ def _reset_ended(env: Env, task: Any, key: Array, ended: Array, env_state: Any, 
         i, fresh = loop
         at = jax.lax.dynamic_slice(rows, (i,), (block,))
         new = _reset(env, task, key, at)
-        return i + block, jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), fresh, new)
+        with modes.as_outside():
+            return i + block, jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), fresh, new)
 
     # No derivative passes through a loop of unknown length, and none needs to: the caller keeps only fresh rows.
     start = jax.lax.stop_gradient((env_state, obs))
@@ -114,4 +125,5 @@ def _reset_ended(env: Env, task: Any, key: Array, ended: Array, env_state: Any, 
 
 def _where(mask: Array, x: Any, y: Any) -> Any:
     """`x` in the rows where `mask` [E] holds, `y` elsewhere, leaf by leaf (typed keys too)."""
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), x, y)
+    with modes.as_outside():  # an environment's state may have 64 bits
+        return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), x, y)

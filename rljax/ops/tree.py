@@ -8,16 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import modes
+
 
 def as_arrays(tree: Any) -> Any:
     """Every number as a strongly typed array, so that 1, 1.0 and an array do not compile apart.
 
-    Python numbers go by way of numpy: jax compiles a small program for every conversion of its own.
+    Python's numbers become 32-bit ones whatever `jax_enable_x64` says, by way of numpy: jax compiles a small program
+    for every conversion of its own. An array of 64 bits was meant, and stays.
     """
 
     def strong(x: Any) -> jax.Array:
         if isinstance(x, jax.Array):
             return jnp.asarray(x, dtype=x.dtype) if x.weak_type else x
+        if type(x) in (bool, int, float, complex):
+            with modes.in_32_bits():
+                return jnp.asarray(np.asarray(x, dtype=jnp.result_type(x)))
         return jnp.asarray(np.asarray(x, dtype=jnp.result_type(x)))
 
     return jax.tree.map(strong, tree)

@@ -19,6 +19,7 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from rljax import modes
 from rljax.ops.tree import as_arrays
 from rljax.run import advance
 from rljax.types import Algorithm, Array, Metrics
@@ -172,6 +173,7 @@ class Program:
         return jax.tree.map(join, *shards)
 
 
+@modes.hunting()
 def _compile(
     algo: Algorithm,
     inputs: Inputs,

@@ -117,6 +117,9 @@ def test_the_target_network_moves_when_it_is_told_to():
     second, _ = jax.jit(algo.step)(first, hypers, task)
     jax.tree.map(np.testing.assert_array_equal, first.learner.target_params, state.params)
     jax.tree.map(np.testing.assert_array_equal, second.learner.target_params, second.params)
+    late = state.replace(learner=state.learner.replace(gradient_steps=jnp.int32(2**24 + 1)))  # float32 has no 2^24 + 3
+    after, _ = jax.jit(algo.step)(late, hypers, task)
+    jax.tree.map(np.testing.assert_array_equal, after.learner.target_params, state.params)
     slow, _ = jax.jit(algo.step)(state, as_arrays(algo.hypers.replace(target_period=1.0, target_rate=0.1)), task)
     moved = jax.tree.map(lambda a, b: (a != b).any(), slow.learner.target_params, slow.params)
     assert all(jax.tree.leaves(moved))

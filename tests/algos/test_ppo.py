@@ -114,6 +114,8 @@ def test_the_learning_rate_anneals_by_progress():
         ({"num_envs": 0}, "num_envs=0"),
         ({"num_steps": -1}, "num_steps=-1"),
         ({"num_minibatches": 3}, "num_minibatches=3: must divide"),
+        ({"num_minibatches": 32}, "normalize_advantage=minibatch: .* num_steps = 32 in 32 parts .*; give more steps"),
+        ({"num_envs": 1, "num_steps": 1, "num_minibatches": 1, "normalize_advantage": "batch"}, "=batch: .*=none"),
         ({"torso": "cnn"}, "torso=cnn: needs"),
         ({"activation": "tahn"}, "did you mean 'tanh'"),
         ({"squash": True}, "squash=True"),

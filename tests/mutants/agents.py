@@ -75,9 +75,9 @@ MUTANTS = [
         ),
         ("+ hypers.value_coef * value_loss", "- hypers.value_coef * value_loss", "values ascend"),
         (
-            "hypers.lr_final - 1.0)",
-            "hypers.lr_final + 1.0)",
-            "annealing upwards",
+            "schedules.annealed(hypers.lr, hypers.lr_final, progress)",
+            "hypers.lr",
+            "no annealing",
             f"{PPO}::test_the_learning_rate_anneals_by_progress",
         ),
     ),

@@ -18,8 +18,8 @@ MUTANTS = [
             "a limit does not end an episode",
         ),
         (
-            "(_where(ended, fresh, going), carry)",
-            "(_where(ended, fresh, going).replace(reset=result.terminated), carry)",
+            "replace(reset=ended)",
+            "replace(reset=result.terminated)",
             "a limit does not mark a start",
         ),
         (
@@ -50,7 +50,7 @@ MUTANTS = [
             "alive &= ~result.terminated",
             "a limit does not end an episode",
         ),
-        ("jnp.where(alive, returns + result.reward, returns)", "returns + result.reward", "rewards after the end"),
+        ("jnp.where(alive, returns + result.reward.astype(jnp.float32), returns)", "returns + 1.0", "the dead go on"),
         ("jnp.full(episodes, t == 0)", "jnp.full(episodes, t != 0)", "what opens an episode", OPENS),
         (
             "x, 0.0) * episodes).sum(-1)",

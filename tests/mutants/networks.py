@@ -25,14 +25,19 @@ MUTANTS = [
             "the least likely action as the mode",
             CATEGORICAL,
         ),
-        ("return self.base.log_prob(x) - self.log_jacobian(x)", "return self.base.log_prob(x)", "no Jacobian"),
         (
-            "return self.squash(x), self.base.log_prob(x) - self",
-            "return self.squash(x), self.base.log_prob(x) + self",
+            "return self._sum(self.base.log_densities(x)) - self.log_jacobian(x)",
+            "return self.base.log_prob(x)",
+            "no Jacobian",
+        ),
+        (
+            "return self.squash(x), self._sum(self.base.log_densities(x)) - self",
+            "return self.squash(x), self._sum(self.base.log_densities(x)) + self",
             "sign of the Jacobian",
             f"{HEADS}::test_sample_and_log_prob_agree_with_sample_and_log_prob_apart",
         ),
         ("log_derivative + jnp.log(self.half_width)", "log_derivative", "the scale of the box"),
+        ("jnp.where(self.fixed, 0.0, entries)", "entries", "an entry without width is chosen"),
         (
             "jnp.clip(self.initial_log_std + log_std, *",
             "jnp.clip(log_std, *",

@@ -201,6 +201,32 @@ def test_tanh_gaussian_entropy_and_its_gradient_by_quadrature():
         scalar_tanh_gaussian(0.0, 0.0).entropy()
 
 
+def test_an_entry_without_width_is_left_alone():
+    """What the policy says of the others is what it would say without it, in value and in gradient."""
+    fixed, free = jnp.array([-1.0, 2.0, 0.0]), jnp.array([1.0, 2.0, 3.0])
+
+    def look(mean, low, high, keep):
+        dist = TanhGaussian(mean, jnp.full_like(mean, -0.5), low, high)
+        action = jnp.broadcast_to(low + 0.3 * (high - low), mean.shape)
+        return dist.log_prob(action), dist.squash(jnp.full_like(mean, 0.7)), dist.log_jacobian(0.5 * jnp.ones(keep))
+
+    (log_prob, action, jacobian), slope = (
+        look(jnp.ones(3), fixed, free, 3),
+        jax.grad(lambda mean: look(mean, fixed, free, 3)[0])(jnp.ones(3)),
+    )
+    at = np.array([0, 2])
+    expected = look(jnp.ones(2), fixed[at], free[at], 2)
+    assert_allclose(log_prob, expected[0], rtol=1e-6)
+    assert_allclose(jacobian, expected[2], rtol=1e-6)
+    assert_array_equal(action, [expected[1][0], 2.0, expected[1][1]])
+    assert slope[1] == 0.0 and np.isfinite(slope).all()
+    dist = TanhGaussian(jnp.ones(3), jnp.zeros(3), fixed, free)
+    others = TanhGaussian(jnp.ones(2), jnp.zeros(2), fixed[at], free[at])
+    key = jax.random.key(0)
+    assert np.isfinite(dist.sample_and_log_prob(key)[1]) and np.isfinite(dist.entropy(key))
+    assert_allclose(dist._sum(dist.base.entropies()), others.base.entropy(), rtol=1e-6)
+
+
 def test_tanh_gaussian_at_the_bounds():
     action = jnp.stack([LOW, HIGH, jnp.array([LOW[0], HIGH[1]]), jnp.nextafter(HIGH, LOW)])
     mean, log_std = jnp.zeros_like(action), jnp.zeros_like(action)

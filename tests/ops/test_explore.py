@@ -7,12 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax.ops.explore import epsilon_greedy, falling
-
-
-def test_it_falls_and_stays():
-    found = falling(jnp.array([0.0, 0.25, 0.5, 1.0]), 0.8, 0.1, 0.5)
-    np.testing.assert_allclose(found, [0.8, 0.45, 0.1, 0.1], rtol=1e-6)
+from rljax.ops.explore import epsilon_greedy
 
 
 @pytest.mark.usefixtures("strict")

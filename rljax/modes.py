@@ -1,0 +1,117 @@
+"""What a user may have switched on in JAX for reasons of their own: 64-bit numbers, and the hunt for NaNs.
+
+Agents compute in 32 bits whatever `jax_enable_x64` says: a run's numbers, states and checkpoints are the same in both
+modes. Environments are called in the mode that their author chose, so physics may take 64 bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+# Programs are traced apart for every value of these: JAX does that for 64 bits, but not for the hunt.
+_wide = jax.make_user_context(False)  # 64 bits are on, outside of what computes in 32
+_hunting = jax.make_user_context(False)  # `jax_debug_nans` is on
+
+
+def is_on(name: str) -> bool:
+    """What JAX is set to here: by a context, or for all of the process."""
+    return getattr(jax.config, name)
+
+
+@contextmanager
+def in_32_bits() -> Iterator[None]:
+    """Computes, or traces, as if `jax_enable_x64` were off."""
+    if not is_on("jax_enable_x64"):
+        yield
+        return
+    with _wide(True), jax.enable_x64(False):
+        yield
+
+
+@contextmanager
+def as_outside() -> Iterator[None]:
+    """Within `in_32_bits`: computes as if that were not."""
+    if not _wide.value:
+        yield
+        return
+    with jax.enable_x64(True):
+        yield
+
+
+class Single:
+    """A function that computes in 32 bits; two are equal if their functions are.
+
+    Args:
+      function: pure.
+      narrowed: which of its positional arguments are cast to 32 bits.
+    """
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any], narrowed: tuple[int, ...] = ()):
+        functools.update_wrapper(self, function)
+        self.narrowed = narrowed
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if not is_on("jax_enable_x64"):
+            return self.__wrapped__(*arguments, **keywords)
+        with in_32_bits():
+            given = (narrow(x) if i in self.narrowed else x for i, x in enumerate(arguments))
+            return self.__wrapped__(*given, **keywords)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Single) and self.__wrapped__ == other.__wrapped__
+
+    def __hash__(self) -> int:
+        return hash(self.__wrapped__)
+
+
+def single(function: Callable[..., Any], narrowed: tuple[int, ...] = ()) -> Single:
+    """`Single(function, narrowed)`, of a function that is none yet."""
+    return function if isinstance(function, Single) else Single(function, narrowed)
+
+
+def outside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An environment's function, as its author sees it: in 64 bits if these are on."""
+
+    def call(*arguments):
+        with as_outside():
+            return function(*arguments)
+
+    return call
+
+
+def narrow(tree: Any) -> Any:
+    """The arrays of a tree in 32 bits: float64 as float32, and so on."""
+
+    def cast(x: Any) -> Any:
+        if not hasattr(x, "dtype") or jnp.issubdtype(x.dtype, jax.dtypes.extended):
+            return x
+        return jnp.asarray(x, jax.dtypes.canonicalize_dtype(x.dtype))
+
+    with in_32_bits():
+        return jax.tree.map(cast, tree)
+
+
+@contextmanager
+def hunting() -> Iterator[None]:
+    """What is traced here knows of `jax_debug_nans`, and is not mistaken for what was traced without."""
+    if not is_on("jax_debug_nans"):
+        yield
+        return
+    with _hunting(True):
+        yield
+
+
+def ratio(total: Array, count: Array) -> Array:
+    """`total / count`; where nothing was counted it is NaN, but 0 where that would be taken for a mistake."""
+    if _hunting.value or is_on("jax_debug_nans"):
+        return jnp.where(count == 0, 0.0, total) / jnp.where(count == 0, 1, count)
+    return total / count
