@@ -130,6 +130,9 @@ def resume(folder: str | Path, *, env: Env | None = None, objective: Any = None,
         found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
         if found and algorithm.updates(found.step) >= record["updates"]:
             policy = Policy(algorithm, environment, found.state, found.step, _made(record))
+            if record["wandb"] is not None:  # killed at its very end, it is not finished there
+                with contextlib.suppress(ConfigError):
+                    log.WandbSink(path, project=record["wandb"], config=record).close()
             return Run(record, policy, _metrics(path), path, found.step, None)
     now = fingerprints(record["algo"], env or record["env"], algorithm, environment)
     for name in differing(record, record.get("fingerprints", {}), now):

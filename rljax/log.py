@@ -11,7 +11,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,9 +20,11 @@ import numpy as np
 
 from rljax import storage
 from rljax.errors import ConfigError, require
+from rljax.progress import ProgressSink as ProgressSink
+from rljax.progress import Row as Row
+from rljax.progress import compact as compact
 
 FLUSH_SECONDS = 10.0
-Row = Mapping[str, Any]
 WANDB_ID = "wandb-id"  # a file in a run folder
 
 
@@ -130,15 +132,16 @@ class WandbSink:
     def __init__(self, folder: Path | None = None, **options: Any):
         self._run: Any = None
         self._warned = False
-        if folder is not None:
-            options["dir"] = str(folder)
-            kept = folder / WANDB_ID
-            if kept.exists():
-                options |= {"id": kept.read_text().strip(), "resume": "allow"}
         with self._forgiven():
+            kept = None if folder is None else folder / WANDB_ID
+            known = kept is not None and kept.exists()
+            if kept is not None:
+                options["dir"] = str(folder)
+            if kept is not None and known:
+                options |= {"id": kept.read_text().strip(), "resume": "allow"}
             self._run = _wandb().init(**options)
-            if folder is not None:
-                (folder / WANDB_ID).write_text(f"{self._run.id}\n")
+            if kept is not None and not known:
+                kept.write_text(f"{self._run.id}\n")
 
     def write(self, row: Row) -> None:
         with self._forgiven():
@@ -189,104 +192,6 @@ def _wandb() -> Any:
 def _line(error: Exception) -> str:
     """What an error says first, without a full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-
-
-class ProgressSink:
-    """How far a run is, on standard error: a live bar on a terminal, else a line now and then.
-
-    Args:
-      description: what runs, e.g. "ppo CartPole-v1".
-      total: environment steps at the end.
-      start: environment steps at the beginning, where a run resumes.
-      console: a `rich.console.Console` to write to instead.
-      interval: seconds between lines where there is no terminal.
-    """
-
-    def __init__(self, description: str, total: int, start: int = 0, console: Any = None, interval: float = 2.0):
-        from rich.console import Console
-
-        self._description, self._total, self._interval = description, total, interval
-        self._console = console or Console(stderr=True)
-        self._return = math.nan
-        self._mark: tuple[float, int] | None = None  # when speed is measured from, and the step then
-        self._pending: Row | None = None  # the latest row, while no line shows it
-        self._printed = -math.inf
-        self._speed = math.nan
-        self._bar = self._task = None
-        if self._console.is_terminal:
-            self._bar = _bar(self._console)
-            self._task = self._bar.add_task(description, total=total, completed=start, note="compiling")
-            self._bar.start()
-
-    def write(self, row: Row) -> None:
-        value = row.get("episode_return")
-        if value is not None and not math.isnan(value):
-            self._return = float(value)
-        self._measure(int(row["step"]))
-        if self._bar is not None:
-            self._bar.update(self._task, completed=int(row["step"]), note=self._note())
-            return
-        self._pending = row
-        if time.perf_counter() - self._printed >= self._interval:
-            self._print()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif self._pending is not None:
-            self._print()
-
-    def _measure(self, step: int) -> None:
-        """Speed since the first row: what came before it is mostly compilation."""
-        now = time.perf_counter()
-        if self._mark is None:
-            self._mark = now, step
-            return
-        then, start = self._mark
-        self._speed = (step - start) / max(now - then, 1e-9)
-
-    def _note(self) -> str:
-        shown = "" if math.isnan(self._return) else f"return {self._return:.4g}"
-        return f"{self._pace()}{shown}"
-
-    def _pace(self) -> str:
-        return "" if math.isnan(self._speed) else f"{compact(self._speed)} steps/s  "
-
-    def _print(self) -> None:
-        assert self._pending is not None
-        step = int(self._pending["step"])
-        done = f"{compact(step)}/{compact(self._total)} steps ({step / max(self._total, 1):.0%})"
-        self._console.print(
-            f"{self._description}  {done}  {self._note()}", highlight=False, markup=False, soft_wrap=True
-        )
-        self._pending, self._printed = None, time.perf_counter()
-
-
-def _bar(console: Any) -> Any:
-    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Steps(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{compact(task.completed)}/{compact(task.total)}", style="progress.download")
-
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=30),
-        TaskProgressColumn(),
-        Steps(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(compact=True),
-    )
-    return Progress(*columns, console=console, refresh_per_second=4)
-
-
-def compact(number: float) -> str:
-    """A number in at most three significant digits and a suffix: `51.2k`, `1.5M`, `3B`."""
-    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size * 0.9995:
-            return f"{number / size:.3g}{suffix}"
-    return f"{number:.3g}"
 
 
 def read_jsonl(path: str | Path) -> dict[str, np.ndarray]:

@@ -246,6 +246,29 @@ def test_progress_lines_in_between():
     assert progress(False, 0.0, []) == ""
 
 
+def test_progress_in_a_notebook_is_one_line(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, line, raw):
+            shown[-1] = line["text/plain"]
+
+    def display(line, raw, display_id):
+        shown.append(line["text/plain"])
+        return Handle()
+
+    module = type(sys)("IPython.display")
+    module.display = display  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "IPython", type(sys)("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    sink = ProgressSink("ppo", 500_000, console=Console(file=io.StringIO(), force_jupyter=True), interval=0.0)
+    for row in ROWS:
+        sink.write(row)
+    sink.close()
+    [line] = shown
+    assert line.startswith("ppo  500k/500k steps (100%)") and line.endswith("return 212.3")
+
+
 def test_progress_bar():
     text = progress(True, 0.0, ROWS)
     assert "ppo CartPole-v1" in text and "100%" in text and "500k/500k" in text and "return 212.3" in text

@@ -32,7 +32,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
     ["rljax.ops", "rljax.nets", "rljax.data", "rljax.objectives", "rljax.settings"],
     ["rljax.off_policy"],
     ["rljax.envs", "rljax.algos"],
-    ["rljax.checkpoint", "rljax.log", "rljax.results"],
+    ["rljax.checkpoint", "rljax.log", "rljax.progress", "rljax.results"],
     ["rljax.run"],
     ["rljax.build", "rljax.policy", "rljax.api"],
     ["rljax.sweeps", "rljax.meta"],

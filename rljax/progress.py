@@ -1,0 +1,120 @@
+"""How far something is, for people: a bar, or lines."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+class ProgressSink:
+    """How far a run is, on standard error: a live bar on a terminal, one line in a notebook, else lines now and then.
+
+    Args:
+      description: what runs, e.g. "ppo CartPole-v1".
+      total: environment steps at the end.
+      start: environment steps at the beginning, where a run resumes.
+      console: a `rich.console.Console` to write to instead.
+      interval: seconds between lines where there is no terminal.
+    """
+
+    def __init__(self, description: str, total: int, start: int = 0, console: Any = None, interval: float = 2.0):
+        from rich.console import Console
+
+        self._description, self._total, self._interval = description, total, interval
+        self._console = console or Console(stderr=True)
+        self._return = math.nan
+        self._mark: tuple[float, int] | None = None  # when speed is measured from, and the step then
+        self._pending: Row | None = None  # the latest row, while no line shows it
+        self._printed = -math.inf
+        self._speed = math.nan
+        self._bar = self._task = None
+        self._shown: Any = None  # the line in a notebook, which is written over
+        if self._console.is_terminal:
+            self._bar = _bar(self._console)
+            self._task = self._bar.add_task(description, total=total, completed=start, note="compiling")
+            self._bar.start()
+
+    def write(self, row: Row) -> None:
+        value = row.get("episode_return")
+        if value is not None and not math.isnan(value):
+            self._return = float(value)
+        self._measure(int(row["step"]))
+        if self._bar is not None:
+            self._bar.update(self._task, completed=int(row["step"]), note=self._note())
+            return
+        self._pending = row
+        if time.perf_counter() - self._printed >= self._interval:
+            self._print()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._pending is not None:
+            self._print()
+
+    def _measure(self, step: int) -> None:
+        """Speed since the first row: what came before it is mostly compilation."""
+        now = time.perf_counter()
+        if self._mark is None:
+            self._mark = now, step
+            return
+        then, start = self._mark
+        self._speed = (step - start) / max(now - then, 1e-9)
+
+    def _note(self) -> str:
+        shown = "" if math.isnan(self._return) else f"return {self._return:.4g}"
+        return f"{self._pace()}{shown}"
+
+    def _pace(self) -> str:
+        return "" if math.isnan(self._speed) else f"{compact(self._speed)} steps/s  "
+
+    def _print(self) -> None:
+        assert self._pending is not None
+        step = int(self._pending["step"])
+        done = f"{compact(step)}/{compact(self._total)} steps ({step / max(self._total, 1):.0%})"
+        line = f"{self._description}  {done}  {self._note()}"
+        if self._console.is_jupyter:
+            self._write_over({"text/plain": line})
+        else:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._pending, self._printed = None, time.perf_counter()
+
+    def _write_over(self, line: dict[str, str]) -> None:
+        """One line in a notebook's cell, however long it runs."""
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
+
+        if self._shown is None:
+            self._shown = display(line, raw=True, display_id=True)
+        else:
+            self._shown.update(line, raw=True)
+
+
+def _bar(console: Any) -> Any:
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Steps(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{compact(task.completed)}/{compact(task.total)}", style="progress.download")
+
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        Steps(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    return Progress(*columns, console=console, refresh_per_second=4)
+
+
+def compact(number: float) -> str:
+    """A number in at most three significant digits and a suffix: `51.2k`, `1.5M`, `3B`."""
+    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size * 0.9995:
+            return f"{number / size:.3g}{suffix}"
+    return f"{number:.3g}"
