@@ -61,9 +61,18 @@ def test_without_a_home_there_is_no_cache(home):
 
 
 def test_a_device_that_is_not_there_is_refused_in_a_line():
-    program = "import rljax\ntry: rljax.make('ppo', 'CartPole-v1')\nexcept rljax.errors.RljaxError as e: print(e)"
-    found = python(program, JAX_PLATFORMS="cuda")
-    assert re.fullmatch("JAX_PLATFORMS=cuda: .*; unset it, or set it to cpu", found)
+    program = """
+import rljax
+from rljax import envs
+for call in (lambda: rljax.train("ppo", "CartPole-v1"), lambda: rljax.sweep("ppo", "CartPole-v1"),
+             lambda: rljax.evolve("ppo", "CartPole-v1", 64), lambda: envs.make("gridworld/rand-all")):
+    try:
+        call()
+    except rljax.errors.ConfigError as error:
+        print(error)
+"""
+    found = python(program, JAX_PLATFORMS="cuda").splitlines()
+    assert len(found) == 4 and all(re.fullmatch("JAX_PLATFORMS=cuda: .*; unset it, or set it to cpu", x) for x in found)
 
 
 def test_the_version_needs_no_installation():

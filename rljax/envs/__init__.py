@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rljax import runtime
 from rljax.envs import catalogue
 from rljax.errors import ConfigError, require, unknown
 
@@ -94,6 +95,7 @@ def make(name: str, **kwargs: Any) -> Env:
 def _make(name: str, own: Callable[..., Env] | None, /, **kwargs: Any) -> Env:
     import jax
 
+    runtime.start()
     # A cached environment outlives the trace in which it may be made, so its arrays must be values, not tracers.
     with jax.ensure_compile_time_eval():
         made = _with_arguments(name, own, **kwargs) if own else _factory(name)(**kwargs)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rljax
-from rljax import modes
+from rljax import modes, runtime
 from rljax.envs import spaces
 from rljax.errors import ConfigError, RljaxError
 from rljax.types import Array, Env, Space, StepResult
@@ -32,6 +32,7 @@ FORM = "(state, StepResult(obs, reward, terminated, truncated))"
 
 def checked(env: Any) -> Env:
     """The environment, or one around it that casts what it gives; see `rljax.envs.check`. Raises ConfigError."""
+    runtime.start()
     if not isinstance(env, Env):
         raise ConfigError(f"env is {_kind(env)}: {_instead_of(env)}")
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
+from rljax import runtime
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.meta import fitness, leaves
@@ -142,6 +143,7 @@ def from_record(
     record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
 ) -> Search:
     """The inverse of `Search.record`; arguments and errors as for `rows.from_record`."""
+    runtime.start()
     module, _, name = METHODS[record["method"]].partition(":")
     kind = getattr(importlib.import_module(module), name)
     domains = tuple(

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from rljax import records
+from rljax import records, runtime
 from rljax.errors import Stopped, require
 from rljax.results.folder import SWEEP, Numbered, held, stopping
 from rljax.run import stop, stop_signals
@@ -109,6 +109,7 @@ def resume(
 
 def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: Any) -> result.SweepResult:
     """Runs what is left of a sweep in its folder, round after round."""
+    runtime.start()
     first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(cluster.one_fate())
