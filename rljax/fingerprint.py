@@ -55,7 +55,7 @@ def differing(record: Mapping[str, Any], before: Mapping[str, str], now: Mapping
       record: what `before` stands in, with the versions it was made by.
       before, now: name -> hash.
     """
-    python = record.get("machine", {}).get("python", "")
+    python = str(record.get("machine", {}).get("python", ""))
     if python.split(".")[:2] != list(platform.python_version_tuple()[:2]):
         return []
     return [name for name in now if before.get(name, now[name]) != now[name]]

@@ -40,6 +40,12 @@ class Whole(NamedTuple):
         return f"a whole number from {self.low} to {self.high}"
 
 
+class Later(NamedTuple):
+    """What records of older versions lack."""
+
+    form: Any
+
+
 COUNT = Whole(1)
 SEED = Whole(0, 2**32 - 1)
 
@@ -79,7 +85,8 @@ def read(folder: Path, kind: Kind, form: Mapping[str, Form]) -> dict[str, Any]:
         raise ConfigError(f"{where}: {wrong}; {remedy}")
     sums = record.pop(CHECKSUMS, None)  # rljax 0.1.0 wrote none
     for name in form if sums is not None else ():
-        if not isinstance(sums, dict) or sums.get(name) != _checksum(record[name]):
+        there = _checksum(record[name]) if name in record else None
+        if not isinstance(sums, dict) or sums.get(name) != there:
             raise ConfigError(f"{where}: {name} was changed after it was written; {remedy} with other settings")
     return record
 
@@ -89,6 +96,8 @@ def difference(value: Any, form: Form, path: str = "") -> str:
     if isinstance(form, Whole):
         fits = type(value) is int and form.low <= value <= form.high
         return "" if fits else f"{path}={_short(value)} must be {form}"
+    if isinstance(form, Later):
+        return difference(value, form.form, path)
     if isinstance(form, tuple):
         return "" if any(not difference(value, each, path) for each in form) else _other(path, value, form)
     if isinstance(form, list):
@@ -100,6 +109,8 @@ def difference(value: Any, form: Form, path: str = "") -> str:
             return _other(path, value, dict)
         for name, each in form.items():
             whole = f"{path}.{name}" if path else name
+            if name not in value and isinstance(each, Later):
+                continue
             if name not in value:
                 return f"no {whole} there"
             wrong = difference(value[name], each, whole)

@@ -18,7 +18,7 @@ from rljax.checkpoint import Checkpointer
 from rljax.errors import CheckpointError, ConfigError
 from rljax.results import store
 from rljax.results.folder import RUN
-from rljax.sweeps import driver, spec
+from rljax.sweeps import driver, result, spec
 from rljax.sweeps import store as sweep_store
 from rljax.sweeps.planning import make_plan
 from rljax.sweeps.record import to_record
@@ -170,3 +170,28 @@ def test_a_checkpoint_with_a_record_of_absurd_size_counts_as_damaged(tmp_path, m
         monkeypatch.setattr(records, "LARGEST", 10)
         with pytest.warns(UserWarning, match=r"is larger than any record"), pytest.raises(CheckpointError):
             checkpoints.restore_latest({"x": np.ones(3)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"row": [0, 2]}, {"row": [-1, 0]}, {"seed": [0, 9]}, {"metric/loss": np.zeros((2, 4))}, {"row": [[0], [1]]}],
+    ids=["no such row", "negative row", "no such seed", "other shape", "other axes"],
+)
+def test_a_chunk_of_another_sweep_is_refused(tmp_path, change):
+    chunk = {"row": [0, 1], "seed": [0, 0], "update": [2, 4, 6], "metric/loss": np.zeros((2, 3))}
+    arrays = {name: np.asarray(x) for name, x in chunk.items()}
+    result._check_chunk(tmp_path, arrays, 2, {0})
+    with pytest.raises(ConfigError, match=r"is not of this sweep; move it elsewhere"):
+        result._check_chunk(tmp_path, arrays | {name: np.asarray(x) for name, x in change.items()}, 2, {0})
+
+
+def test_what_older_records_lack_may_be_missing_and_is_checked_where_it_is(tmp_path):
+    form = {"a": int, "b": records.Later(dict)}
+    written(tmp_path, records.sealed({"a": 1}))
+    assert records.read(tmp_path, RUN, form) == {"a": 1}
+    for wrong, said in (({"a": 1, "b": 3}, "b=3 must be an object"), ({"b": {}}, "no a there")):
+        with pytest.raises(ConfigError, match=said):
+            records.read(written(tmp_path, records.sealed(wrong)), RUN, form)
+    whole = records.sealed({"a": 1, "b": {}})
+    with pytest.raises(ConfigError, match=r"b was changed after it was written"):
+        records.read(written(tmp_path, {name: x for name, x in whole.items() if name != "b"}), RUN, form)

@@ -32,6 +32,9 @@ def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strateg
     if isinstance(shaping, str):
         require(shaping in SHAPINGS, "shaping", shaping, f"must be one of {', '.join(SHAPINGS)}")
         shaping = SHAPINGS[shaping]
+    for setting, value in settings.items():
+        number = isinstance(value, int | float) or hasattr(value, "dtype")
+        require(number and not isinstance(value, bool), setting, value, "must be a number")
     return OpenES(popsize=popsize, shaping=shaping, **settings)
 
 

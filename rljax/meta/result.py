@@ -34,9 +34,9 @@ RECORD = SEARCH.record
 FORM = {
     "method": str,
     "kind": str,
-    "generations": records.COUNT,
+    "generations": records.Whole(1, spec.MOST),
     "seed": records.SEED,
-    "judges": records.Whole(1, 10**6),
+    "judges": records.Whole(1, spec.MOST),
     "judge_every": records.COUNT,
     "learn": [str],
     "names": [str],
@@ -44,6 +44,7 @@ FORM = {
     "draws": [{"shortest": (records.COUNT, None), "vary": dict, "reference": [float]}],
     "plan": [{"width": records.COUNT}],
     "workers": records.COUNT,
+    "machine": records.Later(dict),
 }
 LOGS = "logs"
 

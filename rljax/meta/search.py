@@ -180,7 +180,7 @@ def _there(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     plain = [{name: x for name, x in row.items() if name != "fingerprints"} for row in record["rows"]]
     kept = [{name: x for name, x in row.items() if name != "fingerprints"} for row in there["rows"]]
     for name, value in json.loads(json.dumps(record | {"rows": plain})).items():
-        if (kept if name == "rows" else there[name]) != value:
+        if (kept if name == "rows" else there.get(name)) != value:
             raise ConfigError(f"out={folder}: holds another search ({name} differs); choose another folder")
     for name, old, new in other_code(there, record["rows"]):
         raise ConfigError(

@@ -18,6 +18,8 @@ from rljax.types import Env
 
 METHODS = {"evolution": "rljax.meta.evolve:Evolution", "descent": "rljax.meta.descend:Descent"}
 
+MOST = 10**6  # generations, or held-out lives: what is counted ahead, life by life
+
 Say = Callable[[int], None]  # takes environment steps as they are done
 Stopping = Callable[[], bool]
 
@@ -60,7 +62,8 @@ class Search:
     def __post_init__(self) -> None:
         for name in ("generations", "judges", "judge_every"):
             value = getattr(self, name)
-            require(isinstance(value, int) and value >= 1, name, value, "must be a whole number, at least 1")
+            fits = isinstance(value, int) and 1 <= value <= MOST
+            require(fits, name, value, f"must be a whole number, at least 1 and at most {MOST:,}")
         require(isinstance(self.seed, int) and 0 <= self.seed < 2**32, "seed", self.seed, "must lie in [0, 2^32)")
         kinds = get_args(fitness.Kind)
         require(self.kind in kinds, "fitness", self.kind, f"must be one of {', '.join(kinds)}")

@@ -34,6 +34,8 @@ FORM = {
     "save_every": (records.COUNT, None),
     "tensorboard": bool,
     "wandb": (str, None),
+    "fingerprints": records.Later(dict),
+    "machine": records.Later(dict),
 }
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -308,6 +308,7 @@ def load(folder: str | Path, objective: Any = None) -> SweepResult:
         chunk = store.read_chunk(path, store.METRIC)
         if chunk is None:
             continue
+        _check_chunk(path, chunk, count, place)
         i, j = chunk["row"], np.array([place[int(seed)] for seed in chunk["seed"]], int)
         diverged[i, j] |= chunk["diverged"]
         reached[i, j] = np.maximum(reached[i, j], chunk["update"][-1])
@@ -320,6 +321,16 @@ def load(folder: str | Path, objective: Any = None) -> SweepResult:
     return SweepResult(record, np.arange(count), metrics, update, reached, diverged, folder)
 
 
+def _check_chunk(path: Path, chunk: dict[str, np.ndarray], count: int, seeds: Collection[int]) -> None:
+    """Raises ConfigError for a chunk of rows or seeds that the sweep has not, or of other shapes than a chunk has."""
+    rows_fit = chunk["row"].ndim == 1 and all(0 <= row < count for row in chunk["row"].tolist())
+    fits = rows_fit and all(seed in seeds for seed in chunk["seed"].tolist())
+    size = (len(chunk["row"]), len(chunk["update"]))
+    fits = fits and all(x.shape == size for name, x in chunk.items() if name.startswith(store.METRIC))
+    if not fits:
+        raise ConfigError(f"{path}: is not of this sweep; move it elsewhere, and what it should hold is computed again")
+
+
 def _state(prepared: Prepared, stored: dict[str, np.ndarray]) -> Any:
     """A state with the stored leaves; the policy reads no other, so that those may be anything."""
     shapes = abstract_state(prepared.algorithm, prepared.env)
@@ -328,7 +339,10 @@ def _state(prepared: Prepared, stored: dict[str, np.ndarray]) -> Any:
         if name not in stored:
             return jnp.zeros(())
         data = jnp.asarray(stored[name][0])
-        return jax.random.wrap_key_data(data) if jnp.issubdtype(like.dtype, jax.dtypes.prng_key) else data
+        key = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
+        wanted = jax.eval_shape(jax.random.key_data, like) if key else like
+        require(data.shape == wanted.shape, f"state {name}", data.shape, f"must have the shape {wanted.shape}")
+        return jax.random.wrap_key_data(data) if key else data
 
     leaves = [leaf(name, like) for name, like in named_leaves(shapes).items()]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)

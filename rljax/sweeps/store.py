@@ -34,6 +34,7 @@ ROW = {
     "updates": records.COUNT,
     "varied": dict,
     "settings": dict,
+    "fingerprints": records.Later(dict),
 }
 GROUP = {
     "rows": [records.Whole()],
@@ -57,6 +58,7 @@ FORM = {
     "asked": {"grid": dict, "sample": dict, "search": dict},
     "plan": [GROUP],
     "workers": records.COUNT,
+    "machine": records.Later(dict),
     "rows": [{**ROW, "group": records.Whole()}],
 }
 CHUNKS = "chunks"
