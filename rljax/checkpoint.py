@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import orbax_files, storage
+from rljax import modes, orbax_files, storage
 from rljax.errors import CheckpointError, StorageError
 from rljax.runtime import version
 
@@ -123,11 +123,9 @@ class Checkpointer:
             path = self.folder / str(step)
             try:
                 record = orbax_files.read_record(path)
-                self._check(step, record, leaves)
-                stored = {n: np.dtype(record["schema"][n][1]) if n in _recast(record, leaves) else None for n in leaves}
-                wanted = {n: _template(leaf, stored[n]) for n, leaf in leaves.items() if leaf.size}
+                recast = self._check(step, record, leaves)
+                wanted = {n: _template(leaf, recast.get(n)) for n, leaf in leaves.items() if leaf.size}
                 arrays = orbax_files.read_arrays(path, wanted)
-                _warn_of(_recast(record, leaves), record, path)
             except CheckpointError:
                 raise
             except MemoryError:
@@ -140,6 +138,8 @@ class Checkpointer:
                 damaged.append(step)
                 continue
             self._current, self._damaged = step, damaged
+            if recast:
+                _warn_of(recast, path)
             state = [_from_saved(arrays.get(path), leaf) for path, leaf in leaves.items()]
             return Restored(step, jax.tree.unflatten(jax.tree.structure(target), state), record["meta"])
         if steps:
@@ -173,19 +173,21 @@ class Checkpointer:
             partial = (self.folder / str(step)).rename(self.folder / f"{step}-old{storage.PARTIAL}")
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _check(self, step: int, record: dict[str, Any], leaves: dict[str, Any]) -> None:
-        """Refuse a checkpoint that holds something else than `leaves`."""
+    def _check(self, step: int, record: dict[str, Any], leaves: dict[str, Any]) -> dict[str, np.dtype]:
+        """Refuse what holds other things than `leaves`; give those whose bits are to be cast, with the dtypes there."""
         where = f"checkpoint {self.folder / str(step)}"
         if record["algo"] != self.algo:
             raise CheckpointError(
                 f"{where} was written by algorithm '{record['algo']}', not '{self.algo}': choose another folder"
             )
-        here = _schema(leaves)
-        there = record["schema"] | {path: here[path] for path in _recast(record, leaves)}
-        difference = _difference(there, here)
+        there, here = record["schema"], _schema(leaves)
+        pairs = {path: (there[path], here[path]) for path in here if path in there}
+        recast = [n for n, ((a, x), (b, y)) in pairs.items() if a == b and modes.differ_in_bits(x, y)]
+        difference = _difference(there | {path: here[path] for path in recast}, here)
         if difference:
             why = _difference_of_config(record["config"], self.config)
             raise CheckpointError(f"{where} does not fit: {difference}; {why or _other_code(record['versions'])}")
+        return {path: np.dtype(there[path][1]) for path in recast}
 
 
 @contextlib.contextmanager
@@ -230,22 +232,12 @@ def _to_saved(leaf: Any) -> Any:
     return np.asarray(data) if getattr(data, "is_fully_addressable", True) else data
 
 
-def _recast(record: dict[str, Any], leaves: dict[str, Any]) -> list[str]:
-    """The leaves that have the same numbers in a checkpoint as here, but in 64 bits instead of 32, or in 32."""
-    modes = [{f"{kind}32", f"{kind}64"} for kind in ("float", "int", "uint")]
-    there, here = record["schema"], _schema(leaves)
-    pairs = {path: (there[path], here[path]) for path in here if path in there}
-    return [path for path, ((a, x), (b, y)) in pairs.items() if a == b and {x, y} in modes]
-
-
-def _warn_of(recast: list[str], record: dict[str, Any], path: Path) -> None:
-    if recast:
-        x64 = int(record["schema"][recast[0]][1].endswith("64"))
-        what = f"'{recast[0]}'" + (f" and {len(recast) - 1} more" if len(recast) > 1 else "")
-        remedy = f"JAX_ENABLE_X64={x64} goes on to the same bits"
-        warnings.warn(
-            f"checkpoint {path} was written with JAX_ENABLE_X64={x64}: cast here are {what}; {remedy}", stacklevel=3
-        )
+def _warn_of(recast: dict[str, np.dtype], path: Path) -> None:
+    name, dtype = next(iter(recast.items()))
+    x64 = int(dtype.itemsize == 8)
+    what = f"'{name}'" + (f" and {len(recast) - 1} more" if len(recast) > 1 else "")
+    mode = f"checkpoint {path} was written with JAX_ENABLE_X64={x64}"
+    warnings.warn(f"{mode}: cast here are {what}; with that setting, it goes on to the same bits", stacklevel=3)
 
 
 def _template(leaf: Any, stored: np.dtype | None = None) -> Any:

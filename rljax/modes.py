@@ -100,6 +100,11 @@ def narrow(tree: Any) -> Any:
         return jax.tree.map(cast, tree)
 
 
+def differ_in_bits(one: str, other: str) -> bool:
+    """Whether two dtypes are of the same numbers, but one has 64 bits and the other 32."""
+    return one != other and one.replace("64", "32") == other.replace("64", "32")
+
+
 @contextmanager
 def hunting() -> Iterator[None]:
     """What is traced here knows of `jax_debug_nans`, and is not mistaken for what was traced without."""
