@@ -49,6 +49,7 @@ def test_the_table_says_what_the_scores_say():
     assert table["iqm"][0] == stats.iqm(scores[0, 0])
     assert table["iqm"][1] == stats.iqm(np.array([2.0, 3.0, 4.0, 5.0, 6.0, 2.0]))  # the worst one there
     assert table["gain"][1] == 1.0 and table["gain_low"][1] > 0 and np.isnan(table["gain"][0])
+    assert table["wins"][1] == (2.5 + 3.5 + 4.5 + 5.5 + 6 + 6) / 36  # of all pairs, ties being halves
 
 
 def test_what_diverged_everywhere_has_no_score_and_the_gain_is_explained():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from mutants.mutant import within
 
 PPO, DQN, SAC, TD3, LPG = (f"algos/test_{name}.py" for name in ("ppo", "dqn", "sac", "td3", "lpg"))
-ONE = "algos/test_one_transition.py"
+ONE = "algos/test_one_transition.py::test_"
+GREEDY = f"{ONE}greedy_actions_leave_nothing_to_chance"
 PROBES = f"{PPO}::test_values_of_the_probes"
 LPG_UPDATE = f"{LPG}::test_one_update_of_one_state_in_closed_form"
 MUTANTS = [
@@ -29,7 +30,7 @@ MUTANTS = [
     ),
     *within(
         "off_policy/life.py",
-        ONE,
+        f"{ONE}what_dqn_learns[greedy]",
         (
             "slow + rate * (now - slow)",
             "now + rate * (slow - now)",
@@ -42,18 +43,29 @@ MUTANTS = [
             "steps before learning rounded down",
             f"{DQN}::test_warmup_steps_count",
         ),
-        ("(wrong + SMALLEST) ** hypers.priority_exponent", "(wrong + SMALLEST)", "priorities without their exponent"),
+        (
+            "(wrong + SMALLEST) ** hypers.priority_exponent",
+            "(wrong + SMALLEST)",
+            "priorities without their exponent",
+            f"{ONE}priorities_are_errors_to_their_exponent",
+        ),
         (
             "beta = hypers.priority_beta + progress",
             "beta = hypers.priority_beta - progress",
             "the correction falls instead of rising",
+            f"{ONE}the_correction_of_priorities_rises_to_all_of_the_bias",
         ),
         ("transition(drawn.steps, hypers.discount)", "transition(drawn.steps, 1.0)", "no discount"),
     ),
     *within(
         "algos/ppo.py",
         f"{PROBES}[probe/discounted-obs1-expected1]",
-        ("- hypers.entropy_coef * entropy", "+ hypers.entropy_coef * entropy", "certainty is rewarded", ONE),
+        (
+            "- hypers.entropy_coef * entropy",
+            "+ hypers.entropy_coef * entropy",
+            "certainty is rewarded",
+            "algos/test_one_transition.py",
+        ),
         (
             "policy.log_prob(batch.action) - batch.log_prob",
             "batch.log_prob - policy.log_prob(batch.action)",
@@ -100,11 +112,12 @@ MUTANTS = [
     ),
     *within(
         "algos/dqn.py",
-        ONE,
+        f"{ONE}what_dqn_learns[munchausen]",
         (
             'if config.target == "double" else outputs',
             'if config.target == "single" else outputs',
             "one network chooses and judges",
+            f"{ONE}what_dqn_learns[double]",
         ),
         ("-tau * log_next, batch", "tau * log_next, batch", "sign of the entropy"),
         ("batch.reward + raised", "batch.reward - raised", "sign of Munchausen's bonus"),
@@ -114,23 +127,38 @@ MUTANTS = [
             "the target network moves too early",
             f"{DQN}::test_the_target_network_moves_when_it_is_told_to",
         ),
-        ("jnp.where(greedy, 0.0, exploration), space.n)", "exploration, space.n)", "greedy actions explore"),
+        (
+            "jnp.where(greedy, 0.0, exploration), space.n)",
+            "exploration, space.n)",
+            "greedy actions explore",
+            f"{GREEDY}[dqn]",
+        ),
         ("hypers.munchausen_clip, 0.0)", "-jnp.inf, 0.0)", "no clip"),
     ),
     *within(
         "algos/sac.py",
-        ONE,
+        f"{ONE}what_sac_learns_of_discrete_actions",
         ("bonus = -jnp.exp(", "bonus = jnp.exp(", "certainty is rewarded"),
         ("entropy - wanted)", "wanted - entropy)", "the temperature runs away"),
         ("(alpha * log_prob - value)", "(alpha * log_prob + value)", "the worst action"),
         ("values.min(0)", "values.max(0)", "the policy goes by the greatest"),
         ("(share * (alpha * log_prob", "(jnp.exp(0 * share) * (alpha * log_prob", "actions unweighted"),
-        ("space.to_unit(batch.action)", "batch.action", "actions in the environment's units"),
-        ("subset(k_subset, outputs, config.target_critics)", "outputs", "all critics", "algos/test_one_transition.py"),
+        (
+            "space.to_unit(batch.action)",
+            "batch.action",
+            "actions in the environment's units",
+            f"{ONE}critics_see_continuous_actions_within_the_unit_box[sac]",
+        ),
+        (
+            "subset(k_subset, outputs, config.target_critics)",
+            "outputs",
+            "all critics",
+            f"{ONE}a_target_of_sac_takes_as_many_critics_as_it_is_told",
+        ),
     ),
     *within(
         "algos/td3.py",
-        ONE,
+        f"{ONE}what_td3_learns",
         ("return -head.value(outputs[0]", "return head.value(outputs[0]", "the worst action"),
         ("jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip)", "noise", "smoothing without bounds"),
         (
@@ -139,11 +167,11 @@ MUTANTS = [
             "no slow copy",
         ),
         ('actor.apply(slow["actor"]', 'actor.apply(learner.params["actor"]', "no slow policy"),
-        ("jnp.where(greedy, 0.0, exploration) * jax", "exploration * jax", "greedy actions explore"),
+        ("jnp.where(greedy, 0.0, exploration) * jax", "exploration * jax", "greedy actions explore", f"{GREEDY}[td3]"),
     ),
     *within(
         "algos/revalued.py",
-        ONE,
+        f"{ONE}what_revalued_learns",
         ("apart = 1.0 - jnp.exp(", "apart = jnp.exp(", "what fits is held"),
         ("jax.lax.stop_gradient(utility)", "utility", "gradient through the weight"),
         (".mean(0).max(-1).mean(-1)", ".max(-1).mean(0).mean(-1)", "each critic's own best choice"),

@@ -97,7 +97,11 @@ MUTANTS = [
             "varying >= set(models[key].varying)",
             "a program that varies too little",
         ),
-        ("jax.tree.structure(member), nodes, shapes", "jax.tree.structure(member), shapes", "classes by their names"),
+        (
+            "jax.tree.structure(member), nodes, shapes",
+            "jax.tree.structure(member), nodes",
+            "one program for all shapes",
+        ),
     ),
     *within(
         "sweeps/space.py",
@@ -122,7 +126,7 @@ MUTANTS = [
             "np.where(self.diverged, np.nan, x)",
             "x",
             "curves of what diverged",
-            "sweeps/test_driver.py::test_a_diverged_row_is_marked_and_harms_no_other[1]",
+            "sweeps/test_execute.py::test_a_curve_ends_where_its_run_diverged_whatever_comes_after",
         ),
         ("if id(x) in read]", "if id(x) not in read]", "what no policy reads"),
         (

@@ -23,7 +23,7 @@ import rljax.run
 from rljax.checkpoint import Checkpointer, named_leaves
 from rljax.errors import StorageError
 from rljax.sweeps import driver, execute, store
-from rljax.sweeps.plan import Programs
+from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.planning import make_plan
 from rljax.sweeps.population import Program
 
@@ -140,6 +140,17 @@ def test_a_lot_in_which_all_diverged_is_not_gone_on_with(advanced):
     found = sweep(grid={"lr": [1e30]}, seeds=1, steps=64 * 32)
     assert found.diverged.all() and found.finished.all() and np.isnan(found.metrics["entropy"]).all()
     assert sum(advanced[-3:]) < 64
+
+
+def test_a_curve_ends_where_its_run_diverged_whatever_comes_after():
+    """Two members, points of two updates: one of them is infinite in the second and finite again in the third."""
+    work = object.__new__(execute._Work)
+    work.group = Group([0], [], updates=6, log_every=2, last=6)
+    work.points, work.done, work.diverged = work.group.points(), 0, np.zeros(2, bool)
+    work.metrics = {"loss": np.full((2, 3), np.nan, np.float32)}
+    work._record({"loss": np.array([[1.0, 3.0, 1.0, np.inf, 5.0, 5.0], [1.0] * 6])})
+    np.testing.assert_array_equal(work.metrics["loss"], [[2.0, np.nan, np.nan], [1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(work.diverged, [True, False])
 
 
 def test_news_add_up_to_all_steps(monkeypatch, tmp_path):

@@ -95,6 +95,12 @@ def test_new_rows_join_the_program_of_rows_that_are_there():
     both = Programs(there.prepared + programs(grid={"discount": [0.5, 0.6]}).prepared)
     [new] = group(both, None, [known])
     assert new.why == "" and new.varying != known.varying
+    both = Programs(there.prepared + programs(grid={"lr": [1.0]}).prepared)
+    [new] = group(both, None, [known])
+    assert new.why == "because"  # a row alone has an axis for its lr there
+    both = Programs(there.prepared + programs(grid={"lr": [1.0, 2.0], "discount": [0.5, 0.6]}).prepared)
+    [new] = group(both, None, [known])
+    assert new.why == "" and len(new.varying) == 2
 
 
 def test_six_learning_rates_and_sixteen_seeds_are_one_program(compiled):
