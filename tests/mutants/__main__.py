@@ -26,7 +26,7 @@ SECONDS = 300  # what takes longer hangs, and so is noticed
 PASSED, FAILED = 0, 1  # exit codes of pytest; all others mean that no test could fail
 
 
-def pytest(package: Path, tests: Iterable[str], cache: Path) -> tuple[int, str]:
+def pytest(tests: Iterable[str], package: Path, cache: Path, seconds: int | None = None) -> tuple[int, str]:
     """Tests against the copy of rljax in the folder `package` -> (exit code, end of the output)."""
     command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line"]
     env = os.environ | {"PYTHONPATH": str(package), "JAX_COMPILATION_CACHE_DIR": str(cache)}
@@ -38,10 +38,10 @@ def pytest(package: Path, tests: Iterable[str], cache: Path) -> tuple[int, str]:
             env=env,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return FAILED, f"more than {SECONDS} s"
+        return FAILED, f"more than {seconds} s"
     return done.returncode, (done.stdout + done.stderr)[-2000:]
 
 
@@ -53,7 +53,7 @@ def judge(mutant: Mutant, package: Path, cache: Path) -> tuple[str, str]:
     text = path.read_text()
     path.write_text(text.replace(mutant.old, mutant.new))
     try:
-        code, output = pytest(package, mutant.tests, cache)
+        code, output = pytest(mutant.tests, package, cache, SECONDS)
     finally:
         path.write_text(text)
         # Of two writes within a second and of one length only one would be compiled.
@@ -79,9 +79,7 @@ def main(words: list[str]) -> int:
         # First without any error: a test that fails anyway notices nothing.
         suites = sorted({test for mutant in chosen for test in mutant.tests})
         parts = [part for i in range(PROCESSES) if (part := suites[i::PROCESSES])]
-        for code, output in pool.map(
-            lambda part: borrowed(lambda p, *where: pytest(where[0], p, where[1]), part), parts
-        ):
+        for code, output in pool.map(lambda part: borrowed(pytest, part), parts):
             if code != PASSED:
                 print(f"the tests do not pass as they are:\n{output}")
                 return 1

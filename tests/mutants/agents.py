@@ -64,7 +64,7 @@ MUTANTS = [
             "- hypers.entropy_coef * entropy",
             "+ hypers.entropy_coef * entropy",
             "certainty is rewarded",
-            "algos/test_one_transition.py",
+            "test_contract.py::test_a_bonus_on_entropy_raises_it",
         ),
         (
             "policy.log_prob(batch.action) - batch.log_prob",

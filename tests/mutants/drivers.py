@@ -8,6 +8,8 @@ ENDS = "ops/test_rollout.py::test_episode_ends"
 LIMIT = "test_run.py::test_an_evaluated_episode_ends_at_a_limit_too_and_counts_nothing_after"
 OPENS = "test_run.py::test_only_the_first_observation_opens_an_evaluated_episode"
 POPULATION = "sweeps/test_population.py"
+RANKING = "sweeps/test_ranking.py::test_a_diverged_row_has_no_score_and_is_last"
+RESULT, SEARCH = (f"sweeps/test_{name}.py::test_" for name in ("result", "search"))
 MUTANTS = [
     *within(
         "ops/rollout.py",
@@ -134,6 +136,62 @@ MUTANTS = [
             "skipped = 0 * self.done",
             "steps that need not be done",
             "sweeps/test_execute.py::test_news_add_up_to_all_steps",
+        ),
+    ),
+    *within(
+        "sweeps/result.py",
+        RANKING,
+        (
+            "> (1 - last) * self.reached",
+            "> last * self.reached",
+            "the score of all but the first tenth",
+            f"{RESULT}scores_are_means_over_the_end_weighted_by_episodes",
+        ),
+        (
+            "(total > 0) & ~self.diverged, sums",
+            "total > 0, sums",
+            "the score of what diverged",
+            "sweeps/test_ranking.py::test_a_diverged_run_is_the_worst_on_its_environment",
+        ),
+        (
+            "argmax(np.where(np.isfinite(scores)",
+            "argmin(np.where(np.isfinite(scores)",
+            "the policy of the worst seed",
+            f"{RESULT}the_policy_by_default_is_the_best_rows_best_seed",
+        ),
+    ),
+    *within(
+        "sweeps/ranking.py",
+        RANKING,
+        (
+            "-score.value if known",
+            "score.value if known",
+            "worst first",
+            "sweeps/test_ranking.py::test_a_ranking_is_of_one_environment",
+        ),
+        ("not known, -share[score.row]", "known, -share[score.row]", "what has no score comes first"),
+        (
+            "if len(on) > 1:",
+            "if len(on) > 9:",
+            "returns of different environments",
+            "sweeps/test_ranking.py::test_a_ranking_is_of_one_environment",
+        ),
+    ),
+    *within(
+        "sweeps/search.py",
+        f"{SEARCH}the_best_rows_of_all_groups_go_on",
+        ("key=lambda s: -s.value", "key=lambda s: s.value", "the worst rows go on"),
+        (
+            "/ self.eta**rung)",
+            "/ (self.eta * rung))",
+            "shares of later rungs",
+            f"{SEARCH}where_rungs_are_one_the_share_is_that_of_the_last",
+        ),
+        (
+            "if not result.diverged[row].all()]",
+            "if True]",
+            "what diverged goes on",
+            f"{SEARCH}a_diverged_row_does_not_go_on",
         ),
     ),
 ]

@@ -8,7 +8,7 @@ import pytest
 from objectives.networks import random_network
 from toys import asked, counter, sweep
 
-from rljax.objectives import DPO, LPO, PPOClip
+from rljax.objectives import DPO, LPO, PPOClip, network
 from rljax.sweeps import plan
 from rljax.sweeps.plan import Group, Programs, group
 
@@ -47,6 +47,7 @@ def test_numbers_share_a_program(changes):
         {"grid": {"objective": ["ppo-clip", "dpo"], "lr": [1e-3, 1e-2]}},
         {"grid": {"objective": [PPOClip(), DPO()], "lr": [1e-3, 1e-2]}},
         {"grid": {"objective": ["lpo", "ta-lpo"], "lr": [1e-3, 1e-2]}},
+        {"grid": {"objective": [LPO(**network(8, 4)), LPO(**network(8, 5))], "lr": [1e-3, 1e-2]}},
         {"env": ["probe/action-observation", "probe/action"], "grid": {"lr": [1e-3, 1e-2]}},
         {"env": [counter(), dataclasses.replace(counter(3), name="other")], "grid": {"lr": [1e-3, 1e-2]}},
     ],

@@ -67,6 +67,9 @@ def test_a_diverged_run_is_the_worst_on_its_environment():
     np.testing.assert_array_equal(found.comparable(), [[100, 110], [100, 250], [0.94, -1], [-1, 0.5]])
     notes = {score.row: score.notes for score in found.ranked()}
     assert notes == {0: [], 1: ["1 of 2 seeds diverged"], 2: ["1 of 2 seeds diverged"], 3: []}
+    for name in ("episodes", "episode_return"):
+        found.metrics[name][1, 0] = 300.0  # a point of its last tenth, before it diverged
+    assert np.isnan(found.scores()[1, 0]) and found.comparable()[1, 0] == 100
 
 
 def test_a_diverged_row_has_no_score_and_is_last():
