@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import Positional, UseAppendAction
 
-from rljax import algos, envs, shipped
+from rljax import algos, envs, records, shipped
 from rljax.algos.presets import preset
 from rljax.arguments import PROCESSES, SOME, STEPS
 from rljax.cli.options import named
@@ -70,7 +70,8 @@ class MetaEval:
         source = _source(learned, self.objective)
         places = places or [(env, {}) for env in source.places]
         require(bool(places), "env", None, "say where, e.g. --env CartPole-v1")
-        contenders = _contenders(source, rivals, places, self.steps)
+        with records.understood(learned):
+            contenders = _contenders(source, rivals, places, self.steps)
         try:
             found = compare.compare(contenders, self.seeds, self.fitness, workers=self.workers)
         except Stopped as stopped:
@@ -107,23 +108,28 @@ def _source(path: Path, objective: str | None) -> Source:
     """What a folder or a file holds."""
     from rljax.meta import result
     from rljax.objectives import files
-    from rljax.objectives.own import plug_in_again
 
     if path.is_file() or (str(path) in shipped.names() and not path.is_dir()):
         stored = files.read(shipped.file_of(str(path)))
-        tasks, parts = stored.provenance["tasks"], {name.split("/")[0] for name in stored.arrays if "/" in name}
-        learned = dict.fromkeys(parts or ["objective"], str(path))
-    else:
-        found = result.load(path, objective=objective)
-        tasks = found.provenance()["tasks"]
-        learned = {name: getattr(found.hypers, name) for name in {part.split(".")[0] for part in found.theta}}
-    tasks = [task for task in tasks if isinstance(task, dict) and "algo" in task]  # a file may say it in other words
-    plug_in_again((task["settings"].get("objective") for task in tasks), objective, "")
-    other = lambda name: name.split(".")[0] not in (*learned, "horizon")  # noqa: E731
-    algo = tasks[0]["algo"] if tasks else "ppo"
-    learned |= {n: x for n, x in algos.with_defaults(algo, {}).items() if n not in learned}  # what makes it that one
-    places = {task["env"]: {n: x for n, x in task["settings"].items() if other(n)} for task in tasks}
-    return Source(algo, learned, places, {task["env"]: task["steps"] for task in tasks})
+        parts = {name.split("/")[0] for name in stored.arrays if "/" in name}
+        return _described(path, stored.provenance, dict.fromkeys(parts or ["objective"], str(path)), objective)
+    found = result.load(path, objective=objective)
+    learned = {name: getattr(found.hypers, name) for name in {part.split(".")[0] for part in found.theta}}
+    return _described(path, found.provenance(), learned, None)
+
+
+def _described(path: Path, provenance: dict[str, Any], learned: dict[str, Any], objective: str | None) -> Source:
+    """What the history of what was learned says. Raises ConfigError where it is not as rljax writes it."""
+    from rljax.objectives.own import plug_in_again
+
+    with records.understood(path):
+        tasks = [task for task in provenance["tasks"] if isinstance(task, dict) and "algo" in task]  # or in other words
+        plug_in_again((task["settings"].get("objective") for task in tasks), objective, "")
+        other = lambda name: name.split(".")[0] not in (*learned, "horizon")  # noqa: E731
+        algo = tasks[0]["algo"] if tasks else "ppo"
+        learned |= {n: x for n, x in algos.with_defaults(algo, {}).items() if n not in learned}  # what makes it that
+        places = {task["env"]: {n: x for n, x in task["settings"].items() if other(n)} for task in tasks}
+        return Source(algo, learned, places, {task["env"]: task["steps"] for task in tasks})
 
 
 def _common(source: Source, env: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import struct
 from toys import PROBE, TINY
@@ -20,6 +21,7 @@ from rljax.sweeps import rows
 
 MODULE = """
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 class Leash(struct.PyTreeNode):
@@ -134,3 +136,23 @@ def test_no_kind_of_record_imports_what_it_names(module, plugged):
     assert found.algorithm.hypers.objective.weight == 2.0
     with pytest.raises(ConfigError, match=r"nothing there is a class of your own"):
         rows.from_record({"rows": [{**row, "settings": {}}]}, objective=Mine)
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        3,
+        [{"algo": 3}],
+        [{"algo": "ppo"}],
+        [{"algo": "ppo", "settings": []}],
+        [{"algo": "ppo", "settings": {}, "env": []}],
+    ],
+)
+def test_a_learned_file_with_another_history_is_one_line(tmp_path, tasks):
+    provenance = {"method": {}, "tasks": tasks, "scores": {}}
+    weights = {**objectives.network(8), "clip": 0.2, "ppo": 1.0}
+    arrays = {name: np.asarray(x, np.float32) for name, x in weights.items()}
+    files.write(tmp_path / "learned.npz", files.Stored("LPO", arrays, provenance))
+    with pytest.raises(ConfigError, match=r"learned.npz: holds what rljax does not write|unknown algorithm"):
+        meta_eval._source(tmp_path / "learned.npz", None)
+    assert rljax.make("ppo", PROBE, objective=str(tmp_path / "learned.npz"))
