@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import signal
 import warnings
@@ -14,13 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from rljax import log, runtime
+from rljax import footprint, log, runtime
 from rljax import run as drivers
-from rljax.build import abstract_state, describe, files_of, fingerprints, made_again, prepare
+from rljax.arguments import EVERY, SEED
+from rljax.build import abstract_state, describe, files_of, fingerprints, made_again, plain_value, prepare
 from rljax.build import make as make
 from rljax.checkpoint import Checkpointer
 from rljax.errors import ConfigError, DivergedError, Stopped, require
 from rljax.fingerprint import differing
+from rljax.kinds import Flag, Maybe, Text
 from rljax.objectives.own import plug_in, plug_in_again
 from rljax.policy import Policy
 from rljax.results import store
@@ -71,13 +74,15 @@ def train(
         with the partial `Run` as `result`. A second Ctrl-C interrupts at once.
       Terminated: SIGTERM came; likewise, a SystemExit, once the handler that was there before has been called.
     """
-    require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", seed, "must be a whole number in [0, 2^32)")
-    for name, value in (("log_every", log_every), ("save_every", save_every)):
-        require(value is None or value >= 1, name, value, "must be at least 1")
+    seed = SEED.convert("seed", seed)
+    log_every, save_every = EVERY.convert("log_every", log_every), EVERY.convert("save_every", save_every)
+    tensorboard, progress = Flag().convert("tensorboard", tensorboard), Flag().convert("progress", progress)
+    wandb = Maybe(Text()).convert("wandb", wandb)
     where = None if out is None else chosen(out)
     if "objective" in settings:
         settings["objective"] = plug_in(settings["objective"])
     plan = prepare(algo, env, steps=steps, use_preset=use_preset, task=task, env_args=env_args, **settings)
+    footprint.check(algo, plan, log_every)
     algorithm, environment = plan.algorithm, plan.env
     record = {
         "algo": algo,
@@ -89,8 +94,8 @@ def train(
         "warmup_steps": algorithm.warmup_steps,
         "config": plan.config,
         "hypers": describe(algorithm.hypers) | files_of(algo, settings),
-        "task": dict(task or {}),
-        "env_args": dict(env_args or {}),
+        "task": {name: plain_value(x) for name, x in (task or {}).items()},
+        "env_args": {name: plain_value(x) for name, x in (env_args or {}).items()},
         "fingerprints": fingerprints(algo, env, algorithm, environment),
         "log_every": log_every,
         "save_every": save_every,
@@ -98,6 +103,8 @@ def train(
         "wandb": wandb,
         **runtime.provenance(),
     }
+    for name, value in record.items():
+        require(_is_json(value), name, value, "cannot be recorded; give numbers, texts, lists and dictionaries")
     if wandb is not None:
         log.check_wandb(wandb)
     if where is None:
@@ -313,3 +320,11 @@ def _made(record: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `made_again` that give what was run."""
     named: dict[str, Any] = {name: record[name] for name in ("algo", "env", "task", "env_args")}
     return named | {"settings": record["config"] | record["hypers"]}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, envs, objectives, runtime, shipped
+from rljax import algos, declarations, envs, objectives, runtime, shipped
 from rljax import settings as fields
 from rljax.algos.presets import preset
+from rljax.arguments import STEPS
 from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import fingerprint, foreign
-from rljax.kinds import Part
+from rljax.kinds import LARGEST, Flag, Kind, Number, Part, Table
 from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Env
 
@@ -50,7 +51,7 @@ def make(
     """
     if "objective" in settings:
         settings["objective"] = objectives.own.plug_in(settings["objective"])
-    return _made(algo, env, task or {}, env_args or {}, settings)
+    return _made(algo, env, task, env_args, settings)
 
 
 def made_again(
@@ -63,15 +64,16 @@ def made_again(
 def _made(
     algo: str,
     env: str | Env,
-    task: Mapping[str, Any],
-    env_args: Mapping[str, Any],
+    task: Mapping[str, Any] | None,
+    env_args: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
     recorded: bool = False,
 ) -> tuple[Algorithm, Env]:
     runtime.start()
+    task, env_args = Table().convert("task", task), Table().convert("env_args", env_args)
     settings = _with_own_objective(settings)
     settings = fields.check(algos.settings(algo), algos.with_defaults(algo, settings), algo)
-    env = _with_task(envs.make(env, **(env_args or {})) if isinstance(env, str) else envs.check(env), task or {})
+    env = _with_task(envs.make(env, **env_args) if isinstance(env, str) else envs.check(env), task)
     module, known = algos.load(algo), algos.settings(algo)
     config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
     shapes = module.Config(**config)
@@ -111,18 +113,28 @@ def prepare(
     Args:
       recorded: all settings are of a record, which holds defaults as well.
     """
-    known = preset(algo, env) if use_preset and isinstance(env, str) else None
+    algos.settings(algo)  # refuses an unknown one
+    known = preset(algo, env) if Flag().convert("use_preset", use_preset) and isinstance(env, str) else None
     settings = {**(known.settings if known else {}), **settings}
     if steps is None:
         require(known is not None, "steps", None, f"there is no preset for {algo} on this environment; say how many")
         steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
-    require(isinstance(steps, int) and steps >= 1, "steps", steps, "must be a whole number, at least 1")
-    algorithm, environment = _made(algo, env, task or {}, env_args or {}, settings, recorded)
+    steps = STEPS.convert("steps", steps)
+    algorithm, environment = _made(algo, env, task, env_args, settings, recorded)
     updates = algorithm.updates(steps)
     require(updates >= 1, "steps", steps, f"must be more than the {algorithm.warmup_steps} before learning begins")
+    most = algorithm.steps(LARGEST)
+    require(updates <= LARGEST, "steps", steps, f"must be at most {most:,}: updates are counted in 32 bits")
+    for name, value in settings.items():
+        require(name not in _numbers(algo) or not np.ndim(value), name, value, "must be one number")
     if "horizon" not in settings:
         algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
-    config = {n: settings.get(n, s.default) for n, s in algos.settings(algo).items() if s.group == "config"}
+    given = algos.with_defaults(algo, settings)
+    config = {
+        name: setting.kind.convert(name, given.get(name, setting.default))
+        for name, setting in algos.settings(algo).items()
+        if setting.group == "config"
+    }
     return Prepared(algorithm, environment, steps, updates, config)
 
 
@@ -141,9 +153,9 @@ def describe(hypers: Any) -> dict[str, Any]:
             continue
         if field.name == "objective":
             flat["objective"] = objectives.name_of(value)
-            flat |= {f"objective.{f.name}": _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            flat |= {f"objective.{f.name}": plain_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
         else:
-            flat[field.name] = _plain(value)
+            flat[field.name] = plain_value(value)
     return flat
 
 
@@ -180,6 +192,10 @@ def fingerprints(algo: str, env: str | Env, algorithm: Algorithm, there: Env) ->
 @functools.lru_cache
 def _code(env: Env) -> str:
     return fingerprint(env.reset, env.step, env.new_task, env.observation_space, env.action_space)
+
+
+def _numbers(algo: str) -> set[str]:
+    return {name for name, setting in algos.settings(algo).items() if isinstance(setting.kind, Number)}
 
 
 def _parts(algo: str) -> set[str]:
@@ -220,26 +236,26 @@ def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
         if name not in names:
             raise unknown(f"task parameter of {env.name}", name, names)
     task: Any = env.task
-    numbers = {name: _like(getattr(task, name), f"task.{name}", value) for name, value in changes.items()}
+    declared = {f.name: f.metadata.get("kind") for f in dataclasses.fields(task)}
+    numbers = {n: _like(getattr(task, n), f"task.{n}", value, declared[n]) for n, value in changes.items()}
     task = dataclasses.replace(task, **numbers)
     longest = numbers.get("max_steps_in_episode") if env.time_limit is None else None
-    return dataclasses.replace(env, task=task, max_episode_steps=int(longest or env.longest_episode(task)))
+    bound = env.longest_episode(task) if longest is None else longest
+    for name, value in changes.items():  # whichever it is that bounds episodes
+        require(int(bound) >= 1, f"task.{name}", value, f"makes episodes of {bound} steps; give at least 1")
+    return dataclasses.replace(env, task=task, max_episode_steps=int(bound))
 
 
-def _like(default: Any, name: str, value: Any) -> Any:
-    """A number of the type of `default`, so that all numbers share a program; arrays as they are."""
-    if np.ndim(default) or np.ndim(value):
-        require(np.shape(default) == np.shape(value), name, value, f"must have the shape {np.shape(default)}")
-        return value
-    flag = np.issubdtype(np.result_type(default), np.bool_)
-    if flag or isinstance(value, bool | np.bool_):
-        require(flag and value in (0, 1), name, value, f"must be like {default}")
-        return bool(value)
-    require(isinstance(value, int | float | np.number) and value == value, name, value, "must be a number")
-    if np.issubdtype(np.result_type(default), np.integer):
-        require(float(value).is_integer(), name, value, "must be a whole number")
-        return int(value)
-    return float(value)
+def _like(default: Any, name: str, value: Any, kind: Kind | None) -> Any:
+    """A number of the type of `default`, so that all numbers share a program; an array of the same shape and type."""
+    kind = kind or declarations.of_number(default)
+    if not np.ndim(default) and not np.ndim(value):
+        return kind.convert(name, value)
+    require(np.shape(default) == np.shape(value), name, value, f"must have the shape {np.shape(default)}")
+    array = np.asarray(value)
+    for number in {x for x in array.ravel().tolist() if x == x} | set(array[array != array].tolist()[:1]):
+        kind.convert(name, number)
+    return array.astype(np.result_type(default))
 
 
 def _with_own_objective(settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -266,7 +282,7 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
     return hypers.replace(**plain)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """As JSON can hold it: it has no infinity."""
     value = np.asarray(value).tolist() if hasattr(value, "dtype") else value
-    return "inf" if value == float("inf") else value
+    return str(value) if isinstance(value, float) and np.isinf(value) else value

@@ -120,6 +120,19 @@ def of_annotation(annotation: Any) -> Kind | None:
     return None
 
 
+def of_number(value: Any) -> Kind:
+    """What may stand in place of a number or an array of that type: never NaN, and infinity only in place of one."""
+    import numpy as np
+
+    dtype = np.result_type(value)
+    if np.issubdtype(dtype, np.bool_):
+        return Flag()
+    if np.issubdtype(dtype, np.integer):
+        return Count(int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    numbers = np.asarray(value)
+    return Number(low=-INF if (numbers == -INF).any() else None, high=INF if (numbers == INF).any() else None)
+
+
 def _kind_of_value(value: Any) -> Kind:
     value = plain(value)
     if is_array(value):  # of no axes

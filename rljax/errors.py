@@ -95,6 +95,11 @@ class Terminated(Stopped, SystemExit):
         super().__init__(SIGNALLED + signal.SIGTERM)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this says that there was none left, for Python or for XLA."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
+
+
 def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> ConfigError:
     """The error for a name that does not exist, with the nearest one that does.
 
@@ -104,11 +109,12 @@ def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> Co
       known: the names that exist.
       listing: how to see them all, e.g. "rljax list envs".
     """
+    name = brief(name)
     hints = [nearest(name, known)]
     if listing:
         hints.append(f"{listing} shows all")
     hint = " ".join(filter(None, hints))
-    return ConfigError("; ".join(filter(None, [f"unknown {kind} '{brief(name)}'", hint])))
+    return ConfigError("; ".join(filter(None, [f"unknown {kind} '{name}'", hint])))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

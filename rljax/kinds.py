@@ -56,13 +56,17 @@ class Number(Kind):
         if isinstance(value, str) and value in ("inf", "-inf"):  # as a record says it
             value = float(value)
         if is_array(value):
-            for end in extremes(name, value):
-                self.check(name, end)
+            self.check_array(name, value)
             return value
         fits = isinstance(value, Real) and not isinstance(value, bool)
         require(fits, name, shown(value), f"must be a number{not_text(value)}")
         self.check(name, value)
         return float(value) if math.isfinite(single(value)) else single(value)
+
+    def check_array(self, name: str, value: Any) -> None:
+        """The same as `check` for every number of an array."""
+        for end in extremes(name, value):
+            self.check(name, end)
 
     def check(self, name: str, value: Any) -> None:
         """Raises ConfigError unless one number lies within the bounds, also as a program has it, in float32."""
@@ -112,7 +116,7 @@ class Flag(Kind):
         return bool
 
     def convert(self, name: str, value: Any) -> bool:
-        value = plain(value)
+        value = whole(value)
         require(isinstance(value, bool), name, shown(value), f"must be true or false{not_text(value)}")
         return value
 
@@ -222,6 +226,12 @@ class Weights(Kind):
         return value
 
 
+def convert(given: Any, **kinds: Kind) -> None:
+    """These fields of a frozen dataclass as their kinds have them. Raises ConfigError for one that cannot be."""
+    for name, kind in kinds.items():
+        object.__setattr__(given, name, kind.convert(name, getattr(given, name)))
+
+
 def plain(value: Any) -> Any:
     """A number of numpy's, alone or in an array of no axes, as one of Python's; anything else as it is."""
     kind: Any = type(value)
@@ -231,6 +241,7 @@ def plain(value: Any) -> Any:
 def whole(value: Any) -> Any:
     """The same, and a whole number among the floats as an integer: 1e3 is a thousand."""
     value = plain(value)
+    value = value.item() if is_array(value) and value.shape == () else value
     return int(value) if type(value) is float and value.is_integer() else value
 
 

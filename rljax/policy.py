@@ -13,6 +13,7 @@ import numpy as np
 
 from rljax import build
 from rljax import run as drivers
+from rljax.arguments import SEED, SOME
 from rljax.errors import ConfigError, RljaxError, require
 from rljax.ops import streams
 from rljax.types import Algorithm, Array, Discrete, Env, MultiDiscrete, Space
@@ -99,7 +100,7 @@ class Policy:
         Raises:
           ConfigError: a count or seed that cannot be.
         """
-        _whole("episodes", episodes, 1)
+        episodes = SOME.convert("episodes", episodes)
         key = _key_of(seed)
         return np.asarray(drivers.evaluate(self.algo, self.state, self.env, key, episodes, greedy))
 
@@ -109,7 +110,7 @@ class Policy:
         Raises:
           ConfigError: the environment cannot be drawn, or a count or seed that cannot be.
         """
-        _whole("max_steps", max_steps, 1)
+        max_steps = SOME.convert("max_steps", max_steps)
         draw = self.env.render
         if draw is None:
             raise ConfigError(f"environment '{self.env.name}' has no picture; give its Env a render function")
@@ -159,13 +160,7 @@ def _arrays(state: Any) -> Any:
 
 def _key_of(seed: int) -> Array:
     """The key of an evaluation, apart from that of a training run of the same seed."""
-    _whole("seed", seed, 0, 2**32 - 1)
-    return streams.fold_in(jax.random.key(seed), streams.EVALUATION)
-
-
-def _whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    require(bool(whole and low <= value <= high), name, value, f"must be a whole number from {low} to {high}")
+    return streams.fold_in(jax.random.key(SEED.convert("seed", seed)), streams.EVALUATION)
 
 
 def _key(key: Any) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from pathlib import Path
 
 import jax
@@ -60,7 +61,17 @@ def host() -> int:
     found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
     available = int(found[1]) * 1024 if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return min(available, limit - used) if limit is not None and used is not None else available
+    if limit is not None and used is not None:
+        available = min(available, limit - used)
+    return max(0, min(available, _allowed()))
+
+
+def _allowed() -> int:
+    """Bytes that this process may still map, by `ulimit -v`."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return 2**63
+    return limit - int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _number(path: Path) -> int | None:

@@ -203,16 +203,35 @@ def assignment(text: str, form: str, what: str = "") -> tuple[str, str]:
     return name.replace("-", "_"), value
 
 
-def assignments(pairs: Iterable[str], what: str = "task") -> dict[str, float]:
-    """`["length=0.5", ...]` -> `{"length": 0.5, ...}`. Raises ConfigError where one is no `NAME=NUMBER`."""
-    found = {}
-    for pair in pairs:
-        name, text = assignment(pair, "NUMBER", what)
-        try:
-            found[name] = int(text) if text.lstrip("-").isdigit() else float(text)
-        except ValueError:
-            raise ConfigError(f"{what} '{pair}': write it as NAME=NUMBER") from None
+def pairs(texts: Iterable[str], form: str, what: str) -> dict[str, str]:
+    """Several `NAME=SOMETHING`. Raises ConfigError where one is none, or a name is given twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, value = assignment(text, form, what)
+        require(name not in found, name, value, f"is given twice in the {what}; write all its values once")
+        found[name] = value
     return found
+
+
+def assignments(texts: Iterable[str], what: str = "task") -> dict[str, float]:
+    """`["length=0.5", ...]` -> `{"length": 0.5, ...}`. Raises ConfigError where one is no `NAME=NUMBER`."""
+    found = {name: literal(value) for name, value in pairs(texts, "NUMBER", what).items()}
+    for name, value in found.items():
+        require(isinstance(value, int | float), what, f"{name}={value}", "write it as NAME=NUMBER")
+    return found
+
+
+def literal(text: str) -> Any:
+    """A value as written on the command line: `3`, `1e-4`, `true`, `64x64` (a tuple), or a name."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    parts = text.split("x")
+    return tuple(map(int, parts)) if len(parts) > 1 and all(p.isdigit() for p in parts) else text
 
 
 def _registered(objective: str) -> str:

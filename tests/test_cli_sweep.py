@@ -98,7 +98,7 @@ def test_environments_grids_and_samples_on_one_line(capsys, monkeypatch):
         ("sweep ppo CartPole-v1 --grid lr=1,1", "is in the grid twice"),
         ("sweep ppo CartPole-v1 --grid lr=fast,1", "lr='fast': must be a number, not text"),
         ("sweep ppo CartPole-v1 --grid num-envs=4,a", "num_envs='a': must be a whole number"),
-        ("sweep ppo CartPole-v1 --grid task.gravity=heavy", "task.gravity=heavy: must be a number"),
+        ("sweep ppo CartPole-v1 --grid task.gravity=heavy", "task.gravity='heavy': must be a number, not text"),
         ("sweep ppo CartPole-v1 --grid lr=1,2 --lr 3", "lr: is swept and fixed at 3.0"),
         ("sweep ppo CartPole-v1 --grid lr=1,2 --sample lr=uniform:0:1 --trials 2", "in the grid and in the sample"),
         ("sweep ppo CartPole-v1 --grid num_minibatches=4,3", "num_minibatches=3: must divide"),

@@ -96,7 +96,7 @@ def test_an_algorithm_of_any_module(name, monkeypatch):
 def test_what_is_no_algorithm(monkeypatch):
     with pytest.raises(ConfigError, match="cannot be imported"):
         settings.of_algorithm("nowhere.to.be.found")
-    with pytest.raises(ConfigError, match="no Config: an algorithm is a module that defines it"):
+    with pytest.raises(ConfigError, match="has no Config; give it Config, Hypers and make"):
         settings.of_algorithm(module("empty", monkeypatch))
     with pytest.raises(ConfigError, match="Config: must be a dataclass"):
         plain = type("Config", (), {})

@@ -34,7 +34,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
     ["rljax.envs", "rljax.algos"],
     ["rljax.checkpoint", "rljax.log", "rljax.progress", "rljax.results"],
     ["rljax.run"],
-    ["rljax.build", "rljax.policy", "rljax.api"],
+    ["rljax.build", "rljax.footprint", "rljax.policy", "rljax.api"],
     ["rljax.sweeps", "rljax.meta"],
     ["rljax.cli", "rljax.__main__"],
 ]

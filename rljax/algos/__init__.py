@@ -87,13 +87,14 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Those of its objective count only if no other is given.
     """
     defaults = _variants[name][1] if name in _variants else {}
-    if given.get("objective", defaults.get("objective")) != defaults.get("objective"):
+    chosen = given.get("objective", defaults.get("objective"))
+    if not isinstance(chosen, str) or chosen != defaults.get("objective"):
         defaults = {n: value for n, value in defaults.items() if not n.startswith("objective")}
     return {**defaults, **given}
 
 
 def _found(name: str) -> Any:
     """What is registered under a name, or under that of which it is a variant."""
-    if base(name) not in _modules:
+    if not isinstance(name, str) or base(name) not in _modules:
         raise unknown("algorithm", name, names(), "rljax list algos")
     return _modules[base(name)]

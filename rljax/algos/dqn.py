@@ -50,7 +50,7 @@ class Config:
     batch_size: int = count(128, "of each gradient step")
     capacity: int = count(100_000, "steps that are remembered")
     warmup: int = count(1_000, "random steps before learning begins")
-    n_step: int = count(1, "steps whose rewards a target takes as they were")
+    n_step: int = count(1, "steps whose rewards a target takes as they were", most=10_000)
     prioritised: bool = flag(False, "draw by how wrong the network was")
     torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")

@@ -43,12 +43,12 @@ class Config:
     batch_size: int = count(256, "of each gradient step")
     capacity: int = count(100_000, "steps that are remembered")
     warmup: int = count(1_000, "random steps before learning begins")
-    n_step: int = count(1, "steps whose rewards a target takes as they were")
+    n_step: int = count(1, "steps whose rewards a target takes as they were", most=10_000)
     prioritised: bool = flag(False, "draw by how wrong the critics were")
     hidden: tuple[int, ...] = sizes((256, 256), "widths of the hidden layers")
     activation: str = text("relu", "tanh, relu, swish, gelu, elu")
     layer_norm: bool = flag(False, "in the hidden layers of the critics")
-    critics: int = count(2, "M; a target takes the least of them")
+    critics: int = count(2, "M; a target takes the least of them", most=1000)
     head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = choice(
         "scalar", "what a critic's outputs stand for"
     )

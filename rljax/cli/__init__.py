@@ -13,7 +13,16 @@ from rljax.cli import parser
 from rljax.cli.meta_eval import MetaEval
 from rljax.cli.runs import Eval, List, Plot, Render
 from rljax.cli.sweep import Report
-from rljax.errors import SIGNALLED, DivergedError, NotPluggedIn, RljaxError, StorageError, WorkerError, unknown
+from rljax.errors import (
+    SIGNALLED,
+    DivergedError,
+    NotPluggedIn,
+    RljaxError,
+    StorageError,
+    WorkerError,
+    out_of_memory,
+    unknown,
+)
 
 USAGE = 2  # the exit code of a command that cannot be carried out as given
 FAILED = 1
@@ -73,6 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RljaxError as error:
         print(f"rljax: {error}", file=sys.stderr)
         return USAGE
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print(
+            "rljax: the memory is full: give fewer environments, smaller networks or a smaller width", file=sys.stderr
+        )
+        return FAILED
     except KeyboardInterrupt:
         return SIGNALLED + 2
     except BrokenPipeError:  # the reader of our output has gone

@@ -16,11 +16,13 @@ from rljax.cli import parser
 from rljax.cli.options import Option, command_type, given, named, of_settings
 from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, ConfigError, require, unknown
-from rljax.kinds import INF, Maybe, Number
-from rljax.settings import DRIFT, assignment, with_objective
+from rljax.kinds import INF, Maybe, Number, whole
+from rljax.settings import DRIFT, literal, pairs, with_objective
 from rljax.storage import place, shown
-from rljax.sweeps.space import DISTRIBUTIONS, literal
+from rljax.sweeps.space import DISTRIBUTIONS
 
+EVOLUTION = ("popsize", "lives", "pairs", "normalise", "strategy", "strategy_with")  # what that method alone takes
+DESCENT = ("agents", "num_updates", "meta_steps", "meta_lr", "meta_max_grad_norm")
 LENGTHS = "a number, or SHORTEST:LONGEST"
 
 
@@ -84,6 +86,9 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     doc = f"Learn {learnable.doc}: by evolution, members of a population are judged by whole training runs."
     kind = command_type("MetaTrain", doc, [*_options(learnable), *settings])
     parsed = parser.read(kind, f"rljax meta-train {what or 'WHAT'}", arguments[what is not None :])
+    method = getattr(parsed.command, "method", "evolution")
+    for name in EVOLUTION if method == "gradient" else DESCENT:
+        require(name not in parsed.given, name, getattr(parsed.command, name, None), f"has no effect with {method}")
     return lambda: _train(what or "lpo", learnable, parsed.command, given(parsed, known))
 
 
@@ -95,7 +100,9 @@ def _options(learnable: Learnable) -> list[Option]:
         Option("num_updates", SOME, 5, "with gradient: updates that it passes through"),
         Option("meta_steps", SOME, 10, "with gradient: steps a generation"),
         Option("meta_lr", Number(low=0.0), 1e-4, "with gradient: learning rate of what is learned"),
-        Option("meta_max_grad_norm", Number(low=0.0, high=INF), 0.5, "with gradient: bound on a meta-gradient's norm"),
+        Option(
+            "meta_max_grad_norm", Number(above=0.0, high=INF), 0.5, "with gradient: bound on a meta-gradient's norm"
+        ),
     ]
     descent = descent if learnable.descends else []
     units = [Option("units", SOME, learnable.units, "hidden units of the drift's network")] if learnable.units else []
@@ -165,10 +172,9 @@ def _search(common: dict[str, Any], options: Any) -> Any:
     from rljax.meta import descend, evolve, registry
 
     if getattr(options, "method", "evolution") == "gradient":
-        own = ("agents", "num_updates", "meta_steps", "meta_lr", "meta_max_grad_norm")
-        return descend.Descent(**common, **{name: getattr(options, name) for name in own})
-    pairs = (assignment(text, "NUMBER", "strategy_with") for text in options.strategy_with)
-    strategy = registry.strategy(options.strategy, options.popsize, **{name: literal(text) for name, text in pairs})
+        return descend.Descent(**common, **{name: getattr(options, name) for name in DESCENT})
+    numbers = {name: literal(text) for name, text in pairs(options.strategy_with, "NUMBER", "strategy_with").items()}
+    strategy = registry.strategy(options.strategy, options.popsize, **numbers)
     how = {"lives": options.lives, "shared": not options.pairs, "normalise": options.normalise}
     return evolve.Evolution(**common, strategy=strategy, **how)
 
@@ -180,7 +186,7 @@ def _domain(learnable: Learnable, env: str, settings: dict[str, Any], options: A
     steps = _lengths(settings.pop("steps", options.steps))
     known = preset(learnable.algo, env)
     require(steps is not None or known is not None, "steps", None, f"there is no preset for {env}; say how many")
-    vary = dict(assignment(text, DISTRIBUTIONS, "vary") for text in options.vary)
+    vary = pairs(options.vary, DISTRIBUTIONS, "vary")
     return spec.domain(learnable.algo, env, steps, vary=vary, **settings)
 
 
@@ -200,9 +206,9 @@ def _lengths(text: Any) -> int | tuple[int, int] | None:
     if text is None:
         return None
     parts = str(text).split(":")
-    fits = len(parts) <= 2 and all(part.replace("_", "").isdigit() for part in parts)
+    numbers = [whole(literal(part)) for part in parts]
+    fits = len(parts) <= 2 and all(type(number) is int for number in numbers)
     require(fits, "steps", text, f"must be {LENGTHS}")
-    numbers = [int(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 

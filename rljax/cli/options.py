@@ -12,8 +12,7 @@ from tyro.conf import arg
 from rljax.cli.parser import Parsed
 from rljax.errors import ConfigError
 from rljax.kinds import Kind, Part
-from rljax.settings import Setting, assignment, is_own, with_objective
-from rljax.sweeps.space import literal
+from rljax.settings import Setting, is_own, literal, pairs, with_objective
 
 
 class Option(NamedTuple):
@@ -86,7 +85,7 @@ def given(parsed: Parsed, known: Iterable[str]) -> dict[str, Any]:
 def named(text: str, what: str) -> tuple[str, dict[str, Any]]:
     """`NAME,FIELD=VALUE,...` as (NAME, settings). Raises ConfigError where it is something else."""
     name, *rest = text.split(",")
-    return name, {field: literal(value) for field, value in (assignment(x, "VALUE", what) for x in rest)}
+    return name, {field: literal(value) for field, value in pairs(rest, "VALUE", what).items()}
 
 
 def identifier(setting: str) -> str:

@@ -14,9 +14,8 @@ from rljax.cli import parser
 from rljax.cli.options import Option
 from rljax.errors import SIGNALLED, RljaxError, require
 from rljax.kinds import Maybe
-from rljax.settings import assignment
+from rljax.settings import literal, pairs
 from rljax.sweeps import rendezvous
-from rljax.sweeps.space import literal
 
 FROM_ENVIRONMENT = "env"
 USAGE = 2  # how the option parser leaves
@@ -83,8 +82,8 @@ class Place:
     def _submit(self, arguments: Sequence[str]) -> int:
         from rljax.cli import job
 
-        pairs = (assignment(text, "VALUE", "submit_with") for text in self.submit_with)
-        parameters = {name: literal(text) for name, text in pairs}
+        given = pairs(self.submit_with, "VALUE", "submit_with")
+        parameters = {name: literal(text) for name, text in given.items()}
         return job.submit(arguments, self.submit or "local", self.num_processes or 1, Path("jobs"), parameters)
 
     def _written(self) -> list[str]:

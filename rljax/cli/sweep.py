@@ -17,7 +17,7 @@ from rljax.cli.options import Option, command_type, given, of_settings, split_na
 from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Count, Maybe
-from rljax.settings import assignment, assignments
+from rljax.settings import assignments, pairs
 from rljax.storage import place as path_of
 from rljax.storage import shown
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
@@ -124,8 +124,8 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         environments,
         options.steps,
         options.seeds,
-        grid=_fields(options.grid, GRIDS, "grid"),
-        sample=_fields(options.sample, DISTRIBUTIONS, "sample"),
+        grid=pairs(options.grid, GRIDS, "grid"),
+        sample=pairs(options.sample, DISTRIBUTIONS, "sample"),
         trials=options.trials,
         sample_seed=options.sample_seed,
         sampler=options.sampler,
@@ -146,15 +146,6 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
     name = "-".join([*algorithms, *environments]).replace("/", "-")
     where = Numbered(path_of("sweeps"), name) if options.out is None else path_of(options.out)
     return _finish(outcome(lambda: driver.run(asked, where, **how)))
-
-
-def _fields(texts: Sequence[str], form: str, what: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        name, value = assignment(text, form, what)
-        require(name not in found, name, value, f"is given twice in the {what}; write all its values once")
-        found[name] = value
-    return found
 
 
 def _finish(found: Any) -> int:

@@ -19,8 +19,10 @@ import numpy as np
 import optax
 
 from rljax import algos, runtime
+from rljax.arguments import SOME
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
+from rljax.kinds import INF, Number, convert
 from rljax.meta import gradient, leaves, search, spec, tasks
 from rljax.meta.result import Learned
 from rljax.ops import optim
@@ -57,10 +59,8 @@ class Descent(spec.Search):
         super().__post_init__()
         require(len(self.domains) == 1, "env", len(self.domains), "meta-gradients take one environment, or one family")
         require(not self.domains[0].vary, "vary", "...", "meta-gradients take tasks that an environment draws itself")
-        for name in ("agents", "num_updates", "meta_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        bound = self.meta_max_grad_norm
-        require(bound > 0, "meta_max_grad_norm", bound, "must be above 0; inf bounds nothing")
+        convert(self, agents=SOME, num_updates=SOME, meta_steps=SOME)
+        convert(self, meta_lr=Number(low=0.0), meta_max_grad_norm=Number(above=0.0, high=INF))
         algo = algos.base(self.domains[0].row.algo)
         if not hasattr(algos.load(algo), "policy"):
             raise ConfigError(f"algo={algo}: has no policy for an outer loss to look at; lpg has")

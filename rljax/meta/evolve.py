@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import runtime
+from rljax.arguments import SOME
 from rljax.build import Prepared
 from rljax.errors import require
+from rljax.kinds import Choice, Flag, convert
 from rljax.meta import fitness, registry, search, spec, tasks
 from rljax.meta.crew import Crew, Member
 from rljax.meta.result import Learned
@@ -48,9 +50,7 @@ class Evolution(spec.Search):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(isinstance(self.lives, int) and self.lives >= 1, "lives", self.lives, "must be at least 1")
-        names = sorted(fitness.NORMALISERS)
-        require(self.normalise in names, "normalise", self.normalise, f"must be one of {', '.join(names)}")
+        convert(self, lives=SOME, shared=Flag(), normalise=Choice(tuple(sorted(fitness.NORMALISERS))))
         pairs = self.normalise in fitness.WITHIN_PAIRS
         paired = getattr(self.strategy, "antithetic", False) or (self.shared and self.normalise != "pairwise")
         what = f"'{getattr(self.strategy, 'name', type(self.strategy).__name__)}'"

@@ -7,11 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from rljax.arguments import SOME
 from rljax.errors import require, unknown
+from rljax.kinds import Number
 from rljax.meta.evosax import Evosax, evosax
 from rljax.meta.strategies import SHAPINGS, OpenES, Strategy, raw
 
 OPEN_ES = "open-es"
+POSITIVE, RATE, DECAY = Number(above=0.0), Number(low=0.0), Number(0.0, 1.0)
+NUMBERS = {
+    "sigma": POSITIVE,
+    "sigma_decay": DECAY,
+    "sigma_limit": RATE,
+    "lr": RATE,
+    "lr_decay": DECAY,
+    "lr_limit": RATE,
+    "weight_decay": RATE,
+    "beta1": Number(low=0.0, below=1.0),
+    "beta2": Number(low=0.0, below=1.0),
+    "eps": POSITIVE,
+}
 
 
 def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strategy:
@@ -23,8 +38,10 @@ def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strateg
       ConfigError: there is none of that name, or it has no such setting.
     """
     require(":" not in name, "strategy", name, "is a class of the user's: go on by the call that it was given to")
+    for setting, value in settings.items():
+        require(value == value, setting, value, "must be a number")
     if name != OPEN_ES:
-        return evosax(name, popsize, **settings)
+        return evosax(name, SOME.convert("popsize", popsize), **settings)
     known = {f.name for f in dataclasses.fields(OpenES)} - {"popsize"}
     for setting in sorted(set(settings) - known):
         raise unknown(f"setting of {OPEN_ES}", setting, known)
@@ -32,10 +49,8 @@ def strategy(name: str = OPEN_ES, popsize: int = 32, **settings: Any) -> Strateg
     if isinstance(shaping, str):
         require(shaping in SHAPINGS, "shaping", shaping, f"must be one of {', '.join(SHAPINGS)}")
         shaping = SHAPINGS[shaping]
-    for setting, value in settings.items():
-        number = isinstance(value, int | float) or hasattr(value, "dtype")
-        require(number and not isinstance(value, bool), setting, value, "must be a number")
-    return OpenES(popsize=popsize, shaping=shaping, **settings)
+    numbers = {name: NUMBERS[name].convert(name, value) for name, value in settings.items()}
+    return OpenES(popsize=SOME.convert("popsize", popsize), shaping=shaping, **numbers)
 
 
 def record(given: Strategy) -> dict[str, Any]:

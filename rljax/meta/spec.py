@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
 from rljax import runtime
+from rljax.arguments import SEED, STEPS
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
+from rljax.kinds import Choice, Count, Maybe, Number, Several, Table, convert
 from rljax.meta import fitness, leaves
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain
 from rljax.sweeps import rows, space
@@ -60,13 +62,9 @@ class Search:
     method: ClassVar[str]
 
     def __post_init__(self) -> None:
-        for name in ("generations", "judges", "judge_every"):
-            value = getattr(self, name)
-            fits = isinstance(value, int) and 1 <= value <= MOST
-            require(fits, name, value, f"must be a whole number, at least 1 and at most {MOST:,}")
-        require(isinstance(self.seed, int) and 0 <= self.seed < 2**32, "seed", self.seed, "must lie in [0, 2^32)")
-        kinds = get_args(fitness.Kind)
-        require(self.kind in kinds, "fitness", self.kind, f"must be one of {', '.join(kinds)}")
+        some = Count(1, MOST)
+        convert(self, generations=some, judges=some, judge_every=some, seed=SEED)
+        Choice(get_args(fitness.Kind)).convert("fitness", self.kind)
         require(bool(self.domains), "env", None, "say where agents are to live")
         require(GIVEN_BY_LIFE not in self.learn, "learn", GIVEN_BY_LIFE, "is given by each life")
 
@@ -187,11 +185,17 @@ def domain(
     Raises:
       ConfigError: a name, field or value that cannot be.
     """
-    shortest, longest = steps if isinstance(steps, tuple) else (None, steps)
-    [row] = rows.build(algo, env, longest, [{}], settings, env_args or {}, use_preset)
+    shortest, longest = steps if isinstance(steps, tuple) and len(steps) == 2 else (None, steps)
+    shortest, longest = (Maybe(STEPS).convert("steps", x) for x in (shortest, longest))
+    [row] = rows.build(algo, env, longest, [{}], settings, Table().convert("env_args", env_args), use_preset)
     row = dataclasses.replace(row, recorded=recorded)
-    drawn = {n: d if isinstance(d, space.Distribution) else space.distribution(n, d) for n, d in (vary or {}).items()}
-    return Domain(row, shortest, drawn, reference)
+    drawn = {
+        n: d.check(n) if isinstance(d, space.Distribution) else space.distribution(n, d)
+        for n, d in Table().convert("vary", vary).items()
+    }
+    low, high = Several(Number()).convert("reference", reference)
+    require(low < high, "reference", reference, "the return that counts as 0 must be the lower one")
+    return Domain(row, shortest, drawn, (low, high))
 
 
 def domains(

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from rljax import declarations
-from rljax.errors import ConfigError, NotPluggedIn, require
+from rljax.errors import ConfigError, NotPluggedIn, brief, require
+from rljax.kinds import shown
 from rljax.shipped import FILE
 
 FORM = "give module:Class, a class that extends flax.struct.PyTreeNode and is called as an objective"
@@ -38,7 +39,7 @@ def register(objective: Any) -> type:
     found = _imported(objective) if isinstance(objective, str) else objective
     kind = found if isinstance(found, type) else type(found)
     fits = dataclasses.is_dataclass(kind) and "__call__" in dir(kind)
-    require(fits, "objective", repr(objective), FORM)
+    require(fits, "objective", brief(shown(objective)), FORM)
     _plugged[path_of(kind)] = kind
     if isinstance(objective, str):
         _plugged[objective] = kind

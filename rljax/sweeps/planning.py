@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import jax
 
-from rljax import resources
-from rljax.errors import require, unknown
+from rljax import footprint, resources
+from rljax.arguments import PROCESSES, SOME
+from rljax.errors import unknown
+from rljax.kinds import Maybe
 from rljax.sweeps import machine, measure, rows
 from rljax.sweeps.machine import Machine
 from rljax.sweeps.plan import Group, Programs
@@ -78,15 +80,17 @@ def make_plan(
     Raises:
       ConfigError: a row that cannot be built, or that does not fit into memory.
     """
-    require(width is None or width >= 1, "width", width, "must be at least 1")
+    workers, width = PROCESSES.convert("workers", workers), Maybe(SOME).convert("width", width)
     limit = None if memory_limit is None else resources.read(memory_limit)
     programs = Programs([row.prepare() for row in sweep.rows])
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
-    compiled = [(programs.of(group).bytes, set(programs.of(group).metrics)) for group in groups]
-    known = set.intersection(*(metrics for _, metrics in compiled))
+    firsts = [group.rows[0] for group in groups]
+    known = set.intersection(
+        *(set(footprint.check(sweep.rows[i].algo, programs.prepared[i], sweep.log_every)) for i in firsts)
+    )
     if sweep.search.goes_by is not None and sweep.search.goes_by not in known:
         raise unknown("metric", sweep.search.goes_by, known)
-    need = max(size for size, _ in compiled)
+    need = max(programs.of(group).bytes for group in groups)
     chosen = machine.choose(workers, len(sweep.rows) * len(sweep.seeds), need, limit)
     groups = [
         measure.choose(programs, group, len(sweep.seeds), chosen, sweep.rows[group.rows[0]], width is not None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rljax.arguments import SEED, SOME
 from rljax.errors import require
 from rljax.kinds import Maybe, Table, plain
+from rljax.settings import literal
 
 if TYPE_CHECKING:
     import numpy as np  # when it is needed: it would delay the help of the command
@@ -164,16 +165,3 @@ def _numbers(name: str, text: str, rest: str, count: int, form: str) -> list[flo
     fits = len(numbers) == count and all(map(math.isfinite, numbers))
     require(fits, name, text, f"write it as {form}")
     return numbers
-
-
-def literal(text: str) -> Any:
-    """A value as written on the command line: `3`, `1e-4`, `true`, `64x64` (a tuple), or a name."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    parts = text.split("x")
-    return tuple(map(int, parts)) if len(parts) > 1 and all(p.isdigit() for p in parts) else text

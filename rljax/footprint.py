@@ -1,0 +1,85 @@
+"""What a run must hold at least, known before anything is compiled: one that is too big is refused in one line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+
+from rljax import algos, resources
+from rljax.build import Prepared
+from rljax.errors import ConfigError
+from rljax.ops.tree import as_arrays
+from rljax.run import point_size, start
+from rljax.types import Algorithm, Env
+
+HELD = {"scan", "while", "dot_general", "conv_general_dilated", "sort", "gather"}  # XLA does not fuse what these give
+
+
+def check(algo: str, prepared: Prepared, log_every: int | None = None) -> list[str]:
+    """The names of a run's metrics, once it is certain that it is not far too big for the memory that is free.
+
+    Raises:
+      ConfigError: it is; the error names the field whose half saves most.
+    """
+    free = resources.free()
+    try:
+        need, metrics = least(prepared.algorithm, prepared.env, point_size(prepared.updates, log_every))
+    except OverflowError:
+        need, metrics = math.inf, []
+    if need <= free:
+        return metrics
+    name = _field(algo, prepared, point_size(prepared.updates, log_every))
+    value = prepared.config.get(name, log_every)
+    if need == math.inf:
+        raise ConfigError(f"{name}={value}: makes arrays of more entries than 32 bits count; give a smaller one")
+    short = f"takes at least {resources.write(need)} and {resources.write(free)} are free"
+    raise ConfigError(f"{name}={value}: {short}; give a smaller one")
+
+
+def least(algorithm: Algorithm, env: Env, points: int) -> tuple[float, list[str]]:
+    """(bytes that are held at once, at least; the names of the metrics), `points` updates being logged together.
+
+    What is traced here for it is not traced again by the run.
+    """
+    hypers, task = as_arrays(algorithm.hypers), as_arrays(env.task)
+    state = jax.eval_shape(partial(start, algorithm), jax.random.key(0), hypers, task)
+    traced, (_, metrics) = jax.make_jaxpr(jax.jit(algorithm.step), return_shape=True)(state, hypers, task)
+    rows = points * sum(map(_bytes, jax.tree.leaves(metrics)))
+    return rows + max(sum(map(_bytes, jax.tree.leaves(state))), *_held(traced.jaxpr), 0), sorted(metrics)
+
+
+def _held(jaxpr: Any) -> Iterator[int]:
+    """Of every operation whose results are written to memory: their bytes."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in HELD:
+            yield sum(_bytes(x.aval) for x in equation.outvars if type(x).__name__ != "DropVar")
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(inner, "eqns"):
+                yield from _held(getattr(inner, "jaxpr", inner))
+
+
+def _bytes(x: Any) -> int:
+    return math.prod(x.shape) * getattr(x.dtype, "itemsize", 8)
+
+
+def _field(algo: str, prepared: Prepared, points: int) -> str:
+    """The field to shrink."""
+    module, halves = algos.load(algo), {}
+    for name, value in prepared.config.items():
+        half = tuple(max(1, x // 2) for x in value) if isinstance(value, tuple) and value else value
+        half = value // 2 if type(value) is int and value > 1 else half
+        if half == value or type(value) is bool:
+            continue
+        try:
+            smaller = module.make(prepared.env, module.Config(**prepared.config | {name: half}))
+            halves[name] = least(smaller, prepared.env, points)[0]
+        except (ConfigError, OverflowError):  # it must divide something, or is still too big
+            continue
+    sizes: dict[str, Any] = {n: max(x) if isinstance(x, tuple) and x else x for n, x in prepared.config.items()}
+    if halves:  # of those that save about as much the largest
+        return min(halves, key=lambda n: (round(math.log2(halves[n] + 1), 1), -sizes[n]))
+    return max((n for n, x in sizes.items() if type(x) is int), key=lambda n: sizes[n])
