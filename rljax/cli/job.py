@@ -12,6 +12,7 @@ from typing import Any
 
 from rljax.errors import SIGNALLED, ConfigError, WorkerError, require
 from rljax.processes import STOPPING, end_with
+from rljax.sweeps.cluster import KEPT
 
 INSIDE = "RLJAX_INSIDE_JOB"
 
@@ -26,10 +27,8 @@ def supervise(arguments: Sequence[str]) -> int:
     if code < 0 and received:  # it had not come so far as to stop in order
         return SIGNALLED + received[0]
     if code < 0:
-        raise WorkerError(
-            f"process ended by signal {-code}: another process of this job died, or the coordinator cannot be reached; "
-            "what is finished is kept: start all processes again with the same command to go on"
-        )
+        why = "another process of this job died, or the coordinator cannot be reached"
+        raise WorkerError(f"process ended by signal {-code}: {why}; {KEPT}")
     return code
 
 

@@ -26,6 +26,7 @@ LOOK = 0.2  # seconds between looks at the others while there is nothing else to
 ATTENTION = 1.0  # seconds between looks while there is
 SHOWN = 80  # characters of a value, in a message
 
+KEPT = "what is finished is kept: start all processes again with the same command to go on"
 ENDED, STOPPED = "rljax/ended/", "rljax/stopped/"  # where a process says so, for the others
 _places = itertools.count()  # all processes come to the same places in the same order
 
@@ -184,7 +185,11 @@ def _job() -> tuple[Any, int, int]:
 
 def _entries(client: Any, folder: str) -> dict[int, str]:
     """What processes have said in a folder of the store, by their numbers."""
-    return {int(name.rpartition("/")[2]): text for name, text in client.key_value_dir_get(folder)}
+    try:
+        found = client.key_value_dir_get(folder)
+    except RuntimeError:  # it keeps the store
+        raise WorkerError(f"process 0 does not answer any more: it was killed, or its host is gone; {KEPT}") from None
+    return {int(name.rpartition("/")[2]): text for name, text in found}
 
 
 def _short(text: str) -> str:

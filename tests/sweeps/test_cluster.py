@@ -158,6 +158,15 @@ def test_who_waits_or_works_hears_of_a_failure(monkeypatch, error, heard):
         assert (type(found), str(found)) == (type(heard), str(heard))
 
 
+def test_that_process_0_is_gone_is_said_in_a_line(monkeypatch):
+    def gone(self, folder):
+        raise RuntimeError("UNAVAILABLE: failed to connect\nmore words")
+
+    monkeypatch.setattr(Store, "key_value_dir_get", gone)
+    found = together(monkeypatch, lambda: cluster.wait("finished"), lambda: None)[0]
+    assert isinstance(found, WorkerError) and str(found).startswith("process 0 does not answer any more")
+
+
 def test_nobody_waits_for_one_that_has_ended(monkeypatch):
     found, _ = together(monkeypatch, lambda: cluster.wait("planned"), lambda: None)
     assert isinstance(found, ConfigError) and str(found).startswith("process 1 has come to its end")
