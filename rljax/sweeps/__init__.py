@@ -7,7 +7,7 @@ plan.py        rows that share a program, in lots that run side by side
 measure.py     how wide a program should be
 planning.py    from what is asked for to a plan, round after round
 population.py  the programs: `init` and `step` over an axis of members, placed on every device
-execute.py     runs lots in this process; pool.py: in one process a core; cluster.py: as one of several on several hosts,
+execute.py     runs lots in this process; pool.py: in one process a core; cluster.py: as one of those of several hosts,
                which meet first, rendezvous.py
 search.py      what to try next: successive halving, and a sampler that learns
 driver.py      `rljax.sweep` itself; progress.py: how far it is
