@@ -59,5 +59,10 @@ class Progress(ProgressSink):
             best[self._environments[row] if several else ""] = row
         if len(best) > FEW:
             return done
-        words = (f"{means[row]:.4g} (row {row}{', ' * bool(name)}{name})" for name, row in sorted(best.items()))
-        return f"{done}  best {', '.join(words)}"
+        return f"{done}  best {', '.join(self._words(row, means[row], name) for name, row in sorted(best.items()))}"
+
+    def _words(self, row: int, mean: float, environment: str) -> str:
+        """The best row, on an environment if there are several: `1.5 (row 0, 1 of 2 seeds)`."""
+        seeds = len(self._scores[row])
+        few = f"{seeds} of {self._seeds} seeds" if seeds < self._seeds else ""
+        return f"{mean:.4g} ({', '.join(filter(None, [f'row {row}', environment, few]))})"

@@ -53,6 +53,13 @@ def test_a_row_that_ended_no_episode_is_not_the_best(console):
     assert "best 1.5 (row 1)" in said(console)[-1]
 
 
+def test_a_row_of_which_some_seeds_are_done_says_so(console):
+    bar = progress(console)
+    bar.news(News(100, [((1, 0), 3.0)], math.nan))
+    bar.close()
+    assert "best 3 (row 1, 1 of 2 seeds)" in said(console)[-1]
+
+
 def test_what_was_finished_before_counts(console):
     bar = progress(console, start=200, stored=2)
     bar.news(News(100, [((1, 0), 1.0)], math.nan))
