@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import select
 import socket
 import sys
 import threading
@@ -80,6 +79,7 @@ def _hosting(coordinator: str, port: int, processes: int, arrival: float, wrong:
     """Listens meanwhile; leaves when all have been told."""
     with _listener(coordinator, port, processes) as listener:
         host = _Host(listener, processes, arrival, wrong)
+        listener.settimeout(AGAIN)
         thread = threading.Thread(target=host.run, name="rendezvous", daemon=True)
         thread.start()
         try:
@@ -149,9 +149,10 @@ class _Host:
 
     def _arrivals(self) -> Iterator[tuple[int, socket.socket, dict[str, Any]]]:
         """Who has just come, if anybody has."""
-        if not select.select([self.listener], [], [], AGAIN)[0]:
+        try:
+            connection = self.listener.accept()[0]
+        except OSError:  # nobody, for that long; or one that has hung up already
             return
-        connection = self.listener.accept()[0]
         connection.settimeout(PATIENCE)
         try:
             connection.sendall(GREETING)
@@ -181,6 +182,7 @@ class _Host:
         with contextlib.suppress(OSError), connection:
             if self.left and not self.wrong:  # interrupted: they will try again
                 return
+            connection.settimeout(PATIENCE)
             connection.sendall(json.dumps({"wrong": self.wrong, "late": self.late}).encode() + b"\n")
         self.told.add(number)
 
@@ -235,7 +237,10 @@ def _line(connection: socket.socket) -> bytes:
 
 def _gone(connection: socket.socket) -> bool:
     """Whether the other side, which has nothing more to say, has hung up."""
+    connection.setblocking(False)
     try:
-        return bool(select.select([connection], [], [], 0)[0])
-    except (OSError, ValueError):
+        return not connection.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
         return True
