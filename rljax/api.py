@@ -28,7 +28,7 @@ from rljax.objectives.own import plug_in, plug_in_again
 from rljax.policy import Policy
 from rljax.results import store
 from rljax.results.folder import RUN, Held, Numbered, chosen, held
-from rljax.storage import place
+from rljax.storage import absolute
 from rljax.types import Algorithm, Env
 
 
@@ -130,7 +130,7 @@ def resume(folder: str | Path, *, env: Env | None = None, objective: Any = None,
       ConfigError: there is no run, or another process is at it.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
-    path = place(folder, "run")
+    path = absolute(folder, "run")
     record = store.read(path)
     algorithm, environment = _rebuild(record, env, objective, f"rljax.resume({str(folder)!r}")
     if finished(path):  # it is only read: nothing is held, or written
@@ -160,7 +160,7 @@ def load(folder: str | Path, *, env: Env | None = None, objective: Any = None) -
       ConfigError: there is no run, or nothing has been saved yet.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
-    path = place(folder, "run")
+    path = absolute(folder, "run")
     record = store.read(path)
     algorithm, environment = _rebuild(record, env, objective, f"rljax.load({str(folder)!r}")
     found = _checkpoints(record, path).restore_latest(abstract_state(algorithm, environment))
@@ -171,7 +171,7 @@ def load(folder: str | Path, *, env: Env | None = None, objective: Any = None) -
 
 def finished(folder: str | Path) -> bool:
     """Whether the newest checkpoint of a run is that of its end. Raises ConfigError where there is no run."""
-    path = place(folder, "run")
+    path = absolute(folder, "run")
     record = store.read(path)
     end = record["warmup_steps"] + record["updates"] * record["steps_per_update"]
     return max(_checkpoints(record, path).steps(), default=-1) >= end

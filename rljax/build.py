@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -160,9 +161,17 @@ def describe(hypers: Any) -> dict[str, Any]:
 
 
 def files_of(algo: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Those of the given settings that are large parts of hypers: the files that hold them, to be recorded."""
+    """Those of the given settings that are large parts of hypers: the files that hold them, to be recorded.
+
+    Where they are does not depend on the working directory of whoever reads the record.
+    """
     given = {name: settings[name] for name in settings.keys() & _parts(algo)}
-    return {name: value if isinstance(value, str) else GIVEN for name, value in given.items()}
+    return {name: _file(value) if isinstance(value, str) else GIVEN for name, value in given.items()}
+
+
+def _file(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.is_file() else name
 
 
 def fingerprints(algo: str, env: str | Env, algorithm: Algorithm, there: Env) -> dict[str, str]:

@@ -20,7 +20,7 @@ PARTIAL = ".partial"  # the end of the name of what is being written; all that a
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def place(path: str | os.PathLike[str], field: str = "out") -> Path:
+def absolute(path: str | os.PathLike[str], field: str = "out") -> Path:
     """The absolute path that is meant, so that a later working directory does not matter; `~` is the home.
 
     Raises:
@@ -44,7 +44,7 @@ def shown(path: Path) -> Path:
 
 
 def reason(error: BaseException) -> str:
-    """Why the system refused, in a few words; tensorstore gives the system's number in its text."""
+    """Why the system refused, in a few words."""
     number = number_of(error)
     if number in FULL:
         return "the disk is full"
@@ -57,11 +57,14 @@ def reason(error: BaseException) -> str:
 
 
 def number_of(error: BaseException) -> int | None:
-    """The system's number of an error, `errno.ENOSPC` say; None where it is not the system's."""
+    """The system's number of an error, `errno.ENOSPC` say; None where it is not the system's.
+
+    tensorstore raises ValueError, and ends its text with the system's words.
+    """
     if isinstance(error, OSError) and error.errno:
         return error.errno
-    found = re.search(r"\[OS error (\d+):", str(error))
-    return int(found.group(1)) if found else None
+    text = str(error)
+    return next((number for number in errno.errorcode if f": {os.strerror(number)}" in text), None)
 
 
 @contextlib.contextmanager

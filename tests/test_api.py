@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import signal
 
 import jax
 import numpy as np
@@ -12,8 +14,8 @@ from test_contract import leaves_equal
 from toys import TINY, counter
 
 import rljax
-from rljax import envs, records
-from rljax.errors import CheckpointError, ConfigError
+from rljax import api, envs, records
+from rljax.errors import CheckpointError, ConfigError, Stopped, StorageError
 from rljax.objectives import PPOClip
 from rljax.types import Algorithm, Box, Discrete, MultiDiscrete
 
@@ -110,6 +112,94 @@ def test_normalisers_travel_with_the_policy(tmp_path):
     run = quiet("ppo", "Pendulum-v1", steps=500, use_preset=False, normalize_obs=True, out=tmp_path / "a")
     assert run.policy.state.obs_stats.count > 500
     np.testing.assert_array_equal(rljax.load(tmp_path / "a").evaluate(4), run.evaluate(4))
+
+
+def test_a_relative_folder_is_found_from_everywhere_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = quiet("ppo", "CartPole-v1", steps=64, out="runs/hidden=[8]")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run.folder == tmp_path / "runs" / "hidden=[8]"
+    assert leaves_equal(rljax.load(run.folder).state, run.policy.state)
+    assert leaves_equal(rljax.resume("../runs/hidden=[8]").policy.state, run.policy.state)
+
+
+@pytest.mark.parametrize("out", ["", "gs://bucket/a", "a\0b"])
+def test_what_is_no_folder_is_refused_before_anything(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uses = (
+        lambda: rljax.train("ppo", "CartPole-v1", steps=64, out=out),
+        lambda: rljax.sweep("ppo", "CartPole-v1", steps=64, out=out),
+        lambda: rljax.evolve("ppo", "CartPole-v1", 64, objective="lpo", out=out),
+        lambda: rljax.load(out),
+        lambda: rljax.resume(out),
+        lambda: rljax.load_sweep(out),
+    )
+    for use in uses:
+        with pytest.raises(ConfigError) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def at_the_first_row(monkeypatch, act):
+    """Lets something happen while a run is under way."""
+    write = api._Rows.write
+
+    def then(self, row):
+        write(self, row)
+        if len(self.rows) == 1:
+            act()
+
+    monkeypatch.setattr(api._Rows, "write", then)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_interrupted_run_is_no_run_like_others(kept, tmp_path, monkeypatch):
+    """A loop over seeds must not go on as if nothing had happened; what was reached is not lost."""
+    at_the_first_row(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        quiet("ppo", "CartPole-v1", steps=2000, out=tmp_path / "a" if kept else None)
+    assert isinstance(caught.value, Stopped) and "\n" not in str(caught.value)
+    run = caught.value.result
+    assert run.stopped_by == signal.SIGINT and 0 < run.step < 2000 and run.evaluate(2).shape == (2,)
+    if kept:
+        monkeypatch.undo()
+        assert rljax.load(tmp_path / "a").step == run.step
+        with pytest.raises(ConfigError, match=r"exists; rljax train --resume .* goes on with it"):
+            quiet("ppo", "CartPole-v1", steps=2000, out=tmp_path / "a")
+        assert rljax.resume(tmp_path / "a", progress=False).step == 2016
+
+
+def test_a_run_that_is_under_way_is_left_alone(tmp_path, monkeypatch):
+    refused = []
+
+    def others():
+        for use in (lambda: rljax.resume(tmp_path / "a"), lambda: quiet("ppo", "CartPole-v1", out=tmp_path / "a")):
+            with pytest.raises(ConfigError, match="another process is running this run") as caught:
+                use()
+            refused.append(caught.value)
+
+    at_the_first_row(monkeypatch, others)
+    run = quiet("ppo", "CartPole-v1", steps=64, out=tmp_path / "a")
+    assert len(refused) == 2 and run.metrics["step"].tolist() == [32, 64]
+
+
+def test_a_folder_that_is_deleted_meanwhile_ends_the_run(tmp_path, monkeypatch):
+    at_the_first_row(monkeypatch, lambda: shutil.rmtree(tmp_path / "a"))
+    with pytest.raises(StorageError, match=r"the run's folder was deleted or moved while it was in use$"):
+        quiet("ppo", "CartPole-v1", steps=2000, save_every=1, out=tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_is_only_read(finished, monkeypatch):
+    def fail(*_):
+        raise AssertionError("it was held")
+
+    monkeypatch.setattr(api, "held", fail)
+    again = rljax.resume(finished.folder)
+    assert again.step == finished.step and leaves_equal(again.policy.state, finished.policy.state)
+    assert api.finished(finished.folder)
 
 
 def test_an_existing_run_is_never_overwritten(finished):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import numpy as np
 import optax
 import pytest
 
+from rljax import orbax_files
 from rljax.checkpoint import Checkpointer
 from rljax.errors import CheckpointError, StorageError
 
@@ -182,6 +185,42 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match=r"cannot save step 1 in .*: Not a directory"):
         Checkpointer(tmp_path / "file" / "checkpoints", "ppo").save(1, init(jax.random.key(0)))
+
+
+@pytest.mark.parametrize("name", ["x[1]", "a*b", "q?", "back\\slash", "{a,b}", "~", "it's 50% é"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    """Orbax takes a path for a pattern, tensorstore a backslash for a slash."""
+    written = write(tmp_path / name / "checkpoints", 10, 20)
+    restored = Checkpointer(tmp_path / name / "checkpoints", "ppo").restore_latest(TARGET)
+    assert restored is not None and restored.step == 20 and as_bytes(restored.state) == as_bytes(written[20])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_is_written_is_read_back_before_it_counts(folder, monkeypatch):
+    whole = orbax_files.write
+
+    def forgetful(path, arrays, record):
+        whole(path, arrays | {"odd/scalar": arrays["odd/scalar"] + 1}, record)
+
+    with Checkpointer(folder, "ppo", CONFIG) as checkpointer:
+        monkeypatch.setattr(orbax_files, "write", forgetful)
+        with pytest.raises(StorageError, match=r"cannot save step 40 in .*: 'odd/scalar' is not what was written"):
+            checkpointer.save(40, init(jax.random.key(40)))
+        monkeypatch.undo()
+        assert sorted(path.name for path in folder.iterdir()) == ["10", "20", "30"]
+        checkpointer.save(40, init(jax.random.key(40)))
+        assert checkpointer.steps() == [20, 30, 40]
+
+
+def test_a_full_disk_costs_no_checkpoint_that_was_there(folder, monkeypatch):
+    def full(path, arrays, record):
+        (path / "state").mkdir(parents=True)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(orbax_files, "write", full)
+    with pytest.raises(StorageError, match=f"cannot save step 40 in {folder}: the disk is full$"):
+        Checkpointer(folder, "ppo", CONFIG).save(40, init(jax.random.key(40)))
+    assert sorted(path.name for path in folder.iterdir()) == ["10", "20", "30"]
 
 
 def test_leaves_of_one_name(tmp_path):
@@ -362,6 +401,31 @@ def test_two_damaged_ones(folder):
         assert checkpointer.steps() == [10, 15]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+        OSError(errno.EIO, os.strerror(errno.EIO)),
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
+        ValueError('PERMISSION_DENIED: Error reading local file "a": Permission denied [tensorstore_spec="{}"]'),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_system_refuses_for_now_is_no_damage(folder, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    with Checkpointer(folder, "ppo", CONFIG) as checkpointer:
+        monkeypatch.setattr(orbax_files, "read_arrays", refuse)
+        with pytest.raises(StorageError, match=f"checkpoint {folder / '30'} cannot be read now: ") as caught:
+            checkpointer.restore_latest(TARGET)
+        monkeypatch.undo()
+        assert "\n" not in str(caught.value)
+        checkpointer.save(40, init(jax.random.key(40)))
+        assert checkpointer.steps() == [20, 30, 40]
+
+
 def test_all_damaged(folder):
     for n in (10, 20, 30):
         empty(folder / str(n))
@@ -382,6 +446,7 @@ def test_half_written_folders(folder):
 
 SAVE_FOR_EVER = """
 import sys, jax, jax.numpy as jnp
+from rljax import orbax_files
 from rljax.checkpoint import Checkpointer
 checkpointer = Checkpointer(sys.argv[1], "ppo")
 restored = checkpointer.restore_latest({"n": jnp.zeros(2_000_000)})

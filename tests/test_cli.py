@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,51 @@ def test_plot_and_render(trained, capsys, tmp_path):
     assert code == 0 and (trained / "episode.gif").read_bytes()[:3] == b"GIF"
 
 
+def test_a_picture_of_several_runs_replaces_nobodys(trained, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = (trained / "curve.png").read_bytes()
+    other = shutil.copytree(trained, tmp_path / "other")
+    for name in ("comparison.png", "comparison-2.png"):
+        code, out, _ = call(capsys, "plot", trained, other)
+        assert (code, out) == (0, f"{name}\n") and (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+    assert (trained / "curve.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.GIF", b"GIF"), ("a.png", b"\x89PNG"), ("a.webp", b"RIFF")])
+def test_a_film_is_what_its_name_says(trained, capsys, tmp_path, name, begins):
+    code, *_ = call(capsys, "render", trained, "--steps", 3, "--out", tmp_path / name)
+    assert code == 0 and (tmp_path / name).read_bytes().startswith(begins) and os.listdir(tmp_path) == [name]
+
+
+def test_what_cannot_be_kept_is_shown_first(trained, capsys, tmp_path):
+    for name in ("evaluation.json", "curve.png", "episode.gif"):
+        (tmp_path / name / "in the way").mkdir(parents=True)
+    for name in ("config.json", "metrics.jsonl", "checkpoints"):
+        (tmp_path / name).symlink_to(trained / name)
+    code, out, err = call(capsys, "eval", tmp_path, "--episodes", 4)
+    assert code == 0 and out.startswith("return ")
+    assert err.startswith(f"rljax: this evaluation is not kept: {tmp_path}/evaluation.json cannot be written: ")
+    code, out, err = call(capsys, "train", "--resume", tmp_path, "--episodes", 4)
+    assert code == 0 and "this run is finished" in out and "return " in out and err.count("is not kept") == 2
+    for command in (["plot", tmp_path], ["render", tmp_path, "--steps", 3]):
+        code, out, err = call(capsys, *command)
+        assert code == 1 and not out and err.count("\n") == 1 and "give another place with --out" in err
+    assert len(os.listdir(tmp_path)) == 6  # no half of anything
+
+
+@pytest.mark.parametrize("out", ["", "gs://bucket/a", "thesis.tex", "thesis.tex/a"])
+@pytest.mark.parametrize(
+    "command", ["train ppo CartPole-v1", "sweep ppo CartPole-v1", "meta-train lpo --env CartPole-v1"]
+)
+def test_what_can_be_no_folder_is_refused_and_leaves_nothing(command, out, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.tex").touch()
+    tiny = [option for option in TINY if command.startswith("train") or option != "--no-tensorboard"]
+    code, said, err = call(capsys, *command.split(), "--steps=64", *tiny, "--out", out)
+    assert code == 2 and not said and re.match("rljax: (out=|--out needs)", err) and err.count("\n") == 1
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
 def test_lists(capsys):
     for what, some in (("algos", "ppo"), ("envs", "CartPole-v1"), ("objectives", "ppo-clip"), ("presets", "PureJaxRL")):
         code, out, _ = call(capsys, "list", what)
@@ -94,6 +140,8 @@ def test_lists(capsys):
         ("eval nowhere", "no config.json there"),
         ("plot nowhere", "nowhere"),
         ("render nowhere", "no config.json there"),
+        ("render nowhere --out a.mp4", "a.mp4: must end with .gif, .webp, .png, .apng"),
+        ("plot nowhere --out a.docx", "nowhere"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):

@@ -129,6 +129,42 @@ def test_tensorboard_resumes(tmp_path):
     assert [event.step for event in starts] == [21] and events(tmp_path)["episode_return"] == [(30, 30.0)]
 
 
+FULL = """
+import resource, sys
+from pathlib import Path
+from rljax.errors import StorageError
+from rljax.log import JsonlSink, TensorBoardSink, read_jsonl
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+for sink in (JsonlSink(Path(sys.argv[1]) / "m.jsonl"), TensorBoardSink(Path(sys.argv[1]) / "t")):
+    try:
+        for step in range(1, 100_000):
+            sink.write({"step": step, "loss": 0.5})
+        sink.close()
+    except StorageError as error:
+        print(error)
+        sink.close() if isinstance(sink, JsonlSink) else None
+print(len(read_jsonl(Path(sys.argv[1]) / "m.jsonl")["step"]))
+"""
+
+
+def test_a_limit_that_is_reached_is_an_error_here_and_now(tmp_path):
+    """Neither a thread that dies and leaves its queue to block, nor a buffer that fails as Python exits."""
+    process = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, timeout=60)
+    reached = "cannot be written: the limit on the size of a file is reached"
+    assert process.stdout.splitlines()[:2] == [f"{tmp_path / 'm.jsonl'} {reached}", f"{tmp_path / 't'} {reached}"]
+    assert process.returncode == 0 and not process.stderr and int(process.stdout.splitlines()[2]) > 100
+
+
+def test_jsonl_goes_on_by_another_column(tmp_path):
+    """Two rows may share a step: a search's last judgement takes none."""
+    sink = JsonlSink(tmp_path / "m.jsonl")
+    for generation, step in ((0, 10), (1, 20), (2, 20)):
+        sink.write({"step": step, "generation": generation})
+    sink.close()
+    JsonlSink(tmp_path / "m.jsonl", resume_step=1, by="generation").close()
+    assert read_jsonl(tmp_path / "m.jsonl")["generation"].tolist() == [0, 1]
+
+
 def test_wandb_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     for refused in (lambda: WandbSink(project="p"), lambda: check_wandb("p")):

@@ -16,10 +16,10 @@ from rljax.errors import ConfigError, StorageError
 def test_a_path_is_what_the_user_means(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    assert storage.place("~/runs/a") == tmp_path / "home" / "runs" / "a"
-    assert storage.place("runs/a") == tmp_path / "runs" / "a" == storage.place(Path("runs") / "a")
+    assert storage.absolute("~/runs/a") == tmp_path / "home" / "runs" / "a"
+    assert storage.absolute("runs/a") == tmp_path / "runs" / "a" == storage.absolute(Path("runs") / "a")
     for odd in ("x[1]", "a:b", "50%", "~x", "gs:"):
-        assert storage.place(f"runs/{odd}") == tmp_path / "runs" / odd
+        assert storage.absolute(f"runs/{odd}") == tmp_path / "runs" / odd
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_path_is_what_the_user_means(tmp_path, monkeypatch):
 )
 def test_what_is_no_local_path_is_refused(path, message):
     with pytest.raises(ConfigError) as caught:
-        storage.place(path)
+        storage.absolute(path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -68,7 +68,7 @@ def test_nothing_is_left_of_what_cannot_be_said_in_json(tmp_path):
 
 
 def test_the_number_of_an_error_is_found_in_words_too():
-    said = ValueError('PERMISSION_DENIED: Error opening "/x" [OS error 13: EACCES Permission denied]')
+    said = ValueError('PERMISSION_DENIED: Error reading local file "/x": Permission denied [tensorstore_spec="{}"]')
     assert storage.number_of(said) == errno.EACCES and storage.reason(said) == "Permission denied"
     assert storage.number_of(ValueError("DATA_LOSS: checksum")) is None
 

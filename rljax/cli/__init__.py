@@ -7,6 +7,7 @@ import importlib
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from rljax.cli import parser
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW, end="")
         return 0 if arguments else USAGE
+    shown, warnings.showwarning = warnings.showwarning, _warn
     try:
         return _parse(arguments)()
     except (DivergedError, StorageError, WorkerError) as error:
@@ -94,6 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SIGNALLED + 13
+    finally:
+        warnings.showwarning = shown
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """A warning in one line, without the line of code that it came from."""
+    print(f"rljax: {message}" if category is UserWarning else f"{category.__name__}: {message}", file=sys.stderr)
 
 
 def _parse(arguments: list[str]) -> Callable[[], int]:

@@ -16,7 +16,7 @@ from rljax.cli.options import named
 from rljax.cli.shared import keep
 from rljax.errors import SIGNALLED, ConfigError, Stopped, require
 from rljax.kinds import Several
-from rljax.storage import place, shown
+from rljax.storage import absolute, shown
 
 LEARNED = "learned"
 
@@ -65,7 +65,7 @@ class MetaEval:
         from rljax import runtime
         from rljax.meta import compare
 
-        learned, out = place(self.learned, "learned"), None if self.out is None else place(self.out)
+        learned, out = absolute(self.learned, "learned"), None if self.out is None else absolute(self.out)
         runtime.start()
         source = _source(learned, self.objective)
         places = places or [(env, {}) for env in source.places]

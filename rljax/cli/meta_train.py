@@ -18,7 +18,7 @@ from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, ConfigError, require, unknown
 from rljax.kinds import INF, Maybe, Number, whole
 from rljax.settings import DRIFT, literal, pairs, with_objective
-from rljax.storage import place, shown
+from rljax.storage import absolute, shown
 from rljax.sweeps.space import DISTRIBUTIONS
 
 EVOLUTION = ("popsize", "lives", "pairs", "normalise", "strategy", "strategy_with")  # what that method alone takes
@@ -162,7 +162,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     }
     name = "-".join([what, *(env for env, _ in places)]).replace("/", "-")
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
-    where = Numbered(place("searches"), name) if options.out is None else place(options.out)
+    where = Numbered(absolute("searches"), name) if options.out is None else absolute(options.out)
     asked = _search(common, options)
     return _finish(outcome(lambda: search.run(asked, where, **how)))
 

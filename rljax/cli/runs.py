@@ -17,7 +17,7 @@ from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
 from rljax.kinds import Count
 from rljax.settings import objectives
-from rljax.storage import place, shown, write_json
+from rljax.storage import absolute, shown, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Plot:
         from rljax.results import plots
 
         require(len(self.runs) > 0, "runs", "()", "give at least one run folder")
-        runs = [place(run, "run") for run in self.runs]
-        out = None if self.out is None else place(self.out)
+        runs = list(dict.fromkeys(absolute(run, "run") for run in self.runs))
+        out = None if self.out is None else absolute(self.out)
         if (runs[0] / "meta.json").exists():
             from rljax.meta import result
 
@@ -107,7 +107,7 @@ class Render:
         from rljax import api
         from rljax.results import video
 
-        out = place(self.run, "run") / "episode.gif" if self.out is None else place(self.out)
+        out = absolute(self.run, "run") / "episode.gif" if self.out is None else absolute(self.out)
         video.check(out)
         frames = api.load(self.run, objective=self.objective).film(self.steps, self.greedy, self.seed)
         with elsewhere():
@@ -160,13 +160,13 @@ def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int, 
         "returns": returns.tolist(),
     }
     print(say(found), flush=True)
-    keep("this evaluation", lambda: write_json(place(folder, "run") / store.EVALUATION, found))
+    keep("this evaluation", lambda: write_json(absolute(folder, "run") / store.EVALUATION, found))
 
 
 def _comparison() -> Path:
     """A name that is free: a picture of several runs belongs to none of them, and replaces nobody's."""
     names = (Path(f"comparison{'' if i == 1 else f'-{i}'}.png") for i in range(1, 10**6))
-    return place(next(path for path in names if not path.exists()))
+    return absolute(next(path for path in names if not path.exists()))
 
 
 def sentence(found: dict[str, Any]) -> str:

@@ -18,8 +18,7 @@ from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Count, Maybe
 from rljax.settings import assignments, pairs
-from rljax.storage import place as path_of
-from rljax.storage import shown
+from rljax.storage import absolute, shown
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
 
 
@@ -40,7 +39,7 @@ class Report:
     def __call__(self) -> int:
         from rljax.sweeps import report, result
 
-        out = None if self.out is None else path_of(self.out)
+        out = None if self.out is None else absolute(self.out)
         with elsewhere():
             print(shown(report.write_report(result.load(self.sweep, self.objective), out)))
         return 0
@@ -119,6 +118,8 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
     from rljax.results.folder import Numbered
     from rljax.sweeps import cluster, driver, planning, spec
 
+    name = "-".join([*algorithms, *environments]).replace("/", "-")
+    where = Numbered(absolute("sweeps"), name) if options.out is None else absolute(options.out)
     asked = spec.specify(
         algorithms,
         environments,
@@ -143,8 +144,6 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         print(planning.make_plan(asked, **how))
         return 0
     require(options.out is not None or _alone(), "out", None, "several processes need a folder they share")
-    name = "-".join([*algorithms, *environments]).replace("/", "-")
-    where = Numbered(path_of("sweeps"), name) if options.out is None else path_of(options.out)
     return _finish(outcome(lambda: driver.run(asked, where, **how)))
 
 

@@ -17,7 +17,7 @@ from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Maybe
 from rljax.settings import assignments
-from rljax.storage import place, shown
+from rljax.storage import absolute, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
     from rljax import api
     from rljax.results.folder import Numbered
 
-    numbered = Numbered(place("runs"), f"{algo}-{env.replace('/', '-')}-s{options.seed}")
+    numbered = Numbered(absolute("runs"), f"{algo}-{env.replace('/', '-')}-s{options.seed}")
     run = outcome(
         lambda: api.train(
             algo,

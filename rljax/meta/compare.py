@@ -19,7 +19,7 @@ from rljax.meta.crew import Crew
 from rljax.meta.tasks import Domain, Life
 from rljax.results import stats
 from rljax.run import stop, stop_signals
-from rljax.storage import place, write_json
+from rljax.storage import absolute, write_json
 
 if TYPE_CHECKING:
     import pandas
@@ -107,7 +107,7 @@ class Comparison:
             "scores": _without_nan(self.scores.tolist()),
             "table": _without_nan(self.table().to_dict("records")),
         }
-        path = place(path)
+        path = absolute(path)
         write_json(path, found | self.record)
         return path
 

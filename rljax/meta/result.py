@@ -26,7 +26,7 @@ from rljax.meta.judge import COLUMNS
 from rljax.objectives import files
 from rljax.results import store
 from rljax.results.folder import SEARCH
-from rljax.storage import place, shown
+from rljax.storage import absolute, shown
 from rljax.sweeps.store import ROW
 from rljax.types import Env
 
@@ -97,9 +97,9 @@ class Learned:
         Anything else is an npz of its arrays by their paths.
 
         Raises:
-          ConfigError: the file cannot be written.
+          StorageError: the file cannot be written.
         """
-        path, history = place(path), self.provenance()
+        path, history = absolute(path), self.provenance()
         if all(name.startswith("objective") for name in self.theta) and hasattr(self.objective, "save"):
             self.objective.save(path, history)
         else:
@@ -112,7 +112,7 @@ class Learned:
         from rljax.results.evolution_plots import evolution_plot
         from rljax.results.objective_plots import plot_objective
 
-        where = place(folder or self.folder or ".")
+        where = absolute(folder or self.folder or ".")
         drawn = [evolution_plot(self.history, where / "course.png")]
         if any(name.startswith("objective") for name in self.theta):
             drawn.append(plot_objective(self.objective, where / "learned.png", name="learned"))
@@ -151,7 +151,7 @@ def load(folder: str | Path, own: Mapping[str, Env] | None = None, objective: An
       ConfigError: there is no search, or its first generation is not finished.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
-    folder = place(folder, "search")
+    folder = absolute(folder, "search")
     record = read(folder)
     with records.understood(folder / RECORD):
         asked = spec.from_record(record, own, objective, f"rljax.meta.result.load({str(folder)!r}")

@@ -27,7 +27,7 @@ from rljax.meta.progress import Progress
 from rljax.results import store
 from rljax.results.folder import SEARCH, Numbered, chosen, held, stopping
 from rljax.run import Saver, stop, stop_signals
-from rljax.storage import place
+from rljax.storage import absolute
 from rljax.sweeps.rows import other_code
 from rljax.types import Env
 
@@ -87,7 +87,7 @@ def resume(
       objective: the class of the objective, if it is one of your own.
       **how: `workers`.
     """
-    path = place(folder, "search")
+    path = absolute(folder, "search")
     record = result.read(path)
     with records.understood(path / result.RECORD):
         asked = spec.from_record(record, own, objective, f"rljax.meta.search.resume({str(folder)!r}")

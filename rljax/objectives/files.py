@@ -7,7 +7,6 @@ json.loads(str(file["record"]))  # {"format": ..., "kind": "LPO", "provenance": 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from rljax import records, runtime
 from rljax.errors import ConfigError, require
+from rljax.storage import absolute, replacing
 
 FORMAT = "rljax objective 1"
 LARGEST = 2**28  # bytes of arrays
@@ -33,9 +33,10 @@ def write(path: str | Path, stored: Stored) -> None:
     """Writes the file, all of it or nothing.
 
     Raises:
-      ConfigError: the provenance lacks something or is not JSON, or the file cannot be written.
+      ConfigError: the provenance lacks something or is not JSON, or there is no such folder.
+      StorageError: the file cannot be written.
     """
-    path = Path(path)
+    path = absolute(path)
     for name, meaning in REQUIRED.items():
         require(name in stored.provenance, f"provenance['{name}']", None, f"say {meaning}")
     provenance = {**stored.provenance, "machine": runtime.report()}  # versions of the code among it
@@ -43,15 +44,10 @@ def write(path: str | Path, stored: Stored) -> None:
         record = json.dumps({"format": FORMAT, "kind": stored.kind, "provenance": provenance})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"provenance: {error}; give numbers, texts, lists and dicts") from None
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, record=np.array(record), **stored.arrays)  # pyright: ignore[reportArgumentType]
-        partial.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: cannot be written ({path.parent} is no folder); choose another file")
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, record=np.array(record), **stored.arrays)  # pyright: ignore[reportArgumentType]
 
 
 def read(path: str | Path) -> Stored:
@@ -60,6 +56,7 @@ def read(path: str | Path) -> Stored:
     Raises:
       ConfigError: the file cannot be read, or is something else.
     """
+    path = absolute(path, "file")
     try:
         records.check_npz(path, LARGEST)
         with np.load(path, allow_pickle=False) as file:

@@ -68,7 +68,7 @@ def evolution_plot(
             _draw_held_out(parts[1], columns, names, (down, across), start, score)
         else:
             _draw_search(figure.subplots(), columns, band)
-        return save_figure(figure, Path(out))
+        return save_figure(figure, out)
 
 
 def _is_score(column: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TextIO
 
 from rljax import records
 from rljax.errors import ConfigError, StorageError
-from rljax.storage import FULL, PARTIAL, place, reason, storing, write_json
+from rljax.storage import FULL, PARTIAL, absolute, reason, storing, write_json
 
 LOCK = ".lock"
 HELD = (errno.EAGAIN, errno.EACCES)  # what flock says where another process has it
@@ -59,7 +59,7 @@ SEARCH = Kind("search", "meta.json", "rljax meta-train", ("metrics.jsonl", "chec
 
 def chosen(out: str | os.PathLike[str] | Numbered) -> Path | Numbered:
     """The folder that is meant, absolute. Raises ConfigError where it can be none."""
-    return out if isinstance(out, Numbered) else place(out)
+    return out if isinstance(out, Numbered) else absolute(out)
 
 
 class Numbered(NamedTuple):
@@ -70,14 +70,16 @@ class Numbered(NamedTuple):
 
     def make(self) -> Path:
         """Makes it. The system decides which is free, so that processes that start at once get one each."""
-        self.parent.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
             folder = self.parent / (self.name if number == 1 else f"{self.name}-{number}")
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-            number += 1
+            self.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process made the parent, and had no use for it
+                try:
+                    folder.mkdir()
+                    return folder
+                except FileExistsError:
+                    number += 1
 
 
 class Held:

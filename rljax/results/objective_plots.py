@@ -109,7 +109,7 @@ def plot_objective(
         parts: Any = figure.subfigures(2, 1, height_ratios=heights)
         _draw_maps(parts[0], panels)
         _draw_slices(parts[1], {label: objectives[label] for label in lives}, times)
-        return save_figure(figure, Path(out))
+        return save_figure(figure, out)
 
 
 def landscape(objective: Objective, ratio: ArrayLike, advantage: ArrayLike, progress: ArrayLike = 0.0) -> Landscape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from rljax.errors import ConfigError
 from rljax.log import compact, read_jsonl
 from rljax.results.curves import band, bridge, isolated
 from rljax.results.labels import CODE, labels
-from rljax.storage import replacing
+from rljax.storage import absolute, replacing
 
 # Okabe and Ito's colours, told apart by all kinds of eyes; yellow is too pale for a line.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -83,15 +84,15 @@ def plot_runs(
     """
     if not run_dirs:
         raise ConfigError("no run to plot: give the folder of a training run")
-    folders = {Path(folder).absolute(): Path(folder) for folder in run_dirs}  # each once
-    runs = [_load(folder, metric) for folder in folders.values()]
+    folders = dict.fromkeys(absolute(folder, "run") for folder in run_dirs)  # each once
+    runs = [_load(folder, metric) for folder in folders]
     panels: dict[str, list[_Run]] = {}
     for run in runs:
         panels.setdefault(run.environment, []).append(run)
     details = [name for name in DETAILS if name in runs[0].columns][:4] if len(runs) == 1 else []
     with rc_context(STYLE):
         if len(panels) > 1:
-            return save_figure(_draw_panels(list(panels.values()), metric, title), Path(out))
+            return save_figure(_draw_panels(list(panels.values()), metric, title), out)
         figure = Figure(figsize=(6.4, 5.2 if details else 3.8), layout="constrained")
         if details:
             rows: Any = figure.subfigures(2, 1, height_ratios=(2.4, 1))
@@ -99,7 +100,7 @@ def plot_runs(
             _draw_details(rows[1], runs[0], details)
         else:
             _draw_curves(figure.subplots(), _group(runs), metric, title or _title(runs))
-        return save_figure(figure, Path(out))
+        return save_figure(figure, out)
 
 
 def _load(folder: Path, metric: str) -> _Run:
@@ -283,16 +284,19 @@ def _note(groups: dict[str, list[_Run]], windows: list[float], raw: bool) -> str
     return ", ".join(parts)
 
 
-def save_figure(figure: Figure, out: Path) -> Path:
+def save_figure(figure: Figure, out: str | Path) -> Path:
     """Writes a figure in the format of the file's suffix, folders and all.
 
     Raises:
       ConfigError: a format that cannot be written.
       StorageError: the file cannot be written; nothing is left of it.
     """
+    out = absolute(out)
     form = out.suffix[1:].lower()
     if form not in figure.canvas.get_supported_filetypes():
         raise ConfigError(f"out={out}: cannot write '{out.suffix}'; use .png, .pdf or .svg")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=200, format=form)
     with replacing(out) as partial:
-        figure.savefig(partial, dpi=200, format=form)
+        partial.write_bytes(picture.getvalue())
     return out

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from rljax.errors import require
-from rljax.storage import replacing
+from rljax.storage import absolute, replacing
 
 FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}  # all of them move
 
@@ -36,7 +36,7 @@ def save_film(frames: Sequence[np.ndarray], path: str | Path, fps: float = 50) -
       StorageError: it cannot be written; nothing is left of it.
       ValueError: there is no frame.
     """
-    path = Path(path)
+    path = absolute(path)
     check(path)
     if len(frames) == 0:
         raise ValueError("no frames to save")

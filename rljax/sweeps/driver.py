@@ -16,7 +16,7 @@ from rljax import records, runtime
 from rljax.errors import Stopped, require
 from rljax.results.folder import SWEEP, Numbered, held, stopping
 from rljax.run import stop, stop_signals
-from rljax.storage import place, write_json
+from rljax.storage import absolute, write_json
 from rljax.sweeps import cluster, payload, ranking, record, result, space, spec, store
 from rljax.sweeps.execute import Job, Lot
 from rljax.sweeps.plan import Programs
@@ -71,7 +71,7 @@ def sweep(
       Interrupted, Terminated: SIGINT or SIGTERM came, and what was reached was stored first; a KeyboardInterrupt and a
         SystemExit with the partial `SweepResult` as `result`. A second Ctrl-C interrupts at once.
     """
-    where = None if out is None else place(out)
+    where = None if out is None else absolute(out)
     asked = spec.specify(algo, env, steps, seeds, grid=grid, sample=sample, trials=trials, **what)
     how = {"workers": workers, "width": width, "memory_limit": memory}
     require(out is not None or jax.process_count() == 1, "out", None, "several processes need a folder they share")
@@ -100,7 +100,7 @@ def resume(
       objective: the class of the objective, if it is one of your own.
       **how: `workers`.
     """
-    path = place(folder, "sweep")
+    path = absolute(folder, "sweep")
     record = store.read(path)
     with records.understood(path / store.RECORD):
         asked = spec.from_record(record, own, objective, f"rljax.sweeps.driver.resume({str(folder)!r}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from rljax.log import compact
 from rljax.results.folder import SWEEP
-from rljax.storage import replacing
+from rljax.storage import absolute, replacing
 from rljax.sweeps import figures
 from rljax.sweeps.appendix import how, statistics
 from rljax.sweeps.figures import TOP
@@ -36,7 +36,7 @@ def write_report(result: SweepResult, out: Path | None = None) -> Path:
     Raises:
       StorageError: it cannot be written.
     """
-    out = Path(out or result.folder / "report.html")
+    out = absolute(out or result.folder / "report.html")
     metric = result.record.get("asked", {}).get("search", {}).get("metric", SCORE)
     whole, views = View(result, metric), {env: View(part, metric) for env, part in _by_env(result)}
     sections = {"Summary": _summary(result, views)}

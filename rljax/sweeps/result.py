@@ -260,8 +260,9 @@ class SweepResult:
             "reached": self.reached,
             "diverged": self.diverged,
         }
-        store.write_arrays(Path(path), arrays | self.metrics)
-        return Path(path)
+        path = storage.absolute(path)
+        store.write_arrays(path, arrays | self.metrics)
+        return path
 
     def _steps(self, updates: np.ndarray) -> np.ndarray:
         """Environment steps behind `updates` `[..., N]` of each row; none where there were no updates."""
@@ -291,7 +292,7 @@ def load(folder: str | Path, objective: Any = None) -> SweepResult:
     Raises:
       ConfigError: there is no sweep.
     """
-    folder = storage.place(folder, "sweep")
+    folder = storage.absolute(folder, "sweep")
     record = store.read(folder)
     if objective is not None:
         rows.from_record(record, objective=objective, call=f"rljax.load_sweep({str(folder)!r}")
