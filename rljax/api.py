@@ -21,7 +21,7 @@ from rljax.arguments import EVERY, SEED
 from rljax.build import abstract_state, describe, files_of, fingerprints, made_again, plain_value, prepare
 from rljax.build import make as make
 from rljax.checkpoint import Checkpointer
-from rljax.errors import ConfigError, DivergedError, Stopped, require
+from rljax.errors import ConfigError, DivergedError, RljaxError, Stopped, require
 from rljax.fingerprint import differing
 from rljax.kinds import Flag, Maybe, Text
 from rljax.objectives.own import plug_in, plug_in_again
@@ -70,9 +70,8 @@ def train(
       ConfigError: a name, field or value that cannot be, or a folder that is taken; nothing has run.
       DivergedError: a metric became NaN or infinite; the last good checkpoint is kept.
       StorageError: the folder cannot be written any more; what was written is kept.
-      Interrupted: SIGINT (Ctrl-C, a notebook's stop button) came; its checkpoint is written first. A KeyboardInterrupt,
-        with the partial `Run` as `result`. A second Ctrl-C interrupts at once.
-      Terminated: SIGTERM came; likewise, a SystemExit, once the handler that was there before has been called.
+      Interrupted, Terminated: SIGINT (Ctrl-C) or SIGTERM came, and a checkpoint was written first; a KeyboardInterrupt
+        and a SystemExit with the partial `Run` as `result`. A second Ctrl-C interrupts at once.
     """
     seed = SEED.convert("seed", seed)
     log_every, save_every = EVERY.convert("log_every", log_every), EVERY.convert("save_every", save_every)
@@ -113,7 +112,14 @@ def train(
         if own.recorded:
             raise ConfigError(f"out={own.path}: exists; {_what_is_there(own.path)}, or choose another folder")
         own.record(record)
-        return _go(record, algorithm, environment, own, progress)
+        try:
+            return _go(record, algorithm, environment, own, progress)
+        except RljaxError:
+            raise
+        except Exception:  # of what is the user's own, say; the corrected call must not find the folder taken
+            if not _metrics(own.path):
+                own.forget()
+            raise
 
 
 def resume(folder: str | Path, *, env: Env | None = None, objective: Any = None, progress: bool = True) -> Run:

@@ -64,9 +64,10 @@ class Checkpointer:
 
     def steps(self) -> list[int]:
         """The steps there are, ascending, usable or not; `[]` without a folder."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal() and p.is_dir())
+        with storage.reading(self.folder):
+            if not self.folder.is_dir():
+                return []
+            return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal() and p.is_dir())
 
     def save(self, step: int, state: Any, meta: Mapping[str, Any] | None = None) -> None:
         """Write a checkpoint, and read it back; it is on disk when this returns, and `state` may be donated.

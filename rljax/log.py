@@ -204,7 +204,7 @@ def read_jsonl(path: str | Path) -> dict[str, np.ndarray]:
       A column `[rows]` a name: integers where every row has one, else floats, NaN where missing or null.
 
     Raises:
-      OSError: there is no such file.
+      StorageError: it cannot be read, or is not there.
     """
     rows = list(_rows(Path(path)))
     names = {name: None for row in rows for name in row}
@@ -214,7 +214,8 @@ def read_jsonl(path: str | Path) -> dict[str, np.ndarray]:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file, less the half line that a killed run leaves at its end."""
-    lines = path.read_text(errors="replace").splitlines()
+    with storage.reading(path):
+        lines = path.read_text(errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

@@ -79,6 +79,17 @@ def storing(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Turns the system's refusals to read into a StorageError, which says nothing of what the file holds."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {reason(error)}") from None
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which then takes the place of `path`: the old file or the new one, never half of one.
 

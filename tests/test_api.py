@@ -192,6 +192,16 @@ def test_a_folder_that_is_deleted_meanwhile_ends_the_run(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_fails_before_its_first_row_does_not_take_the_folder(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("in the user's own environment")
+
+    monkeypatch.setattr(api.drivers, "train", fail)
+    with pytest.raises(ZeroDivisionError):
+        quiet("ppo", "CartPole-v1", steps=64, out=tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_finished_run_is_only_read(finished, monkeypatch):
     def fail(*_):
         raise AssertionError("it was held")

@@ -114,12 +114,14 @@ def evolve(
         others are of the algorithm, on environments that are no domains: `objective=LPO()`, say, to begin at PPO.
 
     Returns:
-      What was learned; so far, if a signal stopped it.
+      What was learned.
 
     Raises:
       ConfigError: a name, field or value that cannot be; a folder of something else; a life too big for the memory.
       StorageError: a result cannot be stored.
       WorkerError: a process died.
+      Interrupted, Terminated: SIGINT or SIGTERM came, and what was reached was stored first; a KeyboardInterrupt and a
+        SystemExit with what was learned so far as `result`. A second Ctrl-C interrupts at once.
     """
     runtime.start()
     how, rest = Evolution.split(settings)

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -96,6 +96,22 @@ class Held:
     def record(self, record: dict[str, Any]) -> None:
         """Writes the record, all of it or nothing."""
         write_json(self.path / self.kind.record, records.sealed(record))
+
+    def forget(self) -> None:
+        """Deletes the record and what was written since: nothing came of it."""
+        self._remove([self.kind.record, *self.kind.parts])
+
+    def clear(self) -> None:
+        """Deletes what was written since the folder was deleted: nothing can use it without the record."""
+        if not self.recorded:
+            self._remove(self.kind.parts)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    def _remove(self, names: Iterable[str]) -> None:
+        with contextlib.suppress(OSError):
+            for path in (self.path / name for name in names):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raises StorageError if the folder was deleted or moved meanwhile: what is written would be lost."""
@@ -249,11 +265,6 @@ def _after(found: Held) -> str:
     try:
         found.check()
     except StorageError:
-        if not found.recorded:
-            with contextlib.suppress(OSError):
-                for part in found.kind.parts:
-                    path = found.path / part
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-                found.path.rmdir()
+        found.clear()
         return ""
     return f"; {found.kind.kept(found.path)}" if found.recorded else ""

@@ -5,6 +5,7 @@ runs/a/metrics.jsonl    one row per logged chunk
 runs/a/tensorboard/     the same rows
 runs/a/checkpoints/     the newest states
 runs/a/evaluation.json  the last evaluation
+runs/a/.lock            locked by the process that writes here, as long as it lives
 """
 
 from __future__ import annotations
