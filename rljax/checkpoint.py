@@ -127,7 +127,7 @@ class Checkpointer:
                 recast = self._check(step, record, leaves)
                 wanted = {n: _template(leaf, recast.get(n)) for n, leaf in leaves.items() if leaf.size}
                 arrays = orbax_files.read_arrays(path, wanted)
-            except CheckpointError:
+            except (CheckpointError, StorageError):
                 raise
             except MemoryError:
                 raise StorageError(f"checkpoint {path} cannot be read now: there is not enough memory") from None

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rljax import records
+from rljax.storage import storing
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of folders that orbax is writing
 DATA = "d"  # the folders with the bytes of arrays; all other files are read whole
@@ -75,7 +76,9 @@ def _plain(path: Path) -> Iterator[Path]:
     if PATTERN.isdisjoint(str(path)):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="rljax-") as folder:
+    with contextlib.ExitStack() as stack:
+        with storing(tempfile.tempdir or "the temporary folder"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rljax-"))
         link = Path(folder) / "link"
         link.symlink_to(path.parent)
         yield link / path.name

@@ -153,7 +153,7 @@ def held(out: Path | Numbered, kind: Kind) -> Iterator[Held]:
                 said = _said(error, path)
                 if not said:  # not of this folder
                     raise
-                raise StorageError(f"{said}{_after(found)}") from None
+                raise StorageError(_after(said, found)) from None
             finally:
                 with contextlib.suppress(OSError):
                     if not found.recorded and not _strangers(path):
@@ -168,8 +168,9 @@ def held(out: Path | Numbered, kind: Kind) -> Iterator[Held]:
 def _made(out: Path | Numbered) -> tuple[Path, list[Path]]:
     """The folder, which is there now, and what was made for it, from the outermost."""
     path = out.parent / out.name if isinstance(out, Numbered) else out
-    missing = [folder for folder in [*reversed(path.parents), path] if not folder.exists()]
+    missing: list[Path] = []
     try:
+        missing += [folder for folder in [*reversed(path.parents), path] if not folder.exists()]
         if isinstance(out, Numbered):
             path = out.make()
             return path, [*(folder for folder in missing if folder in path.parents), path]
@@ -260,11 +261,11 @@ def _said(error: OSError, path: Path) -> str:
     return f"{os.fsdecode(error.filename)} cannot be used: {reason(error)}" if mine else ""
 
 
-def _after(found: Held) -> str:
-    """What to say after a StorageError; what is left of a folder that was deleted goes too, for nothing can use it."""
+def _after(said: str, found: Held) -> str:
+    """What to say of what went wrong; what is left of a folder that was deleted goes too, for nothing can use it."""
     try:
         found.check()
-    except StorageError:
+    except StorageError as gone:
         found.clear()
-        return ""
-    return f"; {found.kind.kept(found.path)}" if found.recorded else ""
+        return str(gone)
+    return f"{said}; {found.kind.kept(found.path)}" if found.recorded else said

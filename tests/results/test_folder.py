@@ -67,6 +67,8 @@ def test_what_is_somebody_elses_is_not_touched(kind, tmp_path):
     (tmp_path / "letter").write_text("dear")
     with pytest.raises(ConfigError, match=f"exists, and is not of a {kind.name}; choose another"), held(tmp_path, kind):
         pass
+    with pytest.raises(ConfigError, match="File name too long"), held(tmp_path / ("a" * 300), kind):
+        pass
     for path in (tmp_path / "letter", tmp_path / "letter" / "a"):
         with pytest.raises(ConfigError, match="exists, or leads through a file"), held(path, kind):
             pass
