@@ -19,11 +19,11 @@ EPS = float(jnp.finfo(jnp.float32).eps)
 
 def standardise(x: Array) -> Array:
     """Zero mean and unit variance over the whole array; 0 where all of it is equal."""
-    size = jnp.abs(jax.lax.stop_gradient(x)).max()
-    centred = x - x.mean()
-    centred -= centred.mean()  # of what the rounding of a large mean has left
+    first = jax.lax.stop_gradient(x).reshape(-1)[0]
+    centred = x - first  # exact far from 0, where a mean would be rounded
+    centred -= centred.mean()
     spread = jnp.abs(jax.lax.stop_gradient(centred)).max()  # squares of multiples of it neither over- nor underflow
-    constant = spread <= EPS * size
+    constant = spread <= EPS * jnp.abs(first)
     unit = centred / jnp.where(constant, 1.0, spread)
     return jnp.where(constant, 0.0, unit * jax.lax.rsqrt(jnp.where(constant, 1.0, jnp.square(unit).mean())))
 

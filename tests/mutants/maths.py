@@ -67,7 +67,7 @@ MUTANTS = [
     *within(
         "ops/normalise.py",
         "ops/test_normalise.py",
-        ("spread <= EPS * size", "spread <= 1e-4", "small advantages are constant"),
+        ("spread <= EPS * jnp.abs(first)", "spread <= 1e-4", "small advantages are constant"),
         ("jnp.square(unit).mean()", "jnp.abs(unit).mean()", "no deviation"),
         ("stats.var > jnp", "stats.var + 1e-8 > jnp", "small features are not divided"),
         ("x.var(0) * fraction", "x.var(0)", "a batch weighs all"),
