@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import Positional, UseAppendAction
 
-from rljax import algos, envs, records, shipped
+from rljax import algos, envs, shipped
 from rljax.algos.presets import preset
 from rljax.arguments import PROCESSES, SOME, STEPS
 from rljax.cli.options import named
@@ -62,7 +62,7 @@ class MetaEval:
         for env, _ in places:
             envs.check_name(env)
         rivals = _rivals(self.against)
-        from rljax import runtime
+        from rljax import records, runtime
         from rljax.meta import compare
 
         learned, out = absolute(self.learned, "learned"), None if self.out is None else absolute(self.out)
@@ -120,6 +120,7 @@ def _source(path: Path, objective: str | None) -> Source:
 
 def _described(path: Path, provenance: dict[str, Any], learned: dict[str, Any], objective: str | None) -> Source:
     """What the history of what was learned says. Raises ConfigError where it is not as rljax writes it."""
+    from rljax import records
     from rljax.objectives.own import plug_in_again
 
     with records.understood(path):
