@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rljax import footprint, log, runtime
+from rljax import envs, footprint, log, runtime
 from rljax import run as drivers
 from rljax.arguments import EVERY, SEED
 from rljax.build import abstract_state, describe, files_of, fingerprints, made_again, plain_value, prepare
@@ -266,6 +266,7 @@ def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, own: Held | None
                 save_every=record["save_every"],
                 sinks=sinks,
                 save=save,
+                env_name=env.name,
             )
         except Stopped as signalled:
             stopped, outcome = signalled, signalled.result
@@ -319,6 +320,12 @@ def _what_is_there(folder: Path) -> str:
 def _rebuild(record: dict[str, Any], env: Env | None, objective: Any, call: str) -> tuple[Algorithm, Env]:
     plug_in_again([record["hypers"].get("objective")], objective, call)
     made = _made(record)
+    if env is None:
+        try:
+            envs.check_name(record["env"])
+        except ConfigError as error:
+            own = "one of your own is given again, as env=, or registered before: rljax.envs.register"
+            raise ConfigError(f"{error}; {own}") from None
     return made_again(**made if env is None else {**made, "env": env})
 
 

@@ -240,10 +240,11 @@ def _made_with(stored: objectives.files.Stored) -> dict[str, Any]:
 def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
     if not changes:
         return env
-    names = {f.name for f in dataclasses.fields(env.task)} if dataclasses.is_dataclass(env.task) else set()
+    names = [f.name for f in dataclasses.fields(env.task)] if dataclasses.is_dataclass(env.task) else []
+    require(bool(names), "task", dict(changes), f"{env.name} has none by name; make it a flax.struct.PyTreeNode")
     for name in changes:
         if name not in names:
-            raise unknown(f"task parameter of {env.name}", name, names)
+            raise ConfigError(f"{unknown(f'task parameter of {env.name}', name, names)}; there are {', '.join(names)}")
     task: Any = env.task
     declared = {f.name: f.metadata.get("kind") for f in dataclasses.fields(task)}
     numbers = {n: _like(getattr(task, n), f"task.{n}", value, declared[n]) for n, value in changes.items()}

@@ -100,8 +100,7 @@ class Policy:
         Raises:
           ConfigError: a count or seed that cannot be.
         """
-        episodes = SOME.convert("episodes", episodes)
-        key = _key_of(seed)
+        episodes, key = SOME.convert("episodes", episodes), _key_of(seed)
         return np.asarray(drivers.evaluate(self.algo, self.state, self.env, key, episodes, greedy))
 
     def film(self, max_steps: int = 500, greedy: bool = True, seed: int = 0) -> list[np.ndarray]:

@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import modes
-from rljax.errors import DivergedError, Interrupted, Terminated
-from rljax.log import Row, Sink
+from rljax.divergence import refuse_divergence
+from rljax.errors import Interrupted, Terminated
+from rljax.log import Sink
+from rljax.ops.rollout import NOT_FINITE
 from rljax.ops.tree import as_arrays
-from rljax.types import DIAGNOSTICS, Algorithm, Array, Env, Metrics
+from rljax.types import Algorithm, Array, Env, Metrics
 
 SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
 
@@ -81,6 +83,7 @@ def train(
     save_every: int | None = None,
     sinks: Sequence[Sink] = (),
     save: Callable[[int, Any], None] | None = None,
+    env_name: str = "",
 ) -> Outcome:
     """Trains in compiled chunks; logs, checkpoints and signals are handled between them.
 
@@ -97,9 +100,10 @@ def train(
         or, where saving is slow, so that it takes 2 % of the time.
       sinks: each gets one row per chunk: `updates`, `step`, `seconds` and the metrics' means over the chunk.
       save: `(updates, state) -> None`, called for checkpoints and at the end.
+      env_name: what to call the environment by, where it gives a NaN.
 
     Raises:
-      DivergedError: a metric is NaN or infinite; nothing is saved from that chunk on.
+      DivergedError: a metric is NaN or infinite, or what the environment gave; nothing is saved from that chunk on.
       Interrupted, Terminated: by SIGINT, a KeyboardInterrupt, and SIGTERM, a SystemExit; each with the `Outcome`.
     """
     hypers, task = as_arrays(hypers), as_arrays(task)
@@ -114,7 +118,7 @@ def train(
             state, metrics = advance(algo, state, hypers, task, np.int32(n), size)
             done += n
             row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
-            _refuse_divergence(row, done)
+            refuse_divergence(row, done, env_name)
             place = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began}
             for sink in sinks:
                 sink.write(place | row)
@@ -157,7 +161,7 @@ def summarise(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
       metrics: name -> `[..., n]`, with `episodes` the number that ended in each update.
 
     Returns:
-      name -> `[...]`; the sum of `episodes`; NaN for an episode figure where none ended.
+      name -> `[...]`; the sum of `episodes`; NaN for an episode figure where none ended; all bits of `NOT_FINITE`.
     """
     episodes = metrics.get("episodes", np.zeros(1)).astype(np.float64)
     total = episodes.sum(-1)
@@ -165,28 +169,14 @@ def summarise(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, x in metrics.items():
         if name == "episodes":
             found[name] = total.astype(int)
+        elif name == NOT_FINITE:
+            found[name] = np.bitwise_or.reduce(x, axis=-1)
         elif name.startswith("episode_"):
             sums = (np.where(episodes > 0, x, 0.0) * episodes).sum(-1)
             found[name] = np.where(total > 0, sums / np.maximum(total, 1.0), np.nan)
         else:
             found[name] = x.mean(-1, dtype=np.float64)
     return found
-
-
-def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
-    """Where a metric that tells is NaN or infinite, of the shape of one."""
-    return np.any([~np.isfinite(x) for name, x in metrics.items() if _tells(name)], axis=0)
-
-
-def _tells(name: str) -> bool:
-    """Whether a run has diverged where that metric is not finite."""
-    return not name.startswith("episode") and name not in DIAGNOSTICS
-
-
-def _refuse_divergence(row: Row, updates: int) -> None:
-    for name, x in row.items():
-        if _tells(name) and not np.isfinite(x):
-            raise DivergedError(f"{name} is {x} by update {updates}: training diverged; try a smaller lr")
 
 
 @contextmanager

@@ -312,9 +312,9 @@ def test_a_policy_refuses_what_its_environment_cannot_show(space, good, bad):
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True])
 def test_the_seed_of_an_evaluation_is_one_that_training_takes(finished, seed):
     for use in (finished.policy.evaluate, finished.policy.film):
-        with pytest.raises(ConfigError, match=f"seed={seed}: must be a whole number from 0 to 4294967295"):
+        with pytest.raises(ConfigError, match=f"seed={seed}: must be"):
             use(2, seed=seed)
-        with pytest.raises(ConfigError, match="=0: must be a whole number from 1"):
+        with pytest.raises(ConfigError, match="=0: must be at least 1"):
             use(0)
 
 

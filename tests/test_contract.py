@@ -18,8 +18,9 @@ from toys import tiny
 
 from rljax import algos, api, envs, objectives
 from rljax.checkpoint import Checkpointer
+from rljax.divergence import diverged
 from rljax.policy import Policy
-from rljax.run import advance, as_arrays, diverged, run, start
+from rljax.run import advance, as_arrays, run, start
 from rljax.types import Algorithm, Env
 
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}

@@ -33,7 +33,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
     ["rljax.off_policy"],
     ["rljax.envs", "rljax.algos"],
     ["rljax.checkpoint", "rljax.log", "rljax.progress", "rljax.results"],
-    ["rljax.run"],
+    ["rljax.run", "rljax.divergence"],
     ["rljax.build", "rljax.footprint", "rljax.policy", "rljax.api"],
     ["rljax.sweeps", "rljax.meta"],
     ["rljax.cli", "rljax.__main__"],

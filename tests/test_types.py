@@ -33,6 +33,16 @@ def test_what_lies_outside_is_not_contained():
     np.testing.assert_array_equal(box.clip(jnp.array([[9.0, 9.0, -9.0]])), [[9.0, 1.0, 0.0]])
 
 
+@pytest.mark.usefixtures("strict")
+def test_an_entry_with_one_value_is_left_where_it_is():
+    box = Box(np.array([-1.0, 3.0, -2.0]), np.array([1.0, 3.0, 2.0]))
+    np.testing.assert_array_equal(box.movable, [True, False, True])
+    action = box.from_unit(jnp.array([[0.5, 0.5, -1.0]]))
+    np.testing.assert_array_equal(action, [[0.5, 3.0, -2.0]])
+    np.testing.assert_array_equal(box.to_unit(action), [[0.5, 0.0, -1.0]])
+    assert all(np.isfinite(x).all() for x in (box.sample(jax.random.key(0)), jax.jacobian(box.to_unit)(action)))
+
+
 def test_environments_are_equal_if_their_functions_are():
     env = counter()
     other = dataclasses.replace(env, task=env.task.replace(terminate_at=3))

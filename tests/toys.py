@@ -71,6 +71,21 @@ def counter(start_high: int = 1) -> Env:
     return Env("toy/counter", reset, step, CounterTask(), Box(-bounds, bounds), Discrete(2))
 
 
+def broken(obs: float, reward: float, when: int, action_space=None, length: int = 10) -> Env:
+    """Adds these to what is seen after `when` steps of an episode, and to the reward of the last or first of them."""
+
+    def reset(key, task):
+        return jnp.int32(0), jnp.zeros(2) + (obs if when == 0 else 0.0)
+
+    def step(key, t, action, task):
+        t = t + 1
+        shown = jnp.zeros(2) + jnp.where(t == when, obs, 0.0)
+        return t, StepResult(shown, 1.0 + jnp.where(t == max(when, 1), reward, 0.0), t >= length, t < 0)
+
+    one = np.ones(2, np.float32)
+    return Env("toy/broken", reset, step, (), Box(-one, one), action_space or Discrete(2), max_episode_steps=length)
+
+
 PROBE = "probe/action-observation"  # quick to compile, and its returns depend on seed and settings
 SWEEP = {
     "algo": "ppo",

@@ -87,7 +87,9 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
     def look(params, obs):
         """U `[M, ..., D, choices]`."""
-        return network.apply(params["values"], flat_features(env.observation_space, obs))
+        utilities = network.apply(params["values"], flat_features(env.observation_space, obs))
+        # What cannot move has one choice, whatever it is called.
+        return utilities if space.movable.all() else jnp.where(space.movable[:, None], utilities, utilities[..., :1])
 
     def to_env(choice):
         return space.from_unit(2.0 * choice / (config.choices - 1) - 1.0)

@@ -101,9 +101,9 @@ class Actor(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Any:
         x = MLP(self.config.hidden, self.config.activation)(x)
-        if isinstance(self.space, Discrete):
+        if not isinstance(self.space, Box):
             return PolicyHead(self.space)(x)
-        one = np.ones(self.space.shape, np.float32)
+        one = self.space.movable.astype(np.float32)  # what cannot move is no part of the policy
         return PolicyHead(Box(-one, one), squash=True, state_dependent_std=True, log_std_range=(-5.0, 2.0))(x)
 
 
@@ -199,7 +199,9 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             return (share * (alpha * log_prob - value)).sum(-1).mean(), entropy
 
         (policy_loss, entropy), grads = jax.value_and_grad(loss, has_aux=True)(learner.params["actor"])
-        wanted = hypers.entropy_discrete * np.log(space.n) if discrete else hypers.entropy_continuous * space.shape[0]
+        wanted = (
+            hypers.entropy_discrete * np.log(space.n) if discrete else hypers.entropy_continuous * space.movable.sum()
+        )
         learner = learner.descend("actor", optimiser["actor"], grads)
         learner = learner.descend("log_alpha", optimiser["log_alpha"], entropy - wanted)  # of log(alpha) (H - wanted)
         return learner, {"policy_loss": policy_loss, "entropy": entropy, "temperature": alpha}

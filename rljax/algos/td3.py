@@ -95,6 +95,9 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     def see(obs):
         return flat_features(env.observation_space, obs)
 
+    def judge(params, obs, action):
+        return critics.apply(params, see(obs), space.only_movable(action))
+
     def begin(key, hypers, obs):
         k_actor, k_critics = jax.random.split(key)
         action = jnp.zeros((1, *space.shape))
@@ -111,12 +114,12 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         action = actor.apply(slow["actor"], see(batch.next_obs))
         noise = hypers.target_noise * jax.random.normal(key, action.shape)
         action = jnp.clip(action + jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip), -1.0, 1.0)
-        outputs = least(head, critics.apply(slow["critics"], see(batch.next_obs), action), numbers)
+        outputs = least(head, judge(slow["critics"], batch.next_obs, action), numbers)
         sure = jnp.ones((len(action), 1))
         after = Next(outputs, sure, jnp.zeros_like(sure), batch.reward, batch.discount)
 
         def outputs_of(params):
-            return critics.apply(params, see(batch.obs), space.to_unit(batch.action))[:, :, 0]
+            return judge(params, batch.obs, space.to_unit(batch.action))[:, :, 0]
 
         expectile = falling(progress, hypers.expectile, hypers.expectile_final)
         optimiser = optimisers(hypers)["critics"]
@@ -124,7 +127,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
     def learn_policy(learner, obs, hypers, key):
         def loss(params):
-            outputs = critics.apply(learner.params["critics"], see(obs), actor.apply(params, see(obs)))
+            outputs = judge(learner.params["critics"], obs, actor.apply(params, see(obs)))
             return -head.value(outputs[0], numbers_of(hypers)).mean()
 
         policy_loss, grads = jax.value_and_grad(loss)(learner.params["actor"])

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from rljax.cli import parser
+from rljax.cli.check_env import CheckEnv
 from rljax.cli.meta_eval import MetaEval
 from rljax.cli.runs import Eval, List, Plot, Render
 from rljax.cli.sweep import Report
@@ -30,6 +31,7 @@ FAILED = 1
 
 PARSED = {"train": "train", "sweep": "sweep", "meta-train": "meta_train"}  # by modules of these names
 COMMANDS: dict[str, type] = {
+    "check-env": CheckEnv,
     "eval": Eval,
     "plot": Plot,
     "render": Render,
@@ -51,6 +53,7 @@ OVERVIEW = """usage: rljax COMMAND [options]
   eval RUN           score it:                rljax eval runs/a --episodes 128
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF
+  check-env ENV      play an environment and say what is wrong with it
   list WHAT          algos, envs, objectives, learned or presets
 
 rljax COMMAND --help shows the options; rljax train ALGO ENV --help those of an algorithm, with the values that

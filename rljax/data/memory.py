@@ -55,7 +55,14 @@ class Memory:
         return Held(ring.empty(self.layout, self.length, self.num_envs), priorities)
 
     def add(self, held: Held, steps: TimeStep) -> Held:
-        """Remembers `steps` [T, E, ...] and forgets the oldest; T is the same every time, and divides L."""
+        """Remembers `steps` [T, E, ...] and forgets the oldest; T is the same every time, and divides L.
+
+        Numbers are cast to what a learner reads: whole rewards and those of 64 bits to float32, say.
+
+        Raises:
+          ConfigError: numbers that this would change, such as fractions for whole ones.
+        """
+        steps = self.layout.cast(steps)
         after = ring.insert(held.ring, self.layout, steps)
         if not self.prioritised:
             return held.replace(ring=after)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax.errors import require
 from rljax.types import Array
 
 WORD = 4  # bytes
@@ -43,9 +44,21 @@ class Layout:
         return [-(-math.prod(s) * d.itemsize // WORD) for s, d in zip(self.shapes, self.dtypes)]
 
     def pack(self, tree: Any) -> Array:
-        """A tree with leaves `[..., *shape]` as rows `[..., W]` uint32."""
+        """A tree with leaves `[..., *shape]` as rows `[..., W]` uint32.
+
+        Raises:
+          ConfigError: a leaf of another dtype, whose bits would be read as those of its own.
+        """
         leaves = self.structure.flatten_up_to(tree)
+        for i, (x, dtype) in enumerate(zip(leaves, self.dtypes)):
+            require(x.dtype == dtype, f"dtype of leaf {i}", x.dtype, f"must be {dtype}, as the layout has it")
         return jnp.concatenate([_to_words(x, s) for x, s in zip(leaves, self.shapes)], axis=-1)
+
+    def cast(self, tree: Any) -> Any:
+        """The tree with the dtypes of the layout, wherever numbers keep their kind: no fraction is cut off."""
+        leaves = self.structure.flatten_up_to(tree)
+        kept = [x.astype(d) if np.can_cast(x.dtype, d, "same_kind") else x for x, d in zip(leaves, self.dtypes)]
+        return jax.tree.unflatten(self.structure, kept)
 
     def unpack(self, rows: Array) -> Any:
         """The inverse of `pack`, bit by bit."""

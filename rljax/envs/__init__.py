@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rljax import runtime
+from rljax.arguments import NUMBER, SEED
 from rljax.envs import catalogue
 from rljax.errors import ConfigError, require, unknown
 
@@ -50,15 +51,17 @@ def register(name: str, factory: Callable[..., Env]) -> None:
     _registered[name] = factory
 
 
-def check(env: str | Env) -> Env:
+def check(env: str | Env, steps: int = 0, seed: int = 0) -> Env:
     """The environment as `train` takes it, after a check of what it says and gives, without a step of it.
 
     Shapes, dtypes, spaces, flags, the order of results and the structure of states are found by abstract evaluation.
     What can be cast without a loss is: whole-number and bool rewards to float32, observations to the declared dtype,
-    states to dtypes that hold. `rljax check-env NAME` also plays it.
+    states to dtypes that hold.
 
     Args:
       env: a name in `names()`, or an `Env` of your own.
+      steps: random steps to play as well, to find NaNs, what lies outside its space, wrong ends and hidden state.
+      seed: of these.
 
     Returns:
       The environment itself where nothing was to be cast, else one around it; the same one every time.
@@ -68,7 +71,15 @@ def check(env: str | Env) -> Env:
     """
     from rljax.envs import contract
 
-    return contract.checked(make(env) if isinstance(env, str) else env)
+    checked = contract.checked(make(env) if isinstance(env, str) else env)
+    steps, seed = NUMBER.convert("steps", steps), SEED.convert("seed", seed)
+    if steps:
+        from rljax.envs import trial
+
+        for found in trial.findings(checked, steps, seed):
+            if found.wrong:
+                raise ConfigError(f"environment '{checked.name}': {found.what}: {found.wrong}")
+    return checked
 
 
 def make(name: str, **kwargs: Any) -> Env:

@@ -10,23 +10,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import rljax
 from rljax import modes, runtime
 from rljax.envs import spaces
-from rljax.errors import ConfigError, RljaxError
+from rljax.envs.abstract import evaluate
+from rljax.errors import ConfigError
 from rljax.types import Array, Env, Space, StepResult
 
-LIBRARIES = tuple(str(Path(inspect.getfile(module)).parent) for module in (jax, np, flax, rljax))
 FORM = "(state, StepResult(obs, reward, terminated, truncated))"
 
 
@@ -109,12 +105,12 @@ def _functions(
     """(reset, step) that give what is declared; None where the environment's own do."""
     del x64  # what a function gives depends on it
     key, dtype = jax.random.key(0), observation_space.dtype
-    state, obs = _evaluate("reset(key, task)", reset, functools.partial(_of_reset, observation_space), key, task.like())
+    state, obs = evaluate("reset(key, task)", reset, functools.partial(_of_reset, observation_space), key, task.like())
     same = _same_observation("reset", obs, observation_space) and _strong(state)
     state = jax.tree.map(_strongly, state)
     action = jax.ShapeDtypeStruct(action_space.shape, action_space.dtype)
     while True:  # until it holds: a state of whole numbers may become one of fractions
-        after, result = _evaluate("step(key, state, action, task)", step, _of_step, key, state, action, task.like())
+        after, result = evaluate("step(key, state, action, task)", step, _of_step, key, state, action, task.like())
         wider = _wider(state, after)
         same = same and _strong(after) and _dtypes(after) == _dtypes(state)
         if _dtypes(wider) == _dtypes(state):
@@ -135,43 +131,6 @@ def _functions(
         return _cast(after, state), StepResult(jnp.asarray(obs, dtype), jnp.asarray(reward, jnp.float32), *flags)
 
     return cast_reset, cast_step
-
-
-def _evaluate(call: str, function: Callable[..., Any], form: Callable[[Any], None], *args: Any) -> Any:
-    """The shapes of what a function of the environment gives, its form checked. Raises ConfigError."""
-
-    def formed(*args: Any) -> Any:
-        try:
-            out = function(*args)
-        except RljaxError:
-            raise
-        except Exception as error:
-            raise ConfigError(_explain(call, error)) from error
-        form(out)
-        return out
-
-    try:
-        return jax.eval_shape(formed, *args)
-    except RljaxError:
-        raise
-    except Exception as error:
-        name, said = call.partition("(")[0], str(error).splitlines()[0]
-        raise ConfigError(f"{name} gives what is no array: {said:.160}; give arrays and numbers alone") from error
-
-
-def _explain(call: str, error: Exception) -> str:
-    """An error of the user's own function, with the line of theirs that it comes from."""
-    name = call.partition("(")[0]
-    said = f"{name} raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]:.200}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
-    if isinstance(error, jax.errors.TracerArrayConversionError):
-        said += "; use jax.numpy instead of numpy"
-    elif isinstance(error, jax.errors.ConcretizationTypeError):
-        said += "; use jnp.where or jax.lax.cond instead of if"
-    if not frames:
-        return f"{said}; it is called as {call}"
-    where = frames[-1]
-    return f"{said} ({Path(where.filename).name}, line {where.lineno}: {where.line})"
 
 
 def _of_reset(space: Space, out: Any) -> None:
@@ -269,12 +228,12 @@ def _wider(before: Any, after: Any) -> Any:
 def _check_tasks(new_task: Any, time_limit: Any, task: Numbers) -> None:
     """Refuses drawn tasks of other shapes than the default one, and a limit that is no number."""
     if new_task is not None:
-        drawn = _evaluate("new_task(key)", new_task, lambda out: None, jax.random.key(0))
+        drawn = evaluate("new_task(key)", new_task, lambda out: None, jax.random.key(0))
         shapes = tuple(x.shape for x in jax.tree.leaves(drawn))
         same = jax.tree.structure(drawn) == task.structure and shapes == task.shapes
         _require(same, "new_task gives a task of another structure or shape than the default one: must be the same")
     if time_limit is not None:
-        limit = _evaluate("time_limit(task)", time_limit, functools.partial(_require_array, "time_limit"), task.like())
+        limit = evaluate("time_limit(task)", time_limit, functools.partial(_require_array, "time_limit"), task.like())
         _require_scalar("time_limit", limit.shape, "its greatest entry")
 
 

@@ -21,11 +21,13 @@ import optax
 from rljax import algos, runtime
 from rljax.arguments import SOME
 from rljax.build import Prepared
+from rljax.divergence import warn_of_environment
 from rljax.errors import ConfigError, require
 from rljax.kinds import INF, Number, convert
 from rljax.meta import gradient, leaves, search, spec, tasks
 from rljax.meta.result import Learned
 from rljax.ops import optim
+from rljax.ops.rollout import NOT_FINITE
 from rljax.ops.tree import as_arrays
 from rljax.types import Env
 
@@ -140,6 +142,7 @@ class _Descending:
         self, state: Any, number: int, say: spec.Say, stopping: spec.Stopping
     ) -> tuple[Any, dict[str, float]] | None:
         state, metrics = self._go(state, self._hypers)
+        warn_of_environment(self._prepared.env.name, np.asarray(metrics.pop(NOT_FINITE, 0)))
         row = {name: _mean(name, np.asarray(x), metrics) for name, x in metrics.items()}
         say(self.steps(number))
         return state, row

@@ -35,7 +35,7 @@ from rljax.meta.strategies import as_parameters
 from rljax.ops.normalise import standardise
 from rljax.ops.optim import apply, global_norm
 from rljax.ops.returns import gae
-from rljax.ops.rollout import rollout
+from rljax.ops.rollout import NOT_FINITE, either, rollout
 from rljax.types import Algorithm, Array, Box, Env, Metrics, Scalar
 
 
@@ -294,4 +294,6 @@ def _summary(metrics: Metrics, alive: Array) -> Metrics:
         episodes = jnp.where(alive, metrics["episodes"], 0)
         found |= {name: _mean(x, episodes) for name, x in metrics.items() if name.startswith("episode_")}
         found["episodes"] = episodes.sum()
+    if NOT_FINITE in metrics:
+        found[NOT_FINITE] = either(jnp.where(alive, metrics[NOT_FINITE], 0))
     return found

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from rljax.divergence import diverged, warn_of_environment
 from rljax.meta import fitness
-from rljax.run import diverged
+from rljax.ops.rollout import NOT_FINITE
 from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.population import Inputs
 
@@ -73,6 +74,8 @@ class Job:
         else:
             found = fitness.of_training(self.kind, metrics, updates)
         found = np.where(_diverged(metrics, updates), math.nan, found)
+        env_name = self.programs.prepared[group.rows[0]].env.name
+        warn_of_environment(env_name, _lived(metrics, updates).get(NOT_FINITE, np.zeros((), int)))
         say(News(0, places[:count], found[:count]))
         return True
 
@@ -87,6 +90,11 @@ def _filled(lots: Sequence[Lot], population: int) -> tuple[np.ndarray, np.ndarra
 
 def _diverged(metrics: dict[str, np.ndarray], updates: np.ndarray) -> np.ndarray:
     """`[M]`: a metric became NaN or infinite within the life."""
+    return np.any(diverged(_lived(metrics, updates)), axis=1)
+
+
+def _lived(metrics: dict[str, np.ndarray], updates: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics `[M, U]`, 0 beyond the end of each life."""
     length = next(iter(metrics.values())).shape[1]
     alive = np.arange(length) < updates[:, None]
-    return np.any(diverged({name: np.where(alive, x, 0.0) for name, x in metrics.items()}), axis=1)
+    return {name: np.where(alive, x, 0) for name, x in metrics.items()}

@@ -24,7 +24,7 @@ class CNN(nn.Module):
       layer_norm, dense: of the dense layers, as of `MLP`.
 
     Args of the call:
-      x: `[..., H, W, C]`; bool and integers are cast, not rescaled.
+      x: `[..., H, W, C]`; bool and integers are cast; `nets.features` scales bytes.
 
     Returns:
       `[..., hidden[-1]]`.

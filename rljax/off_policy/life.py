@@ -21,7 +21,7 @@ from rljax.data.memory import Held, memory
 from rljax.data.transitions import transition
 from rljax.errors import require
 from rljax.ops import optim, schedules
-from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.ops.rollout import NOT_FINITE, Episodes, begin, either, not_finite, rollout
 from rljax.types import Algorithm, Array, Box, Env, Metrics, Scalar
 
 SMALLEST = 1e-6  # what is added to how wrong a value was, so that no transition is forgotten
@@ -140,7 +140,7 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
         # 2. learn from what is remembered
         learner, held, learned = learn(state.learner, held, hypers, progress, k_learn)
         state = state.replace(learner=learner, episodes=episodes, held=held, key=key, updates=state.updates + 1)
-        return state, seen | learned | explored
+        return state, seen | learned | explored | {NOT_FINITE: seen[NOT_FINITE] | learned[NOT_FINITE]}
 
     def learn(learner, held, hypers, progress, key):
         """-> (Learner, what is remembered, metrics)."""
@@ -154,12 +154,16 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
             learner, wrong, metrics = method.learn_values(learner, batch, drawn.weight, hypers, progress, key)
             held = store.prioritise(held, drawn.place, (wrong + SMALLEST) ** hypers.priority_exponent)
             learner = learner.replace(gradient_steps=learner.gradient_steps + 1)
-            return (learner, held), (metrics | {"error": wrong.mean()}, batch.obs)
+            metrics |= {
+                "error": wrong.mean(),
+                NOT_FINITE: not_finite(drawn.steps),
+            }  # those of `init` are seen here first
+            return (learner, held), (metrics, batch.obs)
 
         def cycle(loop, key):
             k_values, k_policy = jax.random.split(key)
             (learner, held), (metrics, obs) = jax.lax.scan(of_values, loop, jax.random.split(k_values, method.delay))
-            metrics = jax.tree.map(jnp.mean, metrics)
+            metrics = over_steps(metrics)
             if method.learn_policy:
                 learner, more = method.learn_policy(learner, obs[-1], hypers, k_policy)
                 metrics |= more
@@ -167,9 +171,14 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
 
         keys = jax.random.split(key, config.gradient_steps // method.delay)
         (learner, held), metrics = jax.lax.scan(cycle, (learner, held), keys)
-        return learner, held, jax.tree.map(jnp.mean, metrics)
+        return learner, held, over_steps(metrics)
 
     return Algorithm(init, step, act, lambda batch_size: (), hypers, per_update, blocks(config) * per_update)
+
+
+def over_steps(metrics: Metrics) -> Metrics:
+    """Metrics of several gradient steps as those of all: means, of `NOT_FINITE` whatever was in any."""
+    return {name: either(x) if name == NOT_FINITE else x.mean() for name, x in metrics.items()}
 
 
 def blocks(config: Any) -> int:

@@ -12,6 +12,10 @@ from flax import struct
 from rljax import modes
 from rljax.types import Array, Env, Metrics, TimeStep
 
+NOT_FINITE = "not_finite"
+"""A metric: which `GIVEN` an environment gave as a NaN or an infinity, bit by bit; 0 where all is well."""
+GIVEN = ("observation", "reward")
+
 
 class Episodes(struct.PyTreeNode):
     """The episodes in progress, one per environment; part of an algorithm's state."""
@@ -48,8 +52,8 @@ def rollout(
 
     Returns:
       (episodes, carry, steps [T, E, ...], extras [T, E, ...], metrics): `steps.next_obs` is the true successor, also
-      where an episode ends; `metrics` holds `episodes`, the number that ended here, and their mean `episode_return`
-      and `episode_length` (NaN where none ended, or 0 under `jax_debug_nans`).
+      where an episode ends; `metrics` holds `episodes`, the number that ended here, their mean `episode_return` and
+      `episode_length` (NaN where none ended, or 0 under `jax_debug_nans`), and `NOT_FINITE`.
     """
     num_envs = episodes.reset.shape[0]
 
@@ -70,15 +74,50 @@ def rollout(
         else:
             fresh = begin(env, task, k_reset, num_envs)
         going = episodes.replace(env_state=env_state, obs=result.obs, returns=returns, lengths=lengths)
-        return (_where(ended, fresh, going).replace(reset=ended), carry), (step, extras, finished)
+        fault = not_finite(step, episodes.reset)
+        return (_where(ended, fresh, going).replace(reset=ended), carry), (step, extras, finished, fault)
 
     with modes.in_32_bits():
-        (episodes, carry), (steps, extras, finished) = jax.lax.scan(
+        (episodes, carry), (steps, extras, finished, faults) = jax.lax.scan(
             one, (episodes, carry), jax.random.split(key, num_steps)
         )
         count, returns, lengths = (x.sum() for x in finished)
         means = {"episode_return": modes.ratio(returns, count), "episode_length": modes.ratio(lengths, count)}
-    return episodes, carry, steps, extras, {"episodes": count, **means}
+        fault = either(faults)
+    return episodes, carry, steps, extras, {"episodes": count, **means, NOT_FINITE: fault}
+
+
+def not_finite(step: TimeStep, reset: Array | bool = False) -> Array:
+    """Which `GIVEN` the environments gave as a NaN or an infinity: `[]` int32, bit i for the i-th.
+
+    What follows an action that is none itself is not theirs: then it is the policy that has diverged.
+
+    Args:
+      step: `[...]`, of any batch axes.
+      reset: `[...]` bool: `obs` opens an episode.
+    """
+    obs, after, reward, action = (
+        _not_finite(x, step.reward.ndim) for x in (step.obs, step.next_obs, step.reward, step.action)
+    )
+    observation = (obs & (reset | ~action)) | (after & ~action)
+    return jnp.int32(observation.any()) + 2 * jnp.int32((reward & ~action).any())
+
+
+def either(codes: Array) -> Array:
+    """What is set in any of these values of `NOT_FINITE`, `[...]` -> `[]`."""
+    return (codes & 1).max() + 2 * (codes >> 1).max()
+
+
+def in_words(code: int) -> str:
+    """What a value of `NOT_FINITE` says."""
+    return " and ".join(name for i, name in enumerate(GIVEN) if int(code) >> i & 1)
+
+
+def _not_finite(tree: Any, axes: int) -> Array:
+    """Where floats of a tree are NaN or infinite, over its leading axes; a sum costs less than to ask each of them."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    sums = [(0.0 * jax.lax.stop_gradient(x)).sum(tuple(range(axes, x.ndim))) for x in floats]
+    return jnp.isnan(sum(sums[1:], sums[0])) if sums else jnp.array(False)
 
 
 def _opening(env_state: Any, obs: Array) -> Episodes:

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax.checkpoint import Checkpointer, named_leaves
+from rljax.divergence import diverged
 from rljax.errors import CheckpointError
-from rljax.run import Saver, diverged, summarise
+from rljax.ops.rollout import NOT_FINITE
+from rljax.run import Saver, summarise
 from rljax.sweeps import store
 from rljax.sweeps.plan import Group, Member, Programs
 from rljax.sweeps.population import as_numpy, stack
@@ -204,7 +206,7 @@ class _Work:
             self.diverged |= diverged(row)
             place = self.points.index(self.done + end)
             for name, x in row.items():
-                self.metrics[name][:, place] = np.where(self.diverged, np.nan, x)
+                self.metrics[name][:, place] = x if name == NOT_FINITE else np.where(self.diverged, np.nan, x)
         self.done += n
         return row
 

@@ -12,6 +12,7 @@ from rljax import footprint, resources
 from rljax.arguments import PROCESSES, SOME
 from rljax.errors import unknown
 from rljax.kinds import Maybe
+from rljax.ops.rollout import NOT_FINITE
 from rljax.sweeps import machine, measure, rows
 from rljax.sweeps.machine import Machine
 from rljax.sweeps.plan import Group, Programs
@@ -87,7 +88,7 @@ def make_plan(
     firsts = [group.rows[0] for group in groups]
     known = set.intersection(
         *(set(footprint.check(sweep.rows[i].algo, programs.prepared[i], sweep.log_every)) for i in firsts)
-    )
+    ) - {NOT_FINITE}
     if sweep.search.goes_by is not None and sweep.search.goes_by not in known:
         raise unknown("metric", sweep.search.goes_by, known)
     need = max(programs.of(group).bytes for group in groups)

@@ -17,6 +17,7 @@ from rljax import storage
 from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, require, unknown
+from rljax.ops.rollout import NOT_FINITE, in_words
 from rljax.policy import Policy
 from rljax.results import stats
 from rljax.results.curves import bridge
@@ -46,7 +47,7 @@ class SweepResult:
         since the point before, as a row of a single run does.
       reached: `[N, S]`, updates that each run has finished: all, fewer where it was stopped on purpose, 0 where it has
         not been stored yet.
-      diverged: `[N, S]` bool: a metric became NaN or infinite.
+      diverged: `[N, S]` bool: a metric became NaN or infinite, or what the environment gave (then `metrics` say what).
       folder: where it is kept.
       stopped_by: the signal that ended it early, or None.
       keep: what must live as long as this does.
@@ -172,6 +173,9 @@ class SweepResult:
         columns |= {"steps": self._steps(self.reached.max(1)).astype(int)}
         columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1), "scored": known.sum(1)}
         columns |= {"notes": ["; ".join(ranked[i].notes) if i in ranked else "" for i in range(len(self))]}
+        if NOT_FINITE in self.metrics:
+            codes = np.nan_to_num(self.metrics[NOT_FINITE]).astype(int).reshape(len(self), -1)
+            columns |= {"NaN from the environment": [in_words(x) for x in np.bitwise_or.reduce(codes, axis=1)]}
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
     def curve(
@@ -319,6 +323,8 @@ def load(folder: str | Path, objective: Any = None) -> SweepResult:
                 first = int(np.searchsorted(update[a, : len(points[a])], chunk["update"][0]))
                 there, new = values[a, b, first : first + len(chunk["update"])], chunk[name][member]
                 there[:] = np.where(np.isnan(new), there, new)  # what has been measured stays
+    if not np.nansum(metrics.get(NOT_FINITE, 0)):
+        metrics.pop(NOT_FINITE, None)
     return SweepResult(record, np.arange(count), metrics, update, reached, diverged, folder)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rljax.data.rows import layout
+from rljax.errors import ConfigError
 
 
 def tree(batch: tuple[int, ...]) -> dict:
@@ -48,3 +49,14 @@ def test_wide_numbers_take_several_words():
         kind = layout(given[0])
         assert kind.words == 2
         np.testing.assert_array_equal(kind.unpack(kind.pack(given)), given)
+
+
+def test_bits_are_never_read_as_those_of_another_dtype():
+    kind = layout({"reward": jax.ShapeDtypeStruct((), np.float32), "action": jax.ShapeDtypeStruct((), np.int32)})
+    for reward in (jnp.int32(3), jnp.array(True), jnp.float16(3)):
+        step = {"reward": reward, "action": jnp.int32(2)}
+        with pytest.raises(ConfigError, match=rf"={reward.dtype}: must be float32"):
+            kind.pack(step)
+        assert kind.unpack(kind.pack(kind.cast(step))) == {"reward": np.float32(reward), "action": 2}
+    with pytest.raises(ConfigError, match="=float32: must be int32"):
+        kind.pack(kind.cast({"reward": jnp.float32(1), "action": jnp.float32(1.5)}))

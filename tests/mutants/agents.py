@@ -162,8 +162,8 @@ MUTANTS = [
         ("return -head.value(outputs[0]", "return head.value(outputs[0]", "the worst action"),
         ("jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip)", "noise", "smoothing without bounds"),
         (
-            'outputs = least(head, critics.apply(slow["critics"]',
-            'outputs = least(head, critics.apply(learner.params["critics"]',
+            'outputs = least(head, judge(slow["critics"]',
+            'outputs = least(head, judge(learner.params["critics"]',
             "no slow copy",
         ),
         ('actor.apply(slow["actor"]', 'actor.apply(learner.params["actor"]', "no slow policy"),

@@ -66,11 +66,21 @@ MUTANTS = [
             "points elsewhere after a stop",
             "test_run.py::test_stopping_and_going_on_changes_no_bit",
         ),
+    ),
+    *within(
+        "divergence.py",
+        "test_run.py",
         (
-            "np.any([~np.isfinite(x)",
-            "np.any([np.isnan(x)",
+            "wrong = [~np.isfinite(x)",
+            "wrong = [np.isnan(x)",
             "infinities are fine",
             "test_run.py::test_an_infinity_is_a_divergence_too",
+        ),
+        (
+            "metrics[name] != 0 for name",
+            "metrics[name] < 0 for name",
+            "what the environment spoils is fine",
+            "sweeps/test_driver.py::test_a_row_that_the_environment_spoils_says_so",
         ),
     ),
     *within(

@@ -133,6 +133,6 @@ MUTANTS = [
         "meta/lives.py",
         "meta/test_fitness.py::test_what_comes_after_a_life_is_no_divergence",
         ("np.arange(length) < updates[:, None]", "np.arange(length) <= updates[:, None]", "what comes after the end"),
-        ("np.where(alive, x, 0.0) for name", "np.where(alive, 0.0, x) for name", "only what comes after the end"),
+        ("np.where(alive, x, 0) for name", "np.where(alive, 0, x) for name", "only what comes after the end"),
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rljax.nets.features import feature_shape, features, flat_features
 from rljax.types import Box, Discrete
@@ -26,3 +27,16 @@ def test_flat_features_keep_every_batch_axis_and_no_other():
     x = jnp.arange(4 * 5 * 6.0).reshape(4, 5, 2, 3)
     np.testing.assert_array_equal(flat_features(space, x), x.reshape(4, 5, 6))
     assert flat_features(Discrete(3), jnp.zeros((4, 5), jnp.int32)).shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 1), (4,)])
+def test_bytes_are_scaled_by_their_highest_bound_and_nothing_else_is(shape):
+    def box(high, dtype):
+        return Box(np.zeros(shape, np.float32), np.full(shape, high, np.float32), np.dtype(dtype))
+
+    obs = jnp.full(shape, 51)
+    np.testing.assert_allclose(features(box(255, np.uint8), obs.astype(jnp.uint8)), 0.2, rtol=1e-6)
+    np.testing.assert_allclose(features(box(102, np.uint8), obs.astype(jnp.uint8)), 0.5)
+    np.testing.assert_allclose(features(box(np.inf, np.uint8), obs.astype(jnp.uint8)), 0.2, rtol=1e-6)
+    for dtype in (np.int32, np.float32, np.bool_):  # MinAtar's are bool or float: as they are
+        np.testing.assert_array_equal(features(box(255, dtype), obs.astype(dtype)), obs.astype(dtype))

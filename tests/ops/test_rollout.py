@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import CounterTask, counter
+from toys import CounterTask, broken, counter
 
-from rljax.ops.rollout import begin, rollout
+from rljax.ops.rollout import NOT_FINITE, begin, either, in_words, rollout
 
 
 def idle(carry, obs, reset, key):
@@ -71,3 +71,22 @@ def test_resetting_only_what_ended_changes_no_number(num_envs, task):
     )
     jax.tree.map(np.testing.assert_array_equal, plain, costly)
     assert plain[-1]["episodes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("obs", "reward", "code", "words"),
+    [
+        (0.0, 0.0, 0, ""),
+        (np.nan, 0.0, 1, "observation"),
+        (0.0, -np.inf, 2, "reward"),
+        (np.inf, np.nan, 3, "observation and reward"),
+    ],
+)
+@pytest.mark.parametrize("when", [0, 3])
+def test_a_nan_of_the_environment_is_noticed(obs, reward, code, words, when):
+    env = broken(obs, reward, when)
+    for num_steps, found in ((2, code if when == 0 else 0), (4, code)):
+        metrics = play(env, env.task, num_steps=num_steps)[-1]
+        assert metrics[NOT_FINITE].dtype == jnp.int32 and metrics[NOT_FINITE] == found
+    assert in_words(code) == words
+    assert [int(either(jnp.array(codes))) for codes in ([0, 0], [1, 2], [2, 0], [3, 1])] == [0, 3, 2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import gc
 import os
@@ -11,7 +12,7 @@ import signal
 import numpy as np
 import pytest
 from test_contract import leaves_equal
-from toys import TINY, assert_same_chunks, assert_same_results, sweep
+from toys import TINY, assert_same_chunks, assert_same_results, broken, sweep
 
 import rljax
 from rljax.errors import ConfigError, Stopped, StorageError
@@ -127,6 +128,13 @@ def test_a_diverged_row_is_marked_and_harms_no_other(width, tmp_path):
     assert found.table()["diverged"].tolist() == [0, 2] and found.finished.all()
     for seed in (0, 1):
         assert leaves_equal(found.policy(0, seed).state.params, well.policy(0, seed).state.params)
+
+
+def test_a_row_that_the_environment_spoils_says_so():
+    found = sweep(env=[broken(0.0, 0.0, 7), dataclasses.replace(broken(0.0, np.inf, 7), name="toy/other")], grid={})
+    np.testing.assert_array_equal(found.diverged, [[False, False], [True, True]])
+    assert found.table()["NaN from the environment"].tolist() == ["", "reward"]
+    assert "not_finite" not in sweep(env=broken(0.0, 0.0, 7), grid={}).metrics
 
 
 def test_a_full_disk_loses_nothing(finished, tmp_path, monkeypatch):

@@ -1,0 +1,46 @@
+"""What says that training has diverged, and whether the environment is to blame."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from rljax import envs
+from rljax.errors import DivergedError
+from rljax.ops.rollout import NOT_FINITE, in_words
+from rljax.types import DIAGNOSTICS
+
+
+def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
+    """Where a metric that tells is NaN or infinite, of the shape of one, or what the environment gave."""
+    wrong = [~np.isfinite(x) for name, x in metrics.items() if _tells(name)]
+    return np.any([*wrong, *(metrics[name] != 0 for name in metrics.keys() & {NOT_FINITE})], axis=0)
+
+
+def _tells(name: str) -> bool:
+    """Whether a run has diverged where that metric is not finite."""
+    return not name.startswith("episode") and name not in DIAGNOSTICS
+
+
+def refuse_divergence(row: dict[str, Any], updates: int, env_name: str) -> None:
+    """Takes `NOT_FINITE` out of a row. Raises DivergedError where it, or another metric, says that there is a NaN."""
+    fault = row.pop(NOT_FINITE, 0)
+    if fault:
+        raise DivergedError(_fault(fault, env_name, f" by update {updates}"))
+    for name, x in row.items():
+        if _tells(name) and not np.isfinite(x):
+            raise DivergedError(f"{name} is {x} by update {updates}: training diverged; try a smaller lr")
+
+
+def warn_of_environment(env_name: str, codes: np.ndarray) -> None:
+    """A warning where a value of `NOT_FINITE` says that the environment gave a NaN, in a search that goes on."""
+    if codes.any():
+        warnings.warn(_fault(np.bitwise_or.reduce(codes, axis=None), env_name), stacklevel=2)
+
+
+def _fault(code: int, env_name: str, when: str = "") -> str:
+    who = f"environment '{env_name}'" if env_name else "the environment"
+    closer = f"rljax check-env {env_name}" if env_name in envs.names() else "rljax.envs.check(env, steps=1000)"
+    return f"{who} gave a NaN or an infinity in its {in_words(code)}{when}; {closer} looks closer"

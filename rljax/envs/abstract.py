@@ -1,0 +1,55 @@
+"""Abstract evaluation of functions that are the user's own, whose errors are one line."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+
+import rljax
+from rljax.errors import ConfigError, RljaxError
+
+LIBRARIES = tuple(str(Path(inspect.getfile(module)).parent) for module in (jax, np, flax, rljax))
+
+
+def evaluate(call: str, function: Callable[..., Any], form: Callable[[Any], None], *args: Any) -> Any:
+    """The shapes of what a function of the environment gives, its form checked. Raises ConfigError."""
+
+    def formed(*args: Any) -> Any:
+        try:
+            out = function(*args)
+        except RljaxError:
+            raise
+        except Exception as error:
+            raise ConfigError(_explain(call, error)) from error
+        form(out)
+        return out
+
+    try:
+        return jax.eval_shape(formed, *args)
+    except RljaxError:
+        raise
+    except Exception as error:
+        name, said = call.partition("(")[0], str(error).splitlines()[0]
+        raise ConfigError(f"{name} gives what is no array: {said:.160}; give arrays and numbers alone") from error
+
+
+def _explain(call: str, error: Exception) -> str:
+    """An error of the user's own function, with the line of theirs that it comes from."""
+    name = call.partition("(")[0]
+    said = f"{name} raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]:.200}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        said += "; use jax.numpy instead of numpy"
+    elif isinstance(error, jax.errors.ConcretizationTypeError):
+        said += "; use jnp.where or jax.lax.cond instead of if"
+    if not frames:
+        return f"{said}; it is called as {call}"
+    where = frames[-1]
+    return f"{said} ({Path(where.filename).name}, line {where.lineno}: {where.line})"
