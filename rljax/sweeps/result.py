@@ -100,11 +100,9 @@ class SweepResult:
         return ranking.text(self, SCORE, LAST)
 
     def __repr__(self) -> str:
+        what = f"{', '.join(self.record['algo'])} on {', '.join(self.record['env'])}"
         rows_of = "row" if len(self) == 1 else "rows"
         size = f"{len(self)} {rows_of}" + (f" of {', '.join(self.varied)}" if self.varied else "")
-        size = f"{len(self)} row{'s' if len(self) != 1 else ''}" + (
-            f" of {', '.join(self.varied)}" if self.varied else ""
-        )
         done = f"{self.finished.sum()} of {self.finished.size} runs finished, {self.diverged.sum()} diverged"
         stopped = f", stopped by {self.stopped_by.name}" if self.stopped_by else ""
         return f"SweepResult({what}: {size}, {len(self.seeds)} seeds each; {done}{stopped}; in {self.folder})"
