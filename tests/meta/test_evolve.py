@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from test_runtime import python
 from toys import PROBE
 
 from rljax import api
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, Stopped
 from rljax.meta import evolve, registry, result, spec, tasks
 from rljax.meta import search as searches
 from rljax.meta.compare import compare
@@ -103,6 +104,47 @@ def test_a_search_that_was_killed_goes_on_to_the_same_bits(stop_after, undisturb
     monkeypatch.undo()
     assert_same(search(out=tmp_path / "a"), undisturbed)
     assert_same(searches.resume(tmp_path / "a", progress=False), undisturbed)  # finished: read
+
+
+def test_killed_before_its_last_checkpoint_it_is_judged_once(undisturbed, tmp_path, monkeypatch):
+    """The last row takes no step, so rows are told apart by their generation."""
+
+    class Killed(Exception):
+        pass
+
+    own = searches._Run._save
+
+    def save(self, checkpoints, done):
+        if done > SEARCH["generations"]:
+            raise Killed
+        own(self, checkpoints, done)
+
+    monkeypatch.setattr(searches._Run, "_save", save)
+    monkeypatch.setattr("rljax.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("rljax.run.SAVE_SHARE", 1e9)
+    with pytest.raises(Killed):
+        search(out=tmp_path / "a")
+    monkeypatch.undo()
+    assert_same(search(out=tmp_path / "a"), undisturbed)
+
+
+def test_an_interrupt_keeps_what_was_reached_and_is_one(undisturbed, tmp_path, monkeypatch):
+    own = searches._Run._generation
+
+    def interrupted(self, *arguments):
+        if self.done == 2:
+            signal.raise_signal(signal.SIGINT)
+        return own(self, *arguments)
+
+    monkeypatch.setattr(searches._Run, "_generation", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        search(out=tmp_path / "a")
+    monkeypatch.undo()
+    assert isinstance(caught.value, Stopped)
+    found = caught.value.result
+    assert found.stopped_by == signal.SIGINT and 2 <= found.generation <= 3 and not found.complete
+    assert found.history["generation"].tolist() == list(range(found.generation))
+    assert_same(search(out=tmp_path / "a"), undisturbed)
 
 
 def test_one_program_whatever_the_lengths_of_lives(monkeypatch):
