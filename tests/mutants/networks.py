@@ -37,7 +37,12 @@ MUTANTS = [
             f"{HEADS}::test_sample_and_log_prob_agree_with_sample_and_log_prob_apart",
         ),
         ("log_derivative + jnp.log(self.half_width)", "log_derivative", "the scale of the box"),
-        ("jnp.where(self.fixed, 0.0, entries)", "entries", "an entry without width is chosen"),
+        (
+            "jnp.where(self.fixed, 0.0, entries)",
+            "entries",
+            "an entry without width is chosen",
+            f"{HEADS}::test_an_entry_without_width_is_left_alone",
+        ),
         (
             "jnp.clip(self.initial_log_std + log_std, *",
             "jnp.clip(log_std, *",
