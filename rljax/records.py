@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from rljax.errors import ConfigError
 from rljax.storage import shown
 
@@ -135,6 +133,8 @@ def check_npz(path: str | Path, largest: int) -> None:
       ValueError: one claims another size than is there, or to be of objects.
       OSError, or one of `GARBAGE`: it cannot be read.
     """
+    import numpy as np  # not before: what only reads records, and the command's help, needs none
+
     total = 0
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
