@@ -26,7 +26,7 @@ def absolute(path: str | os.PathLike[str], field: str = "out") -> Path:
     Raises:
       ConfigError: it is empty, no local path but an address (gs://bucket/a), or of nobody's home.
     """
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     require(isinstance(text, str) and bool(text) and "\0" not in text, field, repr(text), "give the path of a folder")
     local = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is None
     require(local, field, text, "is an address; give a local path, and copy what is there when it is finished")

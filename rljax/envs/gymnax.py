@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import modes
+from rljax.declarations import of_number
 from rljax.envs import render
 from rljax.envs.catalogue import check_arguments
+from rljax.errors import require
 from rljax.ops.tree import as_arrays
 from rljax.types import Array, Box, Discrete, Env, Space, StepResult
 
@@ -52,7 +54,11 @@ def make(name: str, **kwargs: Any) -> Env:
     env = factory(**{k: v for k, v in kwargs.items() if k in known})
     fields = [f.name for f in dataclasses.fields(env.default_params)]
     check_arguments(name, kwargs, [*known, *fields])
-    params = dataclasses.replace(env.default_params, **{k: v for k, v in kwargs.items() if k in fields})
+    defaults = as_arrays(env.default_params)
+    changes = {k: of_number(getattr(defaults, k)).convert(k, v) for k, v in kwargs.items() if k in fields}
+    limit = changes.get("max_steps_in_episode", 1)
+    require(limit >= 1, "max_steps_in_episode", limit, "must be at least 1")
+    params = dataclasses.replace(env.default_params, **changes)
     task = as_arrays(params)
     obs = jax.eval_shape(env.reset_env, jax.random.key(0), task)[0]
 
