@@ -78,7 +78,7 @@ def _made(
     module, known = algos.load(algo), algos.settings(algo)
     config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
     shapes = module.Config(**config)
-    built = module.make(env, shapes)
+    built = module.make(env, shapes).in_32_bits()
     numbers = {name: value for name, value in settings.items() if name not in config}
     for name, need in (module.unused(shapes, env) if hasattr(module, "unused") and not recorded else {}).items():
         given = numbers.get(name, known[name].default)  # a record holds what were the defaults then

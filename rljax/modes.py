@@ -48,6 +48,8 @@ def as_outside() -> Iterator[None]:
 class Single:
     """A function that computes in 32 bits; two are equal if their functions are.
 
+    An agent whose state was cast to 64 bits stays there: that is how its derivatives are checked.
+
     Args:
       function: pure.
       narrowed: which of its positional arguments are cast to 32 bits.
@@ -60,7 +62,7 @@ class Single:
         self.narrowed = narrowed
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        if not is_on("jax_enable_x64"):
+        if not is_on("jax_enable_x64") or _is_wide(arguments[:1]):
             return self.__wrapped__(*arguments, **keywords)
         with in_32_bits():
             given = (narrow(x) if i in self.narrowed else x for i, x in enumerate(arguments))
@@ -71,6 +73,12 @@ class Single:
 
     def __hash__(self) -> int:
         return hash(self.__wrapped__)
+
+
+def _is_wide(state: Any) -> bool:
+    """Whether it has 64-bit numbers of its own, those of an environment left out."""
+    own = (x for path, x in jax.tree.leaves_with_path(state) if "episodes" not in jax.tree_util.keystr(path))
+    return any(getattr(x, "dtype", None) == jnp.float64 for x in own)
 
 
 def single(function: Callable[..., Any], narrowed: tuple[int, ...] = ()) -> Single:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +35,7 @@ class Algorithm:
     **state** evolves (arrays only), **hypers** say how to learn (traced numbers), **task** says on what
     (environment parameters, or a dataset). Built by an algorithm's `make(env, config)`, which is cached: the same
     arguments give the same functions, so nothing recompiles. Two algorithms are equal if their functions are, whatever
-    their default hypers, which makes one a good static argument. Its functions compute in 32 bits in either mode of
-    `jax_enable_x64`, see `modes`.
+    their default hypers, which makes one a good static argument.
 
     Attributes:
       init: `(key, hypers, task) -> state`.
@@ -57,9 +56,10 @@ class Algorithm:
     steps_per_update: int
     warmup_steps: int = 0
 
-    def __post_init__(self) -> None:
-        for name, narrowed in {"init": (1,), "step": (1,), "act": (), "initial_carry": ()}.items():  # 1: the hypers
-            object.__setattr__(self, name, modes.single(getattr(self, name), narrowed))
+    def in_32_bits(self) -> Algorithm:
+        """The same, computing in 32 bits whatever `jax_enable_x64` says, see `modes`; once is as good as twice."""
+        narrowed = {"init": (1,), "step": (1,), "act": (), "initial_carry": ()}  # 1: the hypers
+        return replace(self, **{name: modes.single(getattr(self, name), which) for name, which in narrowed.items()})
 
     def steps(self, updates: int) -> int:
         """Environment steps behind a run after that many updates."""

@@ -224,7 +224,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         state, learned = learn(state.replace(episodes=episodes, key=key), hypers, steps, pi_hat, log_y_hat)
         return state, seen | learned
 
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(rule=default), config.num_envs * config.num_steps)
+    per_update = config.num_envs * config.num_steps
+    return Algorithm(init, step, act, lambda batch_size: (), Hypers(rule=default), per_update).in_32_bits()
 
 
 def policy(env: Env, config: Config = Config()) -> Callable[[State, Array], tuple[Categorical, Array]]:

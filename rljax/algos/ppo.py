@@ -202,7 +202,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             state = state.replace(obs_stats=normalise.update(state.obs_stats, seen))
         return state.replace(key=key, updates=state.updates + 1), collected | learned
 
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size)
+    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size).in_32_bits()
 
 
 def check(env: Env, config: Config) -> int:

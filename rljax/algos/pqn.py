@@ -158,7 +158,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         state, learned = learn(state, hypers, batch, k_learn)
         return state.replace(key=key, updates=state.updates + 1), seen | learned | {"epsilon": epsilon}
 
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size)
+    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size).in_32_bits()
 
 
 def check(env: Env, config: Config) -> int:

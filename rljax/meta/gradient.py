@@ -104,7 +104,6 @@ class MetaState(struct.PyTreeNode):
     lives: Lives
 
 
-@modes.in_32_bits()
 def start(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> MetaState:
     """The state of a meta-run of `num_agents` agents that begins at `theta`, a pytree of floating-point numbers.
 
@@ -120,7 +119,6 @@ def begin(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) ->
     return jax.vmap(partial(_born, setup, theta, hypers))(jax.random.split(key, num_agents))
 
 
-@modes.in_32_bits()
 def meta_step(setup: Setup, state: MetaState, hypers: Any) -> tuple[MetaState, Metrics]:
     """K updates of every agent, one of theta; agents at the end of their lives, and diverged ones, are replaced.
 

@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from rljax import modes
 from rljax.errors import ConfigError, require
 from rljax.ops.tree import as_arrays
 from rljax.types import Array, Scalar
@@ -249,7 +248,7 @@ def as_parameters(theta: Any) -> Any:
     Raises:
       ConfigError: a leaf is no floating-point number, or there is none.
     """
-    theta = modes.narrow(as_arrays(theta))
+    theta = as_arrays(theta)
     require(bool(jax.tree.leaves(theta)), "theta", theta, "holds no numbers; name the leaves to search over")
     for path, x in jax.tree.leaves_with_path(theta):
         if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -173,7 +173,8 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
         (learner, held), metrics = jax.lax.scan(cycle, (learner, held), keys)
         return learner, held, over_steps(metrics)
 
-    return Algorithm(init, step, act, lambda batch_size: (), hypers, per_update, blocks(config) * per_update)
+    warmup = blocks(config) * per_update
+    return Algorithm(init, step, act, lambda batch_size: (), hypers, per_update, warmup).in_32_bits()
 
 
 def over_steps(metrics: Metrics) -> Metrics:

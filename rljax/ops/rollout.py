@@ -29,8 +29,7 @@ class Episodes(struct.PyTreeNode):
 
 def begin(env: Env, task: Any, key: Array, num_envs: int) -> Episodes:
     """`num_envs` fresh episodes."""
-    with modes.in_32_bits():
-        return _opening(*_reset(env, task, key, jnp.arange(num_envs)))
+    return _opening(*_reset(env, task, key, jnp.arange(num_envs)))
 
 
 def rollout(
@@ -64,7 +63,9 @@ def rollout(
         env_state, result = jax.vmap(modes.outside(env.step), (0, 0, 0, None))(
             jax.random.split(k_step, num_envs), episodes.env_state, action, task
         )
-        result = result._replace(obs=_declared(env, result.obs), reward=result.reward.astype(jnp.float32))
+        result = result._replace(
+            obs=result.obs.astype(episodes.obs.dtype), reward=result.reward.astype(episodes.returns.dtype)
+        )
         ended = result.terminated | result.truncated
         returns, lengths = episodes.returns + result.reward, episodes.lengths + 1
         finished = (ended.sum(), jnp.where(ended, returns, 0.0).sum(), jnp.where(ended, lengths, 0).sum())
@@ -77,14 +78,12 @@ def rollout(
         fault = not_finite(step, episodes.reset)
         return (_where(ended, fresh, going).replace(reset=ended), carry), (step, extras, finished, fault)
 
-    with modes.in_32_bits():
-        (episodes, carry), (steps, extras, finished, faults) = jax.lax.scan(
-            one, (episodes, carry), jax.random.split(key, num_steps)
-        )
-        count, returns, lengths = (x.sum() for x in finished)
-        means = {"episode_return": modes.ratio(returns, count), "episode_length": modes.ratio(lengths, count)}
-        fault = either(faults)
-    return episodes, carry, steps, extras, {"episodes": count, **means, NOT_FINITE: fault}
+    (episodes, carry), (steps, extras, finished, faults) = jax.lax.scan(
+        one, (episodes, carry), jax.random.split(key, num_steps)
+    )
+    count, returns, lengths = (x.sum() for x in finished)
+    means = {"episode_return": modes.ratio(returns, count), "episode_length": modes.ratio(lengths, count)}
+    return episodes, carry, steps, extras, {"episodes": count, **means, NOT_FINITE: either(faults)}
 
 
 def not_finite(step: TimeStep, reset: Array | bool = False) -> Array:
@@ -126,7 +125,7 @@ def _opening(env_state: Any, obs: Array) -> Episodes:
         env_state=env_state,
         obs=obs,
         reset=jnp.ones(num_envs, bool),
-        returns=jnp.zeros(num_envs),
+        returns=jnp.zeros(num_envs, jnp.float32),
         lengths=jnp.zeros(num_envs, jnp.int32),
     )
 
@@ -135,12 +134,7 @@ def _reset(env: Env, task: Any, key: Array, rows: Array) -> tuple[Any, Array]:
     """Fresh starts for environments `rows`: what a row gets does not depend on which others are reset with it."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     env_state, obs = jax.vmap(modes.outside(env.reset), (0, None))(keys, task)
-    return env_state, _declared(env, obs)
-
-
-def _declared(env: Env, obs: Array) -> Array:
-    """Observations in the dtype that the environment says they have, whatever it computes in."""
-    return obs.astype(env.observation_space.dtype)
+    return env_state, obs.astype(env.observation_space.dtype)  # whatever it computes in
 
 
 def _reset_ended(env: Env, task: Any, key: Array, ended: Array, env_state: Any, obs: Array) -> tuple[Any, Array]:
