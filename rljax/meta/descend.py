@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rljax import algos, runtime
+from rljax import algos, modes, runtime
 from rljax.arguments import SOME
 from rljax.build import Prepared
 from rljax.divergence import warn_of_environment
@@ -133,6 +133,7 @@ class _Descending:
         step = partial(gradient.meta_step, asked.setup(prepared))
 
         @jax.jit
+        @modes.in_32_bits()
         def generation(state, hypers):
             return jax.lax.scan(lambda state, _: step(state, hypers), state, None, asked.meta_steps)
 
