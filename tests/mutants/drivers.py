@@ -42,7 +42,7 @@ MUTANTS = [
             "a row that is not reset",
             "ops/test_rollout.py::test_resetting_only_what_ended_changes_no_number",
         ),
-        ("returns=jnp.zeros(num_envs)", "returns=jnp.ones(num_envs)", "returns begin at 1"),
+        ("returns=jnp.zeros(num_envs, jnp.float32)", "returns=jnp.ones(num_envs, jnp.float32)", "returns begin at 1"),
     ),
     *within(
         "run.py",
