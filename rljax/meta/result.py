@@ -184,4 +184,4 @@ def read(folder: Path) -> dict[str, Any]:
 def new_state(asked: spec.Search, prepared: Sequence[Prepared], theta: dict[str, Any]) -> dict[str, Any]:
     """The state of a search before its first generation; arrays only."""
     at_start = jnp.zeros(asked.judges * len(asked.domains))  # fitnesses of the start in held-out lives, once judged
-    return {"learner": asked.begin(prepared, theta), "at_start": at_start}
+    return {"learner": asked.begin(prepared, modes.narrow(theta)), "at_start": at_start}
