@@ -127,5 +127,5 @@ def test_without_evosax_the_remedy_is_named(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"pip install 'rljax\[evosax\]'"):
+    with pytest.raises(ConfigError, match="pip install evosax"):
         evosax("CMA_ES", popsize=2024)
