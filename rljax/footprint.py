@@ -11,7 +11,7 @@ import jax
 
 from rljax import algos, resources
 from rljax.build import Prepared
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, require
 from rljax.ops.tree import as_arrays
 from rljax.run import point_size, start
 from rljax.types import Algorithm, Env
@@ -38,6 +38,13 @@ def check(algo: str, prepared: Prepared, log_every: int | None = None) -> list[s
         raise ConfigError(f"{name}={value}: makes arrays of more entries than 32 bits count; give a smaller one")
     short = f"takes at least {resources.write(need)} and {resources.write(free)} are free"
     raise ConfigError(f"{name}={value}: {short}; give a smaller one")
+
+
+def check_together(field: str, count: int, each: float) -> None:
+    """Raises ConfigError where so many of something, of so many bytes `each`, are more than what is free."""
+    free = resources.free()
+    short = f"takes at least {resources.write(count * each)} and {resources.write(free)} are free; give a smaller one"
+    require(count * each <= free, field, count, short)
 
 
 def least(algorithm: Algorithm, env: Env, points: int) -> tuple[float, list[str]]:

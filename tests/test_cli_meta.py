@@ -59,6 +59,13 @@ def test_it_can_be_used_and_compared(learned, capsys, tmp_path):
     assert code == 0 and {path.name for path in tmp_path.iterdir()} == {"course.png", "learned.png"}
 
 
+def test_what_ships_learned_is_compared_by_its_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    where = ["--env", f"{PROBE},num_envs=4,num_steps=8,num_minibatches=1,hidden=8", "--steps=64"]
+    code, out, _ = call(capsys, "meta-eval", "lpo", *where, "--seeds=1", "--workers=1")
+    assert code == 0 and out.splitlines()[-1] == "comparison.json" and os.listdir(tmp_path) == ["comparison.json"]
+
+
 REFUSED = [
     (["meta-train"], "meta-train needs what to learn: lpo, ta-lpo"),
     (["meta-train", "lpoo"], "did you mean 'lpo'"),

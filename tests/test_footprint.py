@@ -13,6 +13,8 @@ import rljax
 from rljax import cli, footprint, resources
 from rljax.build import prepare
 from rljax.errors import ConfigError
+from rljax.meta.registry import strategy
+from rljax.objectives import LPO, network
 from rljax.ops.tree import as_arrays
 from rljax.run import start
 
@@ -71,6 +73,22 @@ def test_a_sweep_is_refused_before_it_compiles(tmp_path):
         rljax.sweep("ppo", "CartPole-v1", 10**10, 1, num_envs=10_000_000, out=tmp_path / "a", progress=False)
     with pytest.raises(ConfigError, match="unknown metric 'episode_retrun'; did you mean 'episode_return'"):
         rljax.sweep("ppo", PROBE, 64, 1, use_preset=False, halving=2, metric="episode_retrun", progress=False)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("search", "field"),
+    [
+        ({"num_envs": 10_000_000}, "num_envs=10000000: takes at least"),
+        (
+            {"strategy": strategy(popsize=10**6), "objective": LPO(**network(8, 10**5))},
+            "popsize=1000000: takes at least",
+        ),
+    ],
+)
+def test_a_search_is_refused_before_it_compiles(search, field, tmp_path):
+    with pytest.raises(ConfigError, match=field):
+        rljax.evolve("ppo", "CartPole-v1", 10**10, **{"objective": LPO()} | search, out=tmp_path / "a", progress=False)
     assert not os.listdir(tmp_path)
 
 

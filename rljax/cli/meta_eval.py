@@ -65,7 +65,9 @@ class MetaEval:
         from rljax import records, runtime
         from rljax.meta import compare
 
-        learned, out = absolute(self.learned, "learned"), None if self.out is None else absolute(self.out)
+        ours = str(self.learned) in shipped.names() and not self.learned.exists()
+        learned = shipped.file_of(str(self.learned)) if ours else absolute(self.learned, "learned")
+        out = None if self.out is None else absolute(self.out)
         runtime.start()
         source = _source(learned, self.objective)
         places = places or [(env, {}) for env in source.places]
@@ -79,7 +81,7 @@ class MetaEval:
             return SIGNALLED + stopped.by
         print(found.table().to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4g}"))
         print(found.note)
-        path = keep("this comparison", lambda: found.save(out or _free(learned)))
+        path = keep("this comparison", lambda: found.save(out or _free(Path.cwd() if ours else learned)))
         if path:
             print(shown(path))
         return 0
@@ -109,8 +111,8 @@ def _source(path: Path, objective: str | None) -> Source:
     from rljax.meta import result
     from rljax.objectives import files
 
-    if path.is_file() or (str(path) in shipped.names() and not path.is_dir()):
-        stored = files.read(shipped.file_of(str(path)))
+    if path.is_file():
+        stored = files.read(path)
         parts = {name.split("/")[0] for name in stored.arrays if "/" in name}
         return _described(path, stored.provenance, dict.fromkeys(parts or ["objective"], str(path)), objective)
     found = result.load(path, objective=objective)

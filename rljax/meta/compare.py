@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rljax import runtime
+from rljax import footprint, runtime
 from rljax.errors import ConfigError, require
 from rljax.log import ProgressSink
 from rljax.meta import fitness
@@ -138,6 +138,8 @@ def compare(
     if places != places[:count] * len(names):
         raise ConfigError("contenders: must live in the same places, in the same order")
     require(all(d.shortest is None and not d.vary for d in domains), "steps", "...", "must be one length for all lives")
+    for domain, there in zip(domains, prepared):
+        footprint.check(domain.row.algo, there)
     require(seeds >= 1, "seeds", seeds, "must be at least 1")
     lives = [(0, Life(i, seed, there.updates, {})) for seed in range(seeds) for i, there in enumerate(prepared)]
     total = sum(life.updates * prepared[life.domain].algorithm.steps_per_update for _, life in lives)

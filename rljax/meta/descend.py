@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rljax import algos, modes, runtime
+from rljax import algos, footprint, modes, runtime
 from rljax.arguments import SOME
 from rljax.build import Prepared
 from rljax.divergence import warn_of_environment
@@ -66,6 +66,11 @@ class Descent(spec.Search):
         algo = algos.base(self.domains[0].row.algo)
         if not hasattr(algos.load(algo), "policy"):
             raise ConfigError(f"algo={algo}: has no policy for an outer loss to look at; lpg has")
+
+    def check_memory(self, prepared: Sequence[Prepared]) -> None:
+        super().check_memory(prepared)
+        each, _ = footprint.least(prepared[0].algorithm, prepared[0].env, self.num_updates)
+        footprint.check_together("agents", self.agents, each)
 
     def begin(self, prepared: Sequence[Prepared], theta: dict[str, Any]) -> gradient.MetaState:
         key, hypers = jax.random.key(self.seed), as_arrays(prepared[0].algorithm.hypers)

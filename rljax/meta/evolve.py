@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import runtime
+from rljax import footprint, runtime
 from rljax.arguments import SOME
 from rljax.build import Prepared
 from rljax.errors import require
@@ -67,6 +67,11 @@ class Evolution(spec.Search):
     @property
     def members(self) -> int:
         return self.strategy.popsize * self.lives
+
+    def check_memory(self, prepared: Sequence[Prepared]) -> None:
+        super().check_memory(prepared)
+        size = sum(x.nbytes for x in jax.tree.leaves(self.start(prepared)))
+        footprint.check_together("popsize", self.strategy.popsize, size)
 
     def begin(self, prepared: Sequence[Prepared], theta: dict[str, Any]) -> Any:
         return self.strategy.init(theta)

@@ -52,6 +52,7 @@ def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = 
     require(jax.process_count() == 1, "processes", jax.process_count(), "a search runs in one, on all of its devices")
     where = chosen(out)
     prepared = asked.prepare()
+    asked.check_memory(prepared)
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(held(where, SEARCH))
         folder = own.path

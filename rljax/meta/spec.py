@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
-from rljax import runtime
+from rljax import footprint, runtime
 from rljax.arguments import SEED, STEPS
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
@@ -103,6 +103,11 @@ class Search:
             if leaves.shapes(leaves.read(there.algorithm.hypers, self.learn)) != first:
                 raise ConfigError(f"learn={','.join(self.learn)}: has another shape on {there.env.name}")
         return prepared
+
+    def check_memory(self, prepared: Sequence[Prepared]) -> None:
+        """Raises ConfigError where what is to be held at once is more than the memory that is free."""
+        for domain, there in zip(self.domains, prepared):
+            footprint.check(domain.row.algo, there)
 
     def start(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
         """Theta where the search begins."""
