@@ -20,6 +20,7 @@ from rljax.divergence import diverged
 from rljax.envs import wrappers
 from rljax.errors import DivergedError, Stopped, Terminated
 from rljax.ops import streams
+from rljax.ops.rollout import NOT_FINITE
 from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signals, summarise, train
 from rljax.types import DIAGNOSTICS, Algorithm
 
@@ -268,6 +269,11 @@ def test_an_infinity_is_a_divergence_too():
     """Of what is measured in every update; of episodes none may have ended."""
     metrics = {"loss": np.array([1.0, np.inf, np.nan, 1.0]), "episode_return": np.array([1.0, 1.0, 1.0, np.nan])}
     np.testing.assert_array_equal(diverged(metrics), [False, True, True, False])
+
+
+def test_what_the_environment_spoils_has_diverged_though_all_metrics_are_finite():
+    metrics = {"value_loss": np.ones(3), NOT_FINITE: np.array([0, 1, 2])}
+    np.testing.assert_array_equal(diverged(metrics), [False, True, True])
 
 
 def test_python_numbers_become_strong_arrays():

@@ -80,7 +80,7 @@ MUTANTS = [
             "metrics[name] != 0 for name",
             "metrics[name] < 0 for name",
             "what the environment spoils is fine",
-            "sweeps/test_driver.py::test_a_row_that_the_environment_spoils_says_so",
+            "test_run.py::test_what_the_environment_spoils_has_diverged_though_all_metrics_are_finite",
         ),
     ),
     *within(
