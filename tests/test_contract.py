@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import re
+import subprocess
+import sys
 from functools import cache, partial
 from typing import Any
 
@@ -21,6 +24,8 @@ from rljax.checkpoint import Checkpointer
 from rljax.divergence import diverged
 from rljax.policy import Policy
 from rljax.run import advance, as_arrays, run, start
+from rljax.sweeps import payload
+from rljax.sweeps.rows import Row
 from rljax.types import Algorithm, Env
 
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
@@ -121,6 +126,20 @@ def test_a_policy_is_pickled_by_its_names(algo, env, settings):
     policy = Policy(algorithm, environment, state, 0, made)
     back = pickle.loads(pickle.dumps(policy))
     assert back.algo == algorithm and leaves_equal(back.state, state)
+
+
+def test_every_algorithm_reaches_another_process_whole():
+    """With an environment of one's own, so that states are compared there too, as `payload` does before any work."""
+    made = [
+        Row(algo, in_any_unit(envs.make(env)), dataclasses.asdict(tiny(algo, **settings)) | {"lr": 0.0123}, {}, 999, {})
+        for algo, env, settings in (case.values for case in CASES)
+    ]
+    sent = payload.pack(made, [row.prepare() for row in made], len)
+    program = "import sys; from rljax.sweeps import pickling; print(pickling.loads(sys.stdin.buffer.read())())"
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as a worker has it
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=sent, capture_output=True, timeout=300, env=os.environ | path)
+    assert done.stdout.split() == [str(len(made)).encode()], done.stderr.decode()
 
 
 @every_algorithm
