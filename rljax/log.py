@@ -219,13 +219,19 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            if not isinstance(row, dict) or "step" not in row:
+            if not _is_row(row):
                 raise ValueError("not a row")
         except ValueError:
             if number < len(lines):
                 warnings.warn(f"{path} line {number} is not a row, skipped", stacklevel=3)
             continue
         yield row
+
+
+def _is_row(found: Any) -> bool:
+    """Whether it is a flat dict of numbers, or of nothing where there was nothing to measure, with a step."""
+    plain = isinstance(found, dict) and all(isinstance(x, int | float | None) for x in found.values())
+    return plain and isinstance(found.get("step"), int | float)
 
 
 def _finite(value: Any) -> Any:

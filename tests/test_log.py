@@ -102,6 +102,10 @@ def test_jsonl_garbage_in_the_middle_is_named(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n\x00\x00\n7\n{"step": 4}\n')
     with pytest.warns(UserWarning, match="m.jsonl line [23] is not a row"):
         assert read_jsonl(tmp_path / "m.jsonl")["step"].tolist() == [1, 4]
+    for edited in ('{"step": {"a": 1}}', '{"step": null}', '{"step": "2"}', '{"step": 2, "loss": [1]}', '{"loss": 1}'):
+        (tmp_path / "m.jsonl").write_text(f'{{"step": 1}}\n{edited}\n{{"step": 4, "loss": null}}\n')
+        with pytest.warns(UserWarning, match="m.jsonl line 2 is not a row"):
+            assert read_jsonl(tmp_path / "m.jsonl")["step"].tolist() == [1, 4]
 
 
 def test_jsonl_empty_and_missing(tmp_path):
