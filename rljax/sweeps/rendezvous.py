@@ -136,16 +136,20 @@ class _Host:
         began, noticed = time.monotonic(), False
         while self._missing(self.here) and not self.wrong and not self.left:
             for number, connection, hello in self._arrivals():
+                self._forget_gone()  # one that left may come again
                 self.wrong = self.wrong or self._misfit(number, hello)
                 self.here[-1 - len(self.here) if number in self.here else number] = connection
-            for number in [number for number, connection in self.here.items() if _gone(connection)]:
-                self.here.pop(number).close()
+            self._forget_gone()
             waited, missing = time.monotonic() - began, self._missing(self.here)
             if missing and not noticed and waited > NOTICE:
                 noticed = True
                 print(f"waiting for {missing}, for {self.arrival:.0f} s at most", file=sys.stderr, flush=True)
             if missing and waited > self.arrival:
                 self.late, self.wrong = True, f"{missing} did not come within {self.arrival:.0f} s; start all processes"
+
+    def _forget_gone(self) -> None:
+        for number in [number for number, connection in self.here.items() if _gone(connection)]:
+            self.here.pop(number).close()
 
     def _arrivals(self) -> Iterator[tuple[int, socket.socket, dict[str, Any]]]:
         """Who has just come, if anybody has."""

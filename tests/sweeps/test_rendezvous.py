@@ -77,7 +77,7 @@ def test_who_waits_says_for_whom(port, monkeypatch, capsys):
 
 
 def test_one_that_left_while_it_waited_may_come_again(port):
-    hello = b'{"number": 1, "processes": 2}\n'
+    hello, left = b'{"number": 1, "processes": 3}\n', threading.Event()
 
     def impatient():
         while True:
@@ -89,9 +89,14 @@ def test_one_that_left_while_it_waited_may_come_again(port):
         with connection:
             assert connection.makefile("rb").readline() == rendezvous.GREETING
             connection.sendall(hello)
-        rendezvous.meet(f"127.0.0.1:{port}", 2, 1)
+        left.set()
+        rendezvous.meet(f"127.0.0.1:{port}", 3, 1)
 
-    assert job(port, (2, 0), impatient) == [None, None]
+    def last():  # so that the job cannot begin while the first visit still counts
+        left.wait(20)
+        rendezvous.meet(f"127.0.0.1:{port}", 3, 2)
+
+    assert job(port, (3, 0), impatient, last) == [None] * 3
 
 
 def test_a_port_in_use_is_said_to_be(port):
