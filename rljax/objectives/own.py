@@ -105,6 +105,7 @@ def plugged(names: Iterable[Any]) -> dict[str, type]:
 
 
 def path_of(kind: type) -> str:
+    """The name of a class by where it is defined, `module:Class`."""
     return f"{kind.__module__}:{kind.__qualname__}"
 
 

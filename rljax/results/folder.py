@@ -155,14 +155,19 @@ def held(out: Path | Numbered, kind: Kind) -> Iterator[Held]:
                     raise
                 raise StorageError(_after(said, found)) from None
             finally:
-                with contextlib.suppress(OSError):
-                    if not found.recorded and not _strangers(path):
-                        for name in os.listdir(path):
-                            (path / name).unlink()
+                _clear(found)
     finally:
         for folder in reversed(made):
             with contextlib.suppress(OSError):  # something came of it
                 folder.rmdir()
+
+
+def _clear(found: Held) -> None:
+    """Removes the lock, and what a kill left half written, where nothing came of a folder."""
+    with contextlib.suppress(OSError):
+        if not found.recorded and not _strangers(found.path):
+            for name in os.listdir(found.path):
+                (found.path / name).unlink()
 
 
 def _made(out: Path | Numbered) -> tuple[Path, list[Path]]:

@@ -11,6 +11,7 @@ from rljax.sweeps.view import View
 
 
 def how(result: SweepResult) -> Html:
+    """The section that says how a sweep was run: command, settings of all rows, groups, machine and versions."""
     record, asked = result.record, result.record.get("asked", {})
     rows = (record["rows"][i] for i in result.index)
     every = [{"steps": row.get("steps"), **row["settings"], **row.get("env_args", {})} for row in rows]
@@ -37,6 +38,7 @@ def _group(group: dict[str, Any]) -> str:
 
 
 def statistics(view: View) -> Html:
+    """The section that says how scores, intervals, and which fields matter, are computed."""
     said = (
         f"The score of a run is its {view.title} over the last {LAST:.0%} of training. The score of a setting is the "
         "interquartile mean over its seeds (the mean of the middle half; of fewer than four seeds, the mean).",

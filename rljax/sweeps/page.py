@@ -62,6 +62,7 @@ def join(*parts: object) -> Html:
 
 
 def figure(address: str, alt: str, caption: str | None = None) -> Html:
+    """An image, with a text for those who cannot see it and a caption below it."""
     image = Html(f'<img src="{address}" alt="{html.escape(alt)}">')
     return tag("figure", image, caption and tag("figcaption", caption))
 
@@ -73,12 +74,14 @@ def folded(name: str, lines: list[Html], head: Html | None = None) -> Html:
 
 
 def pairs(content: dict[str, Any]) -> Html:
+    """Names and values as a list; what is empty is left out."""
     known = [(name, value) for name, value in content.items() if value not in (None, "", {})]
     texts = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in known]
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in texts))
 
 
 def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 row`, `2 rows`."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 

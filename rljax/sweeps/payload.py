@@ -123,7 +123,7 @@ def _state(prepared: Prepared) -> dict[str, Any]:
 
 
 def _kind(tree: Any) -> str:
-    return f"{type(tree).__module__}:{type(tree).__qualname__}"
+    return own.path_of(type(tree))
 
 
 def _described(leaf: Any) -> Any:
