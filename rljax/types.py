@@ -6,16 +6,18 @@ Axis letters, used in every docstring of the package: `T` time, `E` parallel env
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rljax import modes
+from rljax.spaces import Box as Box
+from rljax.spaces import Discrete as Discrete
+from rljax.spaces import MultiDiscrete as MultiDiscrete
+from rljax.spaces import Space as Space
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -135,119 +137,3 @@ class Env:
         if task is None:
             return self.max_episode_steps or DEFAULT_BOUND
         return max(self.max_episode_steps or 0, DEFAULT_BOUND)
-
-
-@dataclass(frozen=True)
-class Discrete:
-    """The integers `0 .. n-1`."""
-
-    n: int
-    dtype = np.dtype(np.int32)
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Takes whole numbers of any kind."""
-        object.__setattr__(self, "n", _whole(self.n))
-
-    def sample(self, key: Array) -> Array:
-        """A uniform draw, `[]` int32."""
-        return jax.random.randint(key, (), 0, self.n)
-
-    def contains(self, x: Array) -> Array:
-        """`[]` bool."""
-        return jnp.logical_and(x >= 0, x < self.n)
-
-
-@dataclass(frozen=True)
-class MultiDiscrete:
-    """A vector of integers; entry i is in `0 .. nvec[i]-1`."""
-
-    nvec: tuple[int, ...]
-    dtype = np.dtype(np.int32)
-
-    def __post_init__(self) -> None:
-        """Takes whole numbers of any kind, in any sequence."""
-        object.__setattr__(self, "nvec", tuple(map(_whole, self.nvec)))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.nvec),)
-
-    def sample(self, key: Array) -> Array:
-        """A uniform draw, `[len(nvec)]` int32."""
-        return jax.random.randint(key, self.shape, 0, jnp.array(self.nvec))
-
-    def contains(self, x: Array) -> Array:
-        """`[]` bool."""
-        return jnp.all(jnp.logical_and(x >= 0, x < jnp.array(self.nvec)))
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """Arrays between `low` and `high`, elementwise; bounds may be infinite."""
-
-    low: np.ndarray
-    high: np.ndarray
-    dtype: np.dtype = np.dtype(np.float32)  # noqa: RUF009  dtypes are immutable
-
-    def __post_init__(self) -> None:
-        """Takes whatever NumPy takes as bounds and dtype; 64 bits are none that a network sees, so 32 are meant."""
-        narrow = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.int32)}
-        dtype = np.dtype(self.dtype)
-        object.__setattr__(self, "dtype", narrow.get(dtype, dtype))
-        for name in ("low", "high"):
-            bound = np.asarray(getattr(self, name))
-            object.__setattr__(self, name, bound.astype(narrow.get(bound.dtype, bound.dtype), copy=False))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.low.shape
-
-    @property
-    def bounded(self) -> bool:
-        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
-
-    @property
-    def movable(self) -> np.ndarray:
-        """`shape` bool: the entries that have more than one value."""
-        return self.low < self.high
-
-    def only_movable(self, x: Array) -> Array:
-        """0 in the entries of `x` `[..., *shape]` that have one value alone: a place in the unit cube for them."""
-        return x if self.movable.all() else jnp.where(jnp.broadcast_to(self.movable, x.shape), x, 0.0)
-
-    def sample(self, key: Array) -> Array:
-        """A uniform draw where the bounds are finite, a standard normal one elsewhere; `shape`, `dtype`."""
-        finite = np.isfinite(self.low) & np.isfinite(self.high)
-        low, high = np.where(finite, self.low, 0.0), np.where(finite, self.high, 1.0)
-        k_uniform, k_normal = jax.random.split(key)
-        uniform = low + (high - low) * jax.random.uniform(k_uniform, self.shape)
-        normal = jnp.clip(jax.random.normal(k_normal, self.shape), self.low, self.high)
-        return jnp.where(finite, uniform, normal).astype(self.dtype)
-
-    def contains(self, x: Array) -> Array:
-        """`[]` bool."""
-        return jnp.all(jnp.logical_and(x >= self.low, x <= self.high))
-
-    def clip(self, x: Array) -> Array:
-        """The nearest point of the box; `x` is `[..., *shape]`."""
-        return jnp.clip(x, jnp.broadcast_to(self.low, x.shape), jnp.broadcast_to(self.high, x.shape))
-
-    def from_unit(self, x: Array) -> Array:
-        """From the cube of -1 to 1 into the box, which must be bounded; `x` is `[..., *shape]`."""
-        low, high = (jnp.broadcast_to(bound, x.shape) for bound in (self.low, self.high))
-        return jnp.clip(low + 0.5 * (x + 1.0) * (high - low), low, high)  # rounding can leave the box
-
-    def to_unit(self, x: Array) -> Array:
-        """The inverse of `from_unit`; 0 in entries that have one value alone."""
-        high = np.where(self.movable, self.high, self.low + 1)
-        low, high = (jnp.broadcast_to(bound, x.shape) for bound in (self.low, high))
-        return self.only_movable(2.0 * (x - low) / (high - low) - 1.0)
-
-
-def _whole(n: Any) -> Any:
-    """A whole number as an `int`; anything else as it is, to be refused with the environment's name."""
-    return n if isinstance(n, bool) or not hasattr(n, "__index__") else operator.index(n)
-
-
-Space = Box | Discrete | MultiDiscrete

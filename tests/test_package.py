@@ -23,6 +23,7 @@ LAYERS = [  # a module imports from its own layer and those above it in this lis
         "rljax.declarations",
         "rljax.records",
         "rljax.modes",
+        "rljax.spaces",
         "rljax.types",
         "rljax.runtime",
         "rljax.resources",
