@@ -35,8 +35,8 @@ from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.off_policy.targets import learn_target
 from rljax.ops import optim, value_heads
 from rljax.ops.explore import epsilon_greedy
-from rljax.ops.schedules import falling
-from rljax.ops.value_heads import Next, Numbers, head_of
+from rljax.ops.schedules import linear_schedule
+from rljax.ops.value_heads import Bootstrap, HeadParams, head_of
 from rljax.types import Algorithm, Discrete, Env, Scalar
 
 
@@ -83,7 +83,7 @@ class Hypers(struct.PyTreeNode):
     priority_exponent: Scalar = number(0.6, "of prioritised draws; 0: uniform", low=0.0)
     priority_beta: Scalar = share(0.4, "how much of their bias is undone at the start; all of it at the end")
     munchausen: Scalar = share(0.9, "alpha")
-    temperature: Scalar = number(0.03, "tau, of munchausen", above=0.0)
+    temperature: Scalar = number(0.03, "tau of munchausen: the entropy regularisation of the target policy", above=0.0)
     munchausen_clip: Scalar = number(-1.0, "the least that tau log w(a|s) may be", high=0.0)
     horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
@@ -107,10 +107,10 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
 
     def best(outputs):
         # Of numbers of the head the largest value does not depend, so that acting needs no hypers.
-        return head.value(outputs, Numbers()).argmax(-1).astype(jnp.int32)
+        return head.value(outputs, HeadParams()).argmax(-1).astype(jnp.int32)
 
     def optimiser(hypers, progress=0.0):
-        return optim.adam(falling(progress, hypers.lr, hypers.lr * hypers.lr_final), hypers.max_grad_norm)
+        return optim.adam(linear_schedule(progress, hypers.lr, hypers.lr * hypers.lr_final), hypers.max_grad_norm)
 
     def begin(key, hypers, obs):
         params = {"values": network.init(key, features(env.observation_space, obs))}
@@ -124,7 +124,9 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         return epsilon_greedy(k_explore, best(outputs), jnp.where(greedy, 0.0, exploration), space.n)
 
     def exploration(hypers, progress):
-        return 0.0 if config.noisy else falling(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        return (
+            0.0 if config.noisy else linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        )
 
     def follows(learner, batch, hypers, numbers, key):
         """What comes after a batch of transitions."""
@@ -136,14 +138,14 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             log_here, log_next = (jax.nn.log_softmax(head.value(x, numbers) / tau) for x in (here, outputs))
             log_taken = chosen(log_here[..., None], batch.action)[:, 0]
             raised = hypers.munchausen * jnp.clip(tau * log_taken, hypers.munchausen_clip, 0.0)
-            return Next(outputs, jnp.exp(log_next), -tau * log_next, batch.reward + raised, batch.discount)
+            return Bootstrap(outputs, jnp.exp(log_next), -tau * log_next, batch.reward + raised, batch.discount)
         judge = look(learner.params["values"], batch.next_obs, k_other) if config.target == "double" else outputs
         weight = jax.nn.one_hot(best(judge), space.n)
-        return Next(outputs, weight, jnp.zeros_like(weight), batch.reward, batch.discount)
+        return Bootstrap(outputs, weight, jnp.zeros_like(weight), batch.reward, batch.discount)
 
     def learn_values(learner, batch, weight, hypers, progress, key):
         k_now, k_next = jax.random.split(key)
-        numbers = Numbers(hypers.value_low, hypers.value_high, hypers.sigma, hypers.reg_weight)
+        numbers = HeadParams(hypers.value_low, hypers.value_high, hypers.sigma, hypers.reg_weight)
 
         def outputs_of(params):
             return chosen(look(params, batch.obs, k_now), batch.action)[None]

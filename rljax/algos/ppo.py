@@ -121,8 +121,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             params=params,
             opt=optim.adam(hypers.lr, hypers.max_grad_norm).init(params),
             episodes=episodes,
-            obs_stats=normalise.start(first) if config.normalize_obs else (),
-            reward_scale=normalise.start_return_scale(config.num_envs) if config.normalize_reward else (),
+            obs_stats=normalise.init(first) if config.normalize_obs else (),
+            reward_scale=normalise.init_return_scale(config.num_envs) if config.normalize_reward else (),
             key=key,
             updates=jnp.int32(0),
         )

@@ -28,7 +28,7 @@ from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.returns import lambda_returns
 from rljax.ops.rollout import Episodes, begin, rollout
-from rljax.ops.schedules import falling
+from rljax.ops.schedules import linear_schedule
 from rljax.types import Algorithm, Array, Discrete, Env, Scalar
 
 
@@ -53,7 +53,7 @@ class Hypers(struct.PyTreeNode):
     lr: Scalar = number(1e-3, "learning rate of Adam", low=0.0)
     lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
     discount: Scalar = share(0.99, "gamma")
-    trace: Scalar = share(0.65, "lambda")
+    trace_lambda: Scalar = share(0.65, "lambda of the returns that are the targets")
     epsilon: Scalar = share(1.0, "share of random actions at the start")
     epsilon_final: Scalar = share(0.05, "and at the end")
     exploration: Scalar = number(0.2, "share of the run in which it falls, linearly", above=0.0)
@@ -124,7 +124,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         episodes, _, steps, _, metrics = rollout(env, task, behave, (), state.episodes, key, config.num_steps)
         next_value = look(state.params, steps.next_obs).max(-1)
         flags = steps.terminated, steps.truncated
-        target = lambda_returns(steps.reward, next_value, *flags, hypers.discount, hypers.trace)
+        target = lambda_returns(steps.reward, next_value, *flags, hypers.discount, hypers.trace_lambda)
         return state.replace(episodes=episodes), Batch(steps.obs, steps.action, target), metrics
 
     def learn(state, hypers, batch, key):
@@ -151,7 +151,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     def step(state, hypers, task):
         key, k_collect, k_learn = jax.random.split(state.key, 3)
         progress = schedules.progress(state.updates, hypers.horizon)
-        epsilon = falling(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        epsilon = linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
         # 1. roll out, and targets by lambda-returns
         state, batch, seen = collect(state.replace(epsilon=epsilon), hypers, task, k_collect)
         # 2. epochs of minibatch updates

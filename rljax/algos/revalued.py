@@ -35,7 +35,7 @@ from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.ops import optim
 from rljax.ops.explore import epsilon_greedy
 from rljax.ops.losses import huber
-from rljax.ops.schedules import falling
+from rljax.ops.schedules import linear_schedule
 from rljax.types import Algorithm, Array, Box, Env, Scalar
 
 
@@ -131,7 +131,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         return learner, wrong, metrics | {"grad_norm": optim.global_norm(grads)}
 
     def exploration(hypers, progress):
-        return falling(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        return linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
 
     method = Method(begin, act, learn_values, exploration=exploration, sample=sample)
     return algorithm(env, config, method, Hypers())

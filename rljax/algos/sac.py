@@ -36,8 +36,8 @@ from rljax.off_policy import life
 from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.off_policy.targets import learn_target, least, subset
 from rljax.ops import optim, value_heads
-from rljax.ops.schedules import falling
-from rljax.ops.value_heads import Next, Numbers, head_of
+from rljax.ops.schedules import linear_schedule
+from rljax.ops.value_heads import Bootstrap, HeadParams, head_of
 from rljax.types import Algorithm, Array, Box, Discrete, Env, Scalar, Space
 
 
@@ -74,11 +74,11 @@ class Hypers(struct.PyTreeNode):
 
     lr: Scalar = number(3e-4, "learning rate of Adam, of the policy", low=0.0)
     critic_lr: Scalar = number(1e-3, "of the critics", low=0.0)
-    temperature_lr: Scalar = number(1e-3, "of the logarithm of alpha", low=0.0)
+    temperature_lr: Scalar = number(1e-3, "learning rate of the logarithm of alpha", low=0.0)
     discount: Scalar = share(0.99, "gamma")
     adam_b1: Scalar = number(0.9, "how much of the average gradient Adam keeps in a step", low=0.0, below=1.0)
     target_rate: Scalar = share(0.005, "how far the target critics move towards the critics in each gradient step")
-    temperature: Scalar = number(1.0, "alpha, as it starts", above=0.0)
+    temperature: Scalar = number(1.0, "alpha, the weight of the entropy, as learning starts", above=0.0)
     entropy_continuous: Scalar = number(-1.0, "asked for, of each entry of an action within the unit box, in nats")
     entropy_discrete: Scalar = share(0.5, "asked for, as a share of that of a uniform policy")
     expectile: Scalar = number(0.5, "tau, as it starts; above 1/2 critics lean to the best action", low=0.5, below=1.0)
@@ -176,8 +176,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             outputs = judge(learner.target_params["critics"], k_next, *later)
         outputs = least(head, subset(k_subset, outputs, config.target_critics), numbers)
         bonus = -jnp.exp(learner.params["log_alpha"]) * log_prob
-        after = Next(outputs, share, bonus, batch.reward, batch.discount)
-        expectile = falling(progress, hypers.expectile, hypers.expectile_final)
+        after = Bootstrap(outputs, share, bonus, batch.reward, batch.discount)
+        expectile = linear_schedule(progress, hypers.expectile, hypers.expectile_final)
         optimiser = optimisers(hypers)["critics"]
         learner, wrong, metrics = learn_target(
             learner, "critics", optimiser, outputs_of, head, after, weight, numbers, expectile
@@ -223,9 +223,9 @@ def critics_of(env: Env, config: Config) -> Critics:
     )
 
 
-def numbers_of(hypers: Hypers) -> Numbers:
+def numbers_of(hypers: Hypers) -> HeadParams:
     """Those of the head."""
-    return Numbers(hypers.value_low, hypers.value_high, hypers.sigma)
+    return HeadParams(hypers.value_low, hypers.value_high, hypers.sigma)
 
 
 def optimisers(hypers: Hypers) -> dict[str, Any]:

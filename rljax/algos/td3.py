@@ -27,8 +27,8 @@ from rljax.off_policy import life
 from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.off_policy.targets import learn_target, least
 from rljax.ops import optim, value_heads
-from rljax.ops.schedules import falling
-from rljax.ops.value_heads import Next, Numbers, head_of
+from rljax.ops.schedules import linear_schedule
+from rljax.ops.value_heads import Bootstrap, HeadParams, head_of
 from rljax.types import Algorithm, Box, Env, Scalar
 
 
@@ -116,12 +116,12 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         action = jnp.clip(action + jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip), -1.0, 1.0)
         outputs = least(head, judge(slow["critics"], batch.next_obs, action), numbers)
         sure = jnp.ones((len(action), 1))
-        after = Next(outputs, sure, jnp.zeros_like(sure), batch.reward, batch.discount)
+        after = Bootstrap(outputs, sure, jnp.zeros_like(sure), batch.reward, batch.discount)
 
         def outputs_of(params):
             return judge(params, batch.obs, space.to_unit(batch.action))[:, :, 0]
 
-        expectile = falling(progress, hypers.expectile, hypers.expectile_final)
+        expectile = linear_schedule(progress, hypers.expectile, hypers.expectile_final)
         optimiser = optimisers(hypers)["critics"]
         return learn_target(learner, "critics", optimiser, outputs_of, head, after, weight, numbers, expectile)
 
@@ -147,9 +147,9 @@ def critics_of(config: Config) -> Critics:
     return Critics(config.critics, head_of(config.head, config.atoms).size, **sizes)
 
 
-def numbers_of(hypers: Hypers) -> Numbers:
+def numbers_of(hypers: Hypers) -> HeadParams:
     """Those of the head."""
-    return Numbers(hypers.value_low, hypers.value_high, hypers.sigma)
+    return HeadParams(hypers.value_low, hypers.value_high, hypers.sigma)
 
 
 def optimisers(hypers: Hypers) -> dict[str, Any]:

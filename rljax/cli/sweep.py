@@ -12,7 +12,7 @@ from tyro.conf import Positional, UseAppendAction
 from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.arguments import EVERY, PROCESSES, SEED, SOME, STEPS
-from rljax.cli import parser, place
+from rljax.cli import launch, parser
 from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
 from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
@@ -67,7 +67,7 @@ class Resume:
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
     """`rljax sweep`, ready to be called."""
-    where, rest = place.split(arguments)
+    where, rest = launch.split(arguments)
     return lambda: where.carry_out(lambda: _parse(rest), ["sweep", *rest])
 
 
@@ -110,7 +110,7 @@ def _options(steps: int | None) -> list[Option]:
         Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
         Option("log_every", EVERY, None, "updates per logged point; by default a 100th of the run"),
         Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
-        *place.OPTIONS,
+        *launch.OPTIONS,
     ]
 
 

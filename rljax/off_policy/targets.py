@@ -10,11 +10,11 @@ import optax
 
 from rljax.off_policy.life import Learner
 from rljax.ops import optim
-from rljax.ops.value_heads import Head, Next, Numbers, expected
+from rljax.ops.value_heads import Bootstrap, Head, HeadParams, expected
 from rljax.types import Array, Metrics, Scalar
 
 
-def least(head: Head, outputs: Array, numbers: Numbers) -> Array:
+def least(head: Head, outputs: Array, numbers: HeadParams) -> Array:
     """The outputs of the critic that expects the least, entry by entry: `[M, ..., K]` -> `[..., K]`.
 
     Source: Fujimoto et al. 2018, arXiv:1802.09477, eq. 10; of scalar outputs it is the minimum.
@@ -35,7 +35,7 @@ def subset(key: Array, outputs: Array, size: int) -> Array:
 
 
 def target_loss(
-    head: Head, outputs: Array, after: Next, weight: Array, numbers: Numbers, expectile: Scalar = 0.5
+    head: Head, outputs: Array, after: Bootstrap, weight: Array, numbers: HeadParams, expectile: Scalar = 0.5
 ) -> tuple[Array, Array]:
     r"""The loss of all critics on one target.
 
@@ -70,9 +70,9 @@ def learn_target(
     optimiser: optax.GradientTransformation,
     outputs_of: Callable[..., Array],
     head: Head,
-    after: Next,
+    after: Bootstrap,
     weight: Array,
-    numbers: Numbers,
+    numbers: HeadParams,
     expectile: Scalar = 0.5,
 ) -> tuple[Learner, Array, Metrics]:
     """One gradient step of the critics of that name on `target_loss` -> (Learner, how wrong they were `[B]`, metrics).

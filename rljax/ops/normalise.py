@@ -36,7 +36,7 @@ class RunningStats(struct.PyTreeNode):
     count: Array  # [] float32
 
 
-def start(x: Array) -> RunningStats:
+def init(x: Array) -> RunningStats:
     """Statistics centred on a first batch `x` `[B, ...]`: its mean, unit variance, no weight.
 
     A batch of first observations tells where observations lie but not how far they spread (many environments start in
@@ -81,7 +81,7 @@ class ReturnScale(struct.PyTreeNode):
     returns: Array  # [E] discounted sum of the rewards of the episode so far
 
 
-def start_return_scale(num_envs: int) -> ReturnScale:
+def init_return_scale(num_envs: int) -> ReturnScale:
     """Nothing seen yet."""
     return ReturnScale(
         stats=RunningStats(mean=jnp.zeros(()), var=jnp.ones(()), count=jnp.zeros(())), returns=jnp.zeros(num_envs)

@@ -17,7 +17,7 @@ def annealed(value: Scalar, final: Scalar, progress: Scalar) -> Array:
     return jnp.asarray(value * (1.0 + progress * (final - 1.0)))
 
 
-def falling(progress: Scalar, start: Scalar, final: Scalar, share: Scalar = 1.0) -> Array:
+def linear_schedule(progress: Scalar, start: Scalar, final: Scalar, share: Scalar = 1.0) -> Array:
     """Linearly from `start` to `final` while the first `share` of a run passes, `final` from then on.
 
     Args:

@@ -20,7 +20,7 @@ from rljax.ops.losses import dqn_clipped, dqn_reg, huber, squared_error
 from rljax.types import Array, Scalar
 
 
-class Next(NamedTuple):
+class Bootstrap(NamedTuple):
     """What follows, for a target: `[B, ...]`."""
 
     outputs: Array  # [B, A, K] of the critic at the successor
@@ -30,7 +30,7 @@ class Next(NamedTuple):
     discount: Array  # [B] of what follows; 0 where nothing does
 
 
-class Numbers(NamedTuple):
+class HeadParams(NamedTuple):
     """What may be traced of a head."""
 
     low: Scalar = 0.0  # the range of returns of a head that holds a distribution over a fixed one
@@ -47,15 +47,15 @@ class Head(Protocol):
         """K."""
         ...
 
-    def value(self, outputs: Array, numbers: Numbers) -> Array:
+    def value(self, outputs: Array, numbers: HeadParams) -> Array:
         """The expected return: `[..., K]` -> `[...]`."""
         ...
 
-    def target(self, next: Next, numbers: Numbers) -> Array:
+    def target(self, next: Bootstrap, numbers: HeadParams) -> Array:
         """What to learn, `[B, ...]`; no gradient is to pass through it."""
         ...
 
-    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
         """`[B, K]` and a target -> (losses `[B]`, how wrong each was `[B]`, non-negative: its priority)."""
         ...
 
@@ -70,14 +70,14 @@ class ScalarHead:
     kind: Loss = "squared"
     size: int = 1
 
-    def value(self, outputs: Array, numbers: Numbers) -> Array:
+    def value(self, outputs: Array, numbers: HeadParams) -> Array:
         return outputs[..., 0]
 
-    def target(self, next: Next, numbers: Numbers) -> Array:
+    def target(self, next: Bootstrap, numbers: HeadParams) -> Array:
         following = expected(next.outputs[..., 0], next)
         return jnp.stack([next.reward + next.discount * following, following, next.discount], axis=-1)
 
-    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
         value, (y, following, discount) = outputs[..., 0], jnp.unstack(target, axis=-1)
         if self.kind == "dqn-reg":
             loss = dqn_reg(value, y, numbers.weight)
@@ -100,11 +100,11 @@ class CategoricalHead:
 
     size: int = 51
 
-    def value(self, outputs: Array, numbers: Numbers) -> Array:
+    def value(self, outputs: Array, numbers: HeadParams) -> Array:
         support = spaced(numbers.low, numbers.high, self.size)
         return jax.nn.softmax(outputs) @ support
 
-    def target(self, next: Next, numbers: Numbers) -> Array:
+    def target(self, next: Bootstrap, numbers: HeadParams) -> Array:
         support = spaced(numbers.low, numbers.high, self.size)
         mass = next.weight[..., None] * jax.nn.softmax(next.outputs)  # [B, A, K]
         point = next.reward[:, None, None] + next.discount[:, None, None] * (
@@ -113,7 +113,7 @@ class CategoricalHead:
         flat = (point.shape[0], -1)
         return project(point.reshape(flat), mass.reshape(flat), support)
 
-    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
         return divergence(target, outputs)
 
 
@@ -126,14 +126,14 @@ class HLGaussHead:
 
     size: int = 51
 
-    def value(self, outputs: Array, numbers: Numbers) -> Array:
+    def value(self, outputs: Array, numbers: HeadParams) -> Array:
         return hl_gauss_mean(jax.nn.softmax(outputs), numbers)
 
-    def target(self, next: Next, numbers: Numbers) -> Array:
+    def target(self, next: Bootstrap, numbers: HeadParams) -> Array:
         y = next.reward + next.discount * expected(self.value(next.outputs, numbers), next)
         return hl_gauss(y, numbers, self.size)
 
-    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
         return divergence(target, outputs)
 
 
@@ -148,14 +148,14 @@ class QuantileHead:
 
     size: int = 51
 
-    def value(self, outputs: Array, numbers: Numbers) -> Array:
+    def value(self, outputs: Array, numbers: HeadParams) -> Array:
         return outputs.mean(-1)
 
-    def target(self, next: Next, numbers: Numbers) -> Array:
+    def target(self, next: Bootstrap, numbers: HeadParams) -> Array:
         mixed = (next.weight[..., None] * (next.outputs + next.bonus[..., None])).sum(-2)
         return next.reward[:, None] + next.discount[:, None] * mixed
 
-    def loss(self, outputs: Array, target: Array, numbers: Numbers) -> tuple[Array, Array]:
+    def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
         loss = quantile_huber(outputs, target)
         return loss, loss
 
@@ -173,7 +173,7 @@ def unused(name: str) -> dict[str, str]:
     return {number: need for need, numbers in needs.items() if name not in need for number in numbers}
 
 
-def expected(value: Array, next: Next) -> Array:
+def expected(value: Array, next: Bootstrap) -> Array:
     """What follows is worth `[B]`, from values `[B, A]`."""
     return (next.weight * (value + next.bonus)).sum(-1)
 
@@ -199,7 +199,7 @@ def project(point: Array, mass: Array, support: Array) -> Array:
     return (mass[..., None] * share).sum(-2)
 
 
-def hl_gauss(target: Array, numbers: Numbers, bins: int) -> Array:
+def hl_gauss(target: Array, numbers: HeadParams, bins: int) -> Array:
     r"""Probabilities `[B, bins]` of a Gaussian around `target` [B], cut off at the bounds.
 
     $p_i \propto \Phi((u_{i+1} - y) / \sigma) - \Phi((u_i - y) / \sigma)$ with edges u, y clipped to the bounds.
@@ -211,7 +211,7 @@ def hl_gauss(target: Array, numbers: Numbers, bins: int) -> Array:
     return jnp.diff(below) / (below[:, -1:] - below[:, :1])
 
 
-def hl_gauss_mean(probability: Array, numbers: Numbers) -> Array:
+def hl_gauss_mean(probability: Array, numbers: HeadParams) -> Array:
     """The mean of the bins' centres: `[..., bins]` -> `[...]`."""
     edges = spaced(numbers.low, numbers.high, probability.shape[-1] + 1)
     return probability @ (0.5 * (edges[1:] + edges[:-1]))

@@ -15,7 +15,7 @@ from rljax import envs
 from rljax.algos import dqn
 from rljax.envs.catalogue import GYMNAX, PROBES
 from rljax.errors import ConfigError
-from rljax.ops.value_heads import Numbers, head_of
+from rljax.ops.value_heads import HeadParams, head_of
 from rljax.run import as_arrays, run, start
 from rljax.types import Discrete
 
@@ -47,7 +47,7 @@ def trained(name, updates=800, settings=None, **numbers):
 
     def values(obs):
         outputs = jax.vmap(lambda params: network.apply(params, obs))(state.params["values"])
-        return head.value(outputs, Numbers(given["value_low"], given["value_high"]))
+        return head.value(outputs, HeadParams(given["value_low"], given["value_high"]))
 
     return values, metrics
 

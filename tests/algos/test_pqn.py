@@ -24,7 +24,7 @@ def values(name, obs, updates=600, **numbers):
     return jax.vmap(lambda params: network.apply(params, jnp.array(obs)[:, None])[..., 0])(state.params)
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.9])
+@pytest.mark.parametrize("trace_lambda", [0.0, 0.9])
 @pytest.mark.parametrize(
     ("name", "obs", "expected"),
     [
@@ -34,8 +34,8 @@ def values(name, obs, updates=600, **numbers):
         ("probe/both-flags", [0.0, 1.0, 2.0, 3.0], [3.439, 2.71, 1.9, 1.0]),
     ],
 )
-def test_values_on_probes(name, obs, expected, trace):
-    found = values(name, obs, discount=0.9, trace=trace)
+def test_values_on_probes(name, obs, expected, trace_lambda):
+    found = values(name, obs, discount=0.9, trace_lambda=trace_lambda)
     np.testing.assert_allclose(found.mean(-1), [expected] * 2, rtol=0.03, atol=0.1)
 
 

@@ -12,7 +12,7 @@ import rljax
 from rljax import envs
 from rljax.algos import sac
 from rljax.errors import ConfigError
-from rljax.ops.value_heads import Numbers, head_of
+from rljax.ops.value_heads import HeadParams, head_of
 from rljax.run import as_arrays
 
 SMALL = {"num_envs": 8, "batch_size": 64, "capacity": 2048, "warmup": 128, "hidden": (16,), "gradient_steps": 2}
@@ -29,7 +29,7 @@ def trained(name, updates=800, settings=None, **numbers):
     def values(*inputs):
         """`[S, M, ...]`."""
         outputs = jax.vmap(lambda params: network.apply(params, *inputs))(state.params["critics"])
-        return head.value(outputs, Numbers())
+        return head.value(outputs, HeadParams())
 
     return values, algorithm, state, metrics
 

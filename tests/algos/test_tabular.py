@@ -19,7 +19,7 @@ CASES = {
     "greedy": ("dqn", MEMORY | {"target": "greedy", "loss": "squared"}, OFTEN),
     "double": ("dqn", MEMORY | {"target": "double"}, OFTEN),
     "prioritised": ("dqn", MEMORY | {"prioritised": True}, OFTEN),
-    "pqn": ("pqn", {"num_envs": 8, "num_steps": 16, "hidden": ()}, NUMBERS | {"trace": 0.0, "lr_final": 0.01}),
+    "pqn": ("pqn", {"num_envs": 8, "num_steps": 16, "hidden": ()}, NUMBERS | {"trace_lambda": 0.0, "lr_final": 0.01}),
 }
 
 

@@ -104,8 +104,8 @@ MUTANTS = [
         ),
         ("act(state, carry, obs, reset, key, False)", "act(state, carry, obs, reset, key, True)", "no exploration"),
         (
-            "hypers.discount, hypers.trace)",
-            "hypers.trace, hypers.discount)",
+            "hypers.discount, hypers.trace_lambda)",
+            "hypers.trace_lambda, hypers.discount)",
             "discount and trace",
             "algos/test_pqn.py::test_values_on_probes[probe/truncation-obs0-expected0-0.0]",
         ),

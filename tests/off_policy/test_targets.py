@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rljax.off_policy.targets import least, subset, target_loss
-from rljax.ops.value_heads import Next, Numbers, QuantileHead, ScalarHead
+from rljax.ops.value_heads import Bootstrap, HeadParams, QuantileHead, ScalarHead
 
-NUMBERS = Numbers()
+NUMBERS = HeadParams()
 strict = pytest.mark.usefixtures("strict")
 
 
@@ -35,7 +35,7 @@ def test_a_subset_is_drawn_without_replacement_and_every_critic_has_its_share():
 
 def loss(values, expectile=0.5, bonus=0.0):
     """Of two critics on two transitions, weights 1 and 3: y = 1 + 0.5 (2 + bonus), then 1, where nothing follows."""
-    after = Next(
+    after = Bootstrap(
         outputs=jnp.full((2, 1, 1), 2.0),
         weight=jnp.ones((2, 1)),
         bonus=jnp.full((2, 1), bonus),
@@ -65,7 +65,7 @@ def test_no_gradient_passes_through_the_target():
     """Not even where the outputs after are a function of the same parameters."""
 
     def total(parameter):
-        after = Next(jnp.full((1, 1, 1), parameter), jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.ones(1), jnp.ones(1))
+        after = Bootstrap(jnp.full((1, 1, 1), parameter), jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.ones(1), jnp.ones(1))
         return target_loss(ScalarHead(), jnp.full((1, 1, 1), parameter), after, jnp.ones(1), NUMBERS)[0]
 
     np.testing.assert_allclose(jax.grad(total)(3.0), 3.0 - 4.0)  # value - target; 0 if both moved

@@ -55,12 +55,12 @@ def test_a_nan_is_not_hidden():
 def test_running_statistics_have_no_unit(unit):
     """From the first batch on."""
     x = unit * NORMAL.reshape(8, 32, 1)
-    stats = normalise.update(normalise.start(jnp.asarray(x[0])), jnp.asarray(x))
+    stats = normalise.update(normalise.init(jnp.asarray(x[0])), jnp.asarray(x))
     expected = (NORMAL - NORMAL.mean()) / NORMAL.std()
     np.testing.assert_allclose(normalise.normalise(stats, jnp.asarray(x)).ravel(), expected, rtol=1e-4, atol=1e-5)
     reward, ended = jnp.asarray(x[..., 0]), jnp.zeros((8, 32), bool)
     found, plain = (
-        normalise.scale_rewards(normalise.start_return_scale(32), r, ended, 0.99)[1] for r in (reward, reward / unit)
+        normalise.scale_rewards(normalise.init_return_scale(32), r, ended, 0.99)[1] for r in (reward, reward / unit)
     )
     np.testing.assert_allclose(found, plain, rtol=1e-4)
 
@@ -68,7 +68,7 @@ def test_running_statistics_have_no_unit(unit):
 def test_features_far_from_zero_keep_their_variance():
     """Sums of 8192 numbers around 1e6 would round to more than the numbers vary by."""
     x = (1e6 + np.random.default_rng(0).normal(size=(8192, 1))).astype(np.float32)
-    stats = normalise.start(jnp.asarray(x[:4]))
+    stats = normalise.init(jnp.asarray(x[:4]))
     for _ in range(3):
         stats = normalise.update(stats, jnp.asarray(x))
     np.testing.assert_allclose(stats.var, x.astype(np.float64).var(0), rtol=1e-3)
@@ -79,9 +79,9 @@ def test_rewards_that_are_all_equal_are_divided_by_their_size():
     """Episodes of one step."""
     for size in (1e-6, 1.0, 1e6):
         reward, ended = jnp.full((16, 4), -size), jnp.ones((16, 4), bool)
-        _, scaled = normalise.scale_rewards(normalise.start_return_scale(4), reward, ended, 0.99)
+        _, scaled = normalise.scale_rewards(normalise.init_return_scale(4), reward, ended, 0.99)
         np.testing.assert_allclose(scaled, -1.0, rtol=1e-5)
-    _, scaled = normalise.scale_rewards(normalise.start_return_scale(4), jnp.zeros((16, 4)), ended, 0.99)
+    _, scaled = normalise.scale_rewards(normalise.init_return_scale(4), jnp.zeros((16, 4)), ended, 0.99)
     np.testing.assert_array_equal(scaled, 0.0)
 
 
@@ -100,7 +100,7 @@ def test_streaming_equals_numpy_over_all_steps_and_environments():
 
 def test_large_offsets_lose_nothing():
     x = 1e4 + np.random.default_rng(0).normal(size=(1000, 1)).astype(np.float32)
-    stats = normalise.start(jnp.asarray(x[:10]))
+    stats = normalise.init(jnp.asarray(x[:10]))
     for batch in np.split(x, 10):
         stats = normalise.update(stats, jnp.asarray(batch))
     np.testing.assert_allclose(stats.var, x.var(0), rtol=1e-2)
@@ -108,20 +108,20 @@ def test_large_offsets_lose_nothing():
 
 def test_the_first_observations_are_centred():
     x = jnp.full((8, 3), 1e3) + jnp.arange(8.0)[:, None]
-    assert jnp.abs(normalise.normalise(normalise.start(x), x)).max() <= 3.5
+    assert jnp.abs(normalise.normalise(normalise.init(x), x)).max() <= 3.5
 
 
 def test_the_start_weighs_nothing():
     rng = np.random.default_rng(1)
     first, rest = rng.normal(5, 0.01, (4, 1)), rng.normal(5, 2, (40, 1))
-    stats = normalise.update(normalise.start(jnp.asarray(first)), jnp.asarray(rest))
+    stats = normalise.update(normalise.init(jnp.asarray(first)), jnp.asarray(rest))
     np.testing.assert_allclose(stats.var, rest.var(0), rtol=1e-5)
     np.testing.assert_allclose(stats.mean, rest.mean(0), rtol=1e-5)
 
 
 def test_constant_observations_stay_finite():
     x = jnp.ones((8, 1))
-    stats = normalise.start(x)
+    stats = normalise.init(x)
     for _ in range(1000):
         stats = normalise.update(stats, x)
     assert jnp.isfinite(normalise.normalise(stats, x)).all()
@@ -139,7 +139,7 @@ def test_returns_against_brute_force_per_episode():
             running = discount * running + reward[t, e]
             returns.append(running)
             running = 0.0 if ended[t, e] else running
-    scale = normalise.start_return_scale(3)
+    scale = normalise.init_return_scale(3)
     scale = scale.replace(stats=scale.stats.replace(count=jnp.zeros(())))
     parts = []
     for half in (slice(0, 13), slice(13, 30)):  # an episode may span two updates
@@ -153,6 +153,6 @@ def test_returns_against_brute_force_per_episode():
 def test_rewards_keep_their_sign_and_get_unit_scale():
     reward = 100.0 * jax.random.normal(jax.random.key(0), (500, 8))
     ended = jnp.zeros((500, 8), bool)
-    _, scaled = normalise.scale_rewards(normalise.start_return_scale(8), reward, ended, 0.99)
+    _, scaled = normalise.scale_rewards(normalise.init_return_scale(8), reward, ended, 0.99)
     assert (jnp.sign(scaled) == jnp.sign(reward)).all()
     assert 0.05 < scaled.std() < 1.0

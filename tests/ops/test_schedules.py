@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax.ops.schedules import annealed, falling, progress
+from rljax.ops.schedules import annealed, linear_schedule, progress
 
 
 def test_progress_ends_with_the_run_and_never_begins_in_an_endless_one():
@@ -21,13 +21,13 @@ def test_what_is_annealed_ends_at_its_final_share():
 
 
 def test_it_falls_and_stays():
-    found = falling(jnp.array([0.0, 0.25, 0.5, 1.0]), 0.8, 0.1, 0.5)
+    found = linear_schedule(jnp.array([0.0, 0.25, 0.5, 1.0]), 0.8, 0.1, 0.5)
     np.testing.assert_allclose(found, [0.8, 0.45, 0.1, 0.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-30])
 def test_no_share_of_a_run_means_at_once(share):
     over = jnp.array([0.0, 0.5, 1.0]) if share == 0.0 else jnp.array([1e-3, 0.5, 1.0])
-    fall = jax.jit(falling)
+    fall = jax.jit(linear_schedule)
     np.testing.assert_allclose(fall(over, 0.8, 0.1, share), 0.1, rtol=1e-6)
     assert all(np.isfinite(jax.grad(fall, (0, 1, 2, 3))(0.5, 0.8, 0.1, 0.0)))

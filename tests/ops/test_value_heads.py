@@ -11,13 +11,13 @@ from scipy.stats import norm
 from rljax.ops import value_heads as heads
 from rljax.ops.losses import dqn_clipped, dqn_reg, huber
 
-NUMBERS = heads.Numbers(-2.0, 2.0)
+NUMBERS = heads.HeadParams(-2.0, 2.0)
 EVERY = [heads.ScalarHead(), heads.CategoricalHead(21), heads.HLGaussHead(21), heads.QuantileHead(21)]
 every_head = pytest.mark.parametrize("head", EVERY, ids=lambda head: type(head).__name__)
 strict = pytest.mark.usefixtures("strict")
 
 
-def follows(head: heads.Head, size: int = 6, actions: int = 3, **changes) -> heads.Next:
+def follows(head: heads.Head, size: int = 6, actions: int = 3, **changes) -> heads.Bootstrap:
     draw = np.random.default_rng(0)
     weight = draw.dirichlet(np.ones(actions), size)
     found = {
@@ -27,7 +27,7 @@ def follows(head: heads.Head, size: int = 6, actions: int = 3, **changes) -> hea
         "reward": draw.normal(size=size) * 0.1,
         "discount": np.array([0.0] + [0.9] * (size - 1)),
     }
-    return heads.Next(**{n: jnp.asarray(x, jnp.float32) for n, x in (found | changes).items()})
+    return heads.Bootstrap(**{n: jnp.asarray(x, jnp.float32) for n, x in (found | changes).items()})
 
 
 def mean(head: heads.Head, target: jax.Array) -> jax.Array:

@@ -22,7 +22,7 @@ USAGE = 2  # how the option parser leaves
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Launch:
     """Options that say where; read before the command's own."""
 
     coordinator: str | None = None
@@ -97,9 +97,9 @@ def _leave(number: int, frame: Any) -> None:
         sys.exit(SIGNALLED + number)
 
 
-def split(arguments: Sequence[str]) -> tuple[Place, list[str]]:
+def split(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     """Where, and the other arguments."""
-    found = parser.read(Place, "rljax", arguments, partly=True)
+    found = parser.read(Launch, "rljax", arguments, partly=True)
     return found.command, found.rest
 
 
