@@ -1,7 +1,8 @@
 """What a class declares: its fields, asked of the class itself or read from the source of the package's own.
 
-A field made by `rljax.fields` says its kind, default and meaning. Of any other the kind is that of its annotation or
-else of its default, and the meaning is the comment behind it.
+A field made by `rljax.fields` says its kind, default and meaning. A class that inherits it may give it another default
+alone, `lr: Scalar = 1e-4`. Of any other field the kind is that of its annotation or else of its default, and the
+meaning is the comment behind it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -58,22 +59,27 @@ def of_class(cls: type) -> list[Declared]:
     if not dataclasses.is_dataclass(cls):
         raise ConfigError(f"{cls.__name__}: must be a dataclass, or a flax.struct.PyTreeNode, to have fields")
     every = [field for field in dataclasses.fields(cls) if field.init]
-    comments = {} if all("doc" in field.metadata for field in every) else _comments(cls)
+    said = {field.name: _metadata(cls, field) for field in every}
+    comments = {} if all("doc" in metadata for metadata in said.values()) else _comments(cls)
     hints = _hints(cls)
     found = []
     for field in every:
         default = None if field.default is dataclasses.MISSING else field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
-        kind = field.metadata.get("kind") or kind_of(hints.get(field.name), default)
+        kind = said[field.name].get("kind") or kind_of(hints.get(field.name), default)
         default = None if isinstance(kind, Weights) else plain(default)
-        doc = field.metadata.get("doc") or comments.get(field.name, "")
+        doc = said[field.name].get("doc") or comments.get(field.name, "")
         found.append(Declared(field.name, kind, default, doc))
     return found
 
 
 def in_source(module: str, name: str) -> list[Declared]:
-    """The same of a class in a module of the package whose fields are all made by `rljax.fields`; nothing is run."""
+    """The same of a class in a module of the package whose fields are all made by `rljax.fields`; nothing is run.
+
+    Its bases may be in other modules of the package, imported as a class, `from rljax.off_policy.loop import Config`,
+    or with their module, `from rljax.off_policy import loop` and `loop.Config`.
+    """
     return list(_read(module, name).values())
 
 
@@ -143,6 +149,12 @@ def _kind_of_value(value: Any) -> Kind:
     return SIMPLE.get(type(value), Kind())
 
 
+def _metadata(cls: type, field: dataclasses.Field) -> Mapping[str, Any]:
+    """What a field says of itself, or what it was declared as in the nearest base that says so."""
+    same = (vars(base).get("__dataclass_fields__", {}).get(field.name) for base in cls.__mro__)
+    return next((one.metadata for one in same if one is not None and "doc" in one.metadata), field.metadata)
+
+
 def _hints(cls: type) -> dict[str, Any]:
     """Annotations as what they name; none where one of them names what is not there at run time."""
     try:
@@ -170,30 +182,44 @@ def _comments(cls: type) -> dict[str, str]:
 @cache
 def _read(module: str, name: str) -> dict[str, Declared]:
     tree = ast.parse(file_of(module).read_text())
-    cls = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    imported = _imports(tree)
+    cls = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    if cls is None and name in imported:  # a package hands on what one of its modules defines
+        return _read(*imported[name].rsplit(".", 1))
+    if cls is None:
+        raise LookupError(f"{module} defines no class {name}")
     here = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    there = {
-        alias.asname or alias.name: node.module
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rljax.")
-        for alias in node.names
-    }
     found: dict[str, Declared] = {}
-    for base in map(ast.unparse, cls.bases):
-        if base in here or base in there:
-            found |= _read(module if base in here else there[base], base)
+    for base in reversed([ast.unparse(base) for base in cls.bases]):  # the order in which dataclasses collects fields
+        first, dot, rest = base.partition(".")
+        if base in here:
+            found |= _read(module, base)
+        elif first in imported:
+            found |= _read(*f"{imported[first]}{dot}{rest}".rsplit(".", 1))
     for node in cls.body:
         if isinstance(node, ast.AnnAssign):
             field = ast.unparse(node.target)
-            found[field] = _declared(field, node)
+            found[field] = _declared(field, node, found.get(field))
     return found
 
 
-def _declared(name: str, node: ast.AnnAssign) -> Declared:
-    """The field that a call in the source makes: of plain values and names alone."""
+def _imports(tree: ast.Module) -> dict[str, str]:
+    """What a module imports from the package: name there -> full path of the class or module."""
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rljax"
+        for alias in node.names
+    }
+
+
+def _declared(name: str, node: ast.AnnAssign, inherited: Declared | None) -> Declared:
+    """The field that a call in the source makes, of plain values and names alone, or an inherited one's new default."""
     if not isinstance(node.value, ast.Call):
-        raise LookupError(f"{name}: declare it by a function of rljax.fields")
-    helper = getattr(fields, ast.unparse(node.value.func))
+        if inherited is None or node.value is None:
+            raise LookupError(f"{name}: declare it by a function of rljax.fields")
+        return inherited._replace(default=inherited.kind.convert(name, _argument(node.value)))
+    helper = getattr(fields, ast.unparse(node.value.func).removeprefix("fields."))
     keywords = {keyword.arg: _argument(keyword.value) for keyword in node.value.keywords if keyword.arg}
     field = helper(*map(_argument, node.value.args), **keywords)
     kind, default = field.metadata.get("kind"), None if field.default is dataclasses.MISSING else field.default

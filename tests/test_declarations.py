@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from rljax import declarations, settings
+from rljax import declarations, fields, settings
 from rljax.algos import ppo
 from rljax.errors import ConfigError
 from rljax.kinds import INF, Choice, Kind, Maybe, Number, PolicyObjective, Several, Weights
@@ -109,6 +109,62 @@ def test_a_class_that_extends_one_of_ours():
 
     found = {field.name: field for field in declarations.of_class(Longer)}
     assert found["discount"].kind == Number(0.0, 1.0) and found["extra"].kind == declarations.REAL
+
+
+SHARED = """
+from rljax.fields import count, number, share
+
+class Shared(Base):
+    lr: Scalar = number(1e-3, "learning rate", low=0.0)
+    discount: Scalar = share(0.99, "weight of the future")
+
+class Other:
+    batch_size: int = count(64, "steps of a gradient step")
+    lr: Scalar = number(0.5, "another", low=0.1)
+"""
+HANDED_ON = "from rljax.shared import Shared as Common"
+HEIRS = """
+from rljax.package import Common
+from rljax import shared
+
+class Direct(Common):
+    lr: Scalar = 1e-4
+    extra: Scalar = share(0.1, "its own")
+
+class Both(Common, shared.Other):
+    batch_size: int = 32
+"""
+
+
+def test_fields_are_inherited_across_modules_in_the_order_of_dataclasses(tmp_path, monkeypatch):
+    for name, text in (("shared", SHARED), ("package", HANDED_ON), ("heirs", HEIRS)):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(declarations, "file_of", lambda module: tmp_path / f"{module.rpartition('.')[2]}.py")
+    declarations._read.cache_clear()
+    direct = {f.name: f for f in declarations.in_source("rljax.heirs", "Direct")}
+    assert [(f.name, f.default) for f in direct.values()] == [("lr", 1e-4), ("discount", 0.99), ("extra", 0.1)]
+    assert direct["lr"].doc == "learning rate" and direct["lr"].kind == Number(low=0.0)
+    both = declarations.in_source("rljax.heirs", "Both")
+    assert [(f.name, f.default) for f in both] == [("batch_size", 32), ("lr", 1e-3), ("discount", 0.99)]
+    with pytest.raises(LookupError, match="defines no class Nothing"):
+        declarations.in_source("rljax.heirs", "Nothing")
+    declarations._read.cache_clear()
+
+
+def test_another_default_alone_keeps_what_the_base_says_of_a_field():
+    class Shared(struct.PyTreeNode):
+        lr: Scalar = fields.number(1e-3, "learning rate", low=0.0)
+        discount: Scalar = fields.share(0.99, "weight of the future")
+
+    class Heir(Shared):
+        lr: Scalar = 1e-4
+
+    class Second(Heir):
+        pass
+
+    for kind in (Heir, Second):
+        lr, discount = declarations.of_class(kind)
+        assert (lr.kind, lr.default, lr.doc) == (Number(low=0.0), 1e-4, "learning rate") and discount.default == 0.99
 
 
 def test_one_number_may_have_to_be_above_another():
