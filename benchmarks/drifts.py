@@ -88,7 +88,7 @@ HELD_OUT_OF_CONTROL = (
 )
 HELD_OUT_OF_PENDULUM = ("Reacher-misc", "PointRobot-misc")
 LONG = (("Reacher-misc", 196_608),)  # where what is not learned on is also met in long runs, tuned in as long ones
-SHIPPED = Path(rljax.__file__).parent / "meta" / "learned" / "lpo.npz"
+SHIPPED = Path(rljax.__file__).parent / "objectives" / "learned" / "lpo.npz"
 LONGER = 4  # times the steps that were learned on
 SPREAD = 2.0  # lives are learned on that are half to twice as long
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # and compared, the first and the last unseen

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rljax.errors import unknown
 
-FOLDER = Path(__file__).parent / "meta" / "learned"
+FOLDER = Path(__file__).parent / "objectives" / "learned"
 FILE = ".npz"  # what the name of a file with learned numbers ends with
 
 
