@@ -2,11 +2,11 @@
 
 import jax
 import rejax
-from worker import Program, each, jitted
+from program import Program, each, jitted
 
 
 def ppo(s):
-    """Its settings, from ours."""
+    """The settings of its PPO, from ours."""
     return {
         "agent_kwargs": {"activation": s["activation"], "hidden_layer_sizes": s["hidden"]},
         "num_steps": s["num_steps"],
@@ -21,7 +21,10 @@ def ppo(s):
 
 
 def replay(s):
-    """What its off-policy algorithms share. Their networks have two hidden layers of 64 units unless told otherwise."""
+    """The settings that its off-policy algorithms share.
+
+    Their networks have two hidden layers of 64 units unless told otherwise.
+    """
     assert s["hidden"] == [64, 64], s["hidden"]
     return {
         "agent_kwargs": {"activation": s["activation"]},
@@ -34,6 +37,7 @@ def replay(s):
 
 
 def dqn(s):
+    """The settings of its DQN, from ours."""
     return replay(s) | {
         "eps_start": s["epsilon"],
         "eps_end": s["epsilon_final"],

@@ -17,53 +17,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from program import Program, each, final_return, jitted, keys
 from workload import MATMUL_SIZE, MATMULS, Workload
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "brax", "numpy", "rljax-research", "rejax")
-
-
-class Program(NamedTuple):
-    """A contestant, set up but not compiled."""
-
-    compile: Callable[[], Callable[[int], Any]]  # () -> (seed -> output, on the device or not)
-    score: Callable[[Any], float | list[float]]  # output -> final return: of all agents, or of each
-
-
-def jitted(function: Callable, arguments: Callable[[int], tuple]) -> Callable[[], Callable[[int], Any]]:
-    """The `compile` of a pure function: trace, lower and compile ahead of time."""
-    import jax
-
-    def build():
-        compiled = jax.jit(function).lower(*arguments(0)).compile()
-        return lambda seed: compiled(*arguments(seed))
-
-    return build
-
-
-def final_return(episodes: Any, returns: Any) -> float:
-    """Mean return of the episodes that ended in the last tenth of training, NaN if none did; `[U]`, `[agents, U]`."""
-    import numpy as np
-
-    last = max(1, np.shape(episodes)[-1] // 10)
-    episodes, returns = np.asarray(episodes)[..., -last:], np.asarray(returns)[..., -last:]
-    total = episodes.sum()
-    return float(np.where(episodes > 0, returns * episodes, 0.0).sum() / total) if total else float("nan")
-
-
-def keys(seed: int, agents: int) -> Any:
-    import jax
-
-    key = jax.random.key(seed)
-    return jax.random.split(key, agents) if agents else key
-
-
-def each(states: Any, agents: int) -> list[Any]:
-    """The states of all agents, one by one."""
-    import jax
-
-    return [jax.tree.map(lambda x, i=i: x[i], states) for i in range(agents)] if agents else [states]
 
 
 def _rljax(workload: Workload) -> tuple[Any, Any]:
@@ -223,7 +182,7 @@ def rejax(workload: Workload, agents: int) -> Program:
 
 
 def matmul(workload: Workload, agents: int) -> Program:
-    """The yardstick: what the machine does in float32 matrix products."""
+    """The yardstick: float32 matrix products, as fast as the machine does them."""
     import jax
 
     def products(x, w):
@@ -259,7 +218,7 @@ def peak_memory() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """What this process runs on."""
+    """The platform, the device, the threads and the versions of this process."""
     import jax
 
     device = jax.devices()[0]
@@ -276,6 +235,7 @@ def _installed(package: str) -> bool:
 
 
 def main() -> None:
+    """Compiles the contestant, then answers standard input line by line."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # so that a chatty library cannot spoil the answers
 
@@ -303,5 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["worker"] = sys.modules["__main__"]  # one module, also for what imports it by name
     main()
