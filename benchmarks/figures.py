@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from rljax.results.plots import DASHES, GREY, PALETTE, STYLE, save_figure
+from rljax.results.style import DASHES, GREY, PALETTE, STYLE, save_figure
 
 WIDTH = 7.0  # inches: two columns of a paper
 BEST = "PPO, best clip"  # of several clips the best at that length: generous to PPO

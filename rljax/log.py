@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from rljax import storage
 from rljax.errors import ConfigError, require
+from rljax.jsonl import read_jsonl as read_jsonl
+from rljax.jsonl import read_rows
 from rljax.progress import ProgressSink as ProgressSink
 from rljax.progress import Row as Row
 from rljax.progress import compact as compact
@@ -54,10 +54,9 @@ class JsonlSink:
 
     def __init__(self, path: str | Path, resume_step: int | None = None, by: str = "step"):
         self._path = Path(path)
-        kept = [] if resume_step is None or not self._path.exists() else _rows(self._path)
-        with storage.replacing(self._path) as partial:  # so that a kill here loses nothing
-            rows = (json.dumps(row) + "\n" for row in kept if row.get(by, math.inf) <= (resume_step or 0))
-            partial.write_text("".join(rows))
+        rows = [] if resume_step is None or not self._path.exists() else read_rows(self._path)
+        with storage.replacing(self._path) as partial, partial.open("w") as file:  # a kill here loses nothing
+            file.writelines(f"{line}\n" for line, row in rows if row.get(by, math.inf) <= (resume_step or 0))
         with storage.storing(self._path):
             self._file = self._path.open("ab", buffering=0)  # no buffer whose rest would be written, and fail, later
 
@@ -192,46 +191,6 @@ def _wandb() -> Any:
 def _line(error: Exception) -> str:
     """What an error says first, without a full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-
-
-def read_jsonl(path: str | Path) -> dict[str, np.ndarray]:
-    """Read what `JsonlSink` wrote, also while it is still writing.
-
-    Args:
-      path: the file.
-
-    Returns:
-      A column `[rows]` a name: integers where every row has one, else floats, NaN where missing or null.
-
-    Raises:
-      StorageError: it cannot be read, or is not there.
-    """
-    rows = list(_rows(Path(path)))
-    names = {name: None for row in rows for name in row}
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return {name: np.array([math.nan if v is None else v for v in values]) for name, values in columns.items()}
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file, less the half line that a killed run leaves at its end."""
-    with storage.reading(path):
-        lines = path.read_text(errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            if not _is_row(row):
-                raise ValueError("not a row")
-        except ValueError:
-            if number < len(lines):
-                warnings.warn(f"{path} line {number} is not a row, skipped", stacklevel=3)
-            continue
-        yield row
-
-
-def _is_row(found: Any) -> bool:
-    """Whether it is a flat dict of numbers, or of nothing where there was nothing to measure, with a step."""
-    plain = isinstance(found, dict) and all(isinstance(x, int | float | None) for x in found.values())
-    return plain and isinstance(found.get("step"), int | float)
 
 
 def _finite(value: Any) -> Any:

@@ -8,6 +8,7 @@ import math
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from rich.console import Console
 
 import rljax
+from rljax import jsonl
 from rljax.errors import ConfigError
 from rljax.log import JsonlSink, ProgressSink, TensorBoardSink, WandbSink, check_wandb, compact, read_jsonl
 
@@ -106,6 +108,54 @@ def test_jsonl_garbage_in_the_middle_is_named(tmp_path):
         (tmp_path / "m.jsonl").write_text(f'{{"step": 1}}\n{edited}\n{{"step": 4, "loss": null}}\n')
         with pytest.warns(UserWarning, match="m.jsonl line 2 is not a row"):
             assert read_jsonl(tmp_path / "m.jsonl")["step"].tolist() == [1, 4]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        '{"step": 2, "loss": 1e-05, "n": 2}',
+        '{"n": 2, "loss": 0.1, "step": 2}',
+        '{"step": 2, "loss": true, "n": 1}',
+        '{"step":2,"loss":NaN,"n":2}',
+        '{"step": 2, "loss": 0.5}',
+        '{"step": 2, "loss": 0.5, "n": [2]}',
+        '{"step": 2, "loss": 0.5 0.5, "n": 2}',
+        '{"step": 2, "loss": 0.5, "n": 2-2}',
+    ],
+)
+def test_jsonl_is_read_by_blocks_as_line_by_line(tmp_path, monkeypatch, odd):
+    rng = np.random.default_rng(0)
+    rows = [{"step": i, "loss": None if i % 7 == 0 else float(rng.standard_normal()), "n": BIG + i} for i in range(50)]
+    lines = [json.dumps(row) for row in rows]
+    lines[20:20] = [odd] if odd else []
+    (tmp_path / "m.jsonl").write_text("\n".join(lines) + "\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        alone = read_jsonl(tmp_path / "m.jsonl")
+        monkeypatch.setattr(jsonl, "BYTES", 200)
+        blocks = read_jsonl(tmp_path / "m.jsonl")
+        some = read_jsonl(tmp_path / "m.jsonl", only=("loss",))
+    rows = [row for line in lines if (row := _parsed(line)) is not None]
+    assert {str(w.message).split(" is ")[0] for w in caught} == (
+        set() if len(rows) == len(lines) else {f"{tmp_path / 'm.jsonl'} line 21"}
+    )
+    for columns in (alone, blocks):
+        assert list(columns) == ["step", "loss", "n"]
+        for name, column in columns.items():
+            expected = np.array([math.nan if row.get(name) is None else row[name] for row in rows])
+            np.testing.assert_array_equal(column, expected)
+            assert column.dtype == expected.dtype
+    assert list(some) == ["loss"]
+    np.testing.assert_array_equal(some["loss"], alone["loss"])
+
+
+def _parsed(line: str):
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if all(isinstance(x, int | float | None) for x in row.values()) else None
 
 
 def test_jsonl_empty_and_missing(tmp_path):

@@ -1,6 +1,8 @@
-"""Curves of what is measured now and then: where a line may join two points, and where nothing is known."""
+"""Curves of what is measured now and then: what joins two points, what smooths them, and where nothing is known."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -8,6 +10,11 @@ from rljax.results.stats import mean_band
 
 TYPICAL = 3  # times the usual distance between measurements,
 SHARE = 0.2  # or this part of the run, is a gap
+WINDOW = 0.04  # of the run: the width of the smoothing window, unless that has fewer than three rows
+BINS = 1500  # parts of a line that a picture shows apart
+
+Columns = Mapping[str, np.ndarray]
+"""What a run has logged: `step` and others, `[rows]` each."""
 
 
 def bridge(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -31,6 +38,23 @@ def bridge(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.where(gap[interval], np.nan, filled))
 
 
+def thinned(values: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """The indices of those points of a line `[U]` that a picture can show; all of them where they are few.
+
+    Of each of `bins` parts of equal length these are the first and the last known value, the least and the greatest;
+    where nothing is known, one or two that are NaN, so that the line breaks there.
+    """
+    size = -(-len(values) // bins)
+    if size <= 4:
+        return np.arange(len(values))
+    parts = np.append(values, np.full(-len(values) % size, np.nan)).reshape(-1, size)
+    known = np.isfinite(parts)
+    ends = known.argmax(1), size - 1 - known[:, ::-1].argmax(1)
+    extremes = np.where(known, parts, np.inf).argmin(1), np.where(known, parts, -np.inf).argmax(1)
+    chosen = size * np.arange(len(parts)) + np.stack([*ends, *extremes])
+    return np.unique(np.minimum(chosen, len(values) - 1))
+
+
 def isolated(values: np.ndarray) -> np.ndarray:
     """Which points `[U]` have no neighbour to be joined to: a line would not show them."""
     known = np.concatenate(([False], np.isfinite(values), [False]))
@@ -50,3 +74,35 @@ def band(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             some = curves[pattern][:, here]
             mean[here], (low[here], high[here]) = some.mean(0), mean_band(some)
     return mean, low, high
+
+
+def window(columns: Columns, metric: str) -> float:
+    """The number of steps that a run is smoothed over: a share of it, and at least three measurements."""
+    steps = columns["step"]
+    measured = steps[np.isfinite(columns[metric])]
+    apart = float(np.median(np.diff(measured))) if len(measured) > 1 else float(measured[0])
+    return min(float(steps[-1]), max(WINDOW * float(steps[-1]), 3 * apart))
+
+
+def aligned(runs: Sequence[Columns], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The steps `[points]` that all of the runs have, and their smoothed curves `[runs, points]` there."""
+    measured = [np.isfinite(run[metric]) for run in runs]
+    first = max(run["step"][m][0] for run, m in zip(runs, measured))
+    last = max(first, min(run["step"][m][-1] for run, m in zip(runs, measured)))
+    points = np.linspace(first, last, min(200, max(int(m.sum()) for m in measured)))
+    return points, np.stack([smooth(run, metric, points) for run in runs])
+
+
+def smooth(columns: Columns, metric: str, points: np.ndarray) -> np.ndarray:
+    """The mean `[points]` over a centred window of steps, of returns over the episodes ending in it; NaN in gaps."""
+    width = window(columns, metric)
+    measured = np.isfinite(columns[metric])
+    steps, values = columns["step"][measured], columns[metric][measured]
+    weights = columns["episodes"][measured] if metric == "episode_return" and "episodes" in columns else 1.0
+    weights = np.nan_to_num(np.broadcast_to(weights, values.shape), nan=1.0)
+    total, weight = (np.concatenate(([0.0], np.cumsum(x))) for x in (values * weights, weights))
+    left = np.searchsorted(steps, points - width / 2, "left")
+    right = np.searchsorted(steps, points + width / 2, "right")
+    inside = weight[right] - weight[left]
+    mean = np.divide(total[right] - total[left], inside, out=np.full(len(points), np.nan), where=inside > 0)
+    return np.where(inside > 0, mean, np.interp(points, columns["step"], bridge(columns["step"], columns[metric])))

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from rljax.errors import ConfigError, require
-from rljax.results.plots import GREY, PALETTE, STYLE, save_figure
+from rljax.results.style import GREY, PALETTE, STYLE, save_figure
 
 FITNESS = ("generation", "fitness_mean", "fitness_low", "fitness_high", "fitness_best")
 LOSS = "meta_loss"  # of a search that follows gradients

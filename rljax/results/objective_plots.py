@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from rljax.errors import require
 from rljax.objectives import DPO, Objective, PPOClip
-from rljax.results.plots import DASHES, GREY, PALETTE, STYLE, save_figure
+from rljax.results.style import DASHES, GREY, PALETTE, STYLE, save_figure
 
 POINTS = 240  # a side of a map; even, so that neither r = 1 nor A = 0, where there is no sign, is one of them
 RATIOS = (0.4, 2.5)  # as far down as up, in logarithms

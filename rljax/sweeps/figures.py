@@ -16,8 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from rljax.log import compact
 from rljax.results.curves import bridge
 from rljax.results.labels import shown as shown
-from rljax.results.plots import DASHES, GREY, PALETTE, STYLE, draw_line
 from rljax.results.stats import iqm, performance_profile
+from rljax.results.style import DASHES, GREY, PALETTE, STYLE, draw_line
 from rljax.sweeps.view import Field, View
 
 TOP = 8  # rows that get a colour of their own

@@ -13,7 +13,8 @@ from PIL import GifImagePlugin, Image
 
 from rljax.errors import ConfigError
 from rljax.log import JsonlSink
-from rljax.results.plots import _group, _load, plot_runs
+from rljax.results.logged import by_setting, load
+from rljax.results.plots import plot_runs
 from rljax.results.video import save_film
 
 
@@ -124,7 +125,9 @@ def test_runs_of_unequal_length(tmp_path, figures):
 
 
 def grouped(*folders) -> dict[str, int]:
-    return {label: len(runs) for label, runs in _group([_load(folder, "episode_return") for folder in folders]).items()}
+    return {
+        label: len(runs) for label, runs in by_setting([load(folder, "episode_return") for folder in folders]).items()
+    }
 
 
 @pytest.mark.parametrize(

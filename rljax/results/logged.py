@@ -1,0 +1,75 @@
+"""The logs of runs, with what ran: those that differ by seed only are grouped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rljax.errors import ConfigError
+from rljax.jsonl import read_jsonl
+from rljax.results.labels import CODE, labels
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """A run as its folder has it.
+
+    Attributes:
+      fields: what ran: all that makes it differ from others, its seed aside.
+      columns: what was logged, `[rows]` each.
+    """
+
+    fields: dict[str, Any]
+    columns: dict[str, np.ndarray]
+
+    @property
+    def environment(self) -> str:
+        """The environment and its code: runs on one are drawn together."""
+        return json.dumps([self.fields.get("env"), self.fields.get(f"{CODE}env")])
+
+
+def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
+    """Reads a run's `metric`, and of the columns `others` those that it has.
+
+    Raises:
+      ConfigError: the folder has no metrics, or none of this name.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        raise ConfigError(f"{folder} has no metrics.jsonl: give the folder of a training run")
+    columns = read_jsonl(path, {"step", "episodes", metric, *others})
+    if metric not in columns or not np.isfinite(columns[metric]).any():
+        raise ConfigError(f"{path} has no '{metric}' yet: let the run go on, or plot another column")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        fields = {name: config[name] for name in ("algo", "env", "steps") if name in config}
+        prefixes = {"config": "", "hypers": "", "env_args": "env_args.", "task": "task.", "fingerprints": CODE}
+        for part, prefix in prefixes.items():
+            fields |= _flat(config.get(part, {}), prefix)
+        if config.get("updates") is not None and fields.get("horizon") == config["updates"]:
+            del fields["horizon"]  # follows from the steps
+    except (OSError, ValueError, AttributeError, TypeError):  # nothing that rljax wrote
+        fields = {"algo": folder.name, "folder": str(folder)}  # nothing says that it is a seed of another
+    return LoggedRun(fields, columns)
+
+
+def by_setting(runs: list[LoggedRun]) -> dict[str, list[LoggedRun]]:
+    """The runs that differ by seed only, under a label that says what sets them apart from the other groups."""
+    settings: dict[str, list[LoggedRun]] = {}
+    for run in runs:
+        numbers_known = f"{CODE}task" in run.fields  # those given and those left as they are
+        same = {n: x for n, x in run.fields.items() if not (numbers_known and n.startswith("task."))}
+        settings.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+    return dict(zip(labels([group[0].fields for group in settings.values()]), settings.values(), strict=True))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
