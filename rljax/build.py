@@ -248,12 +248,11 @@ def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
     task: Any = env.task
     declared = {f.name: f.metadata.get("kind") for f in dataclasses.fields(task)}
     numbers = {n: _like(getattr(task, n), f"task.{n}", value, declared[n]) for n, value in changes.items()}
-    task = dataclasses.replace(task, **numbers)
-    longest = numbers.get("max_steps_in_episode") if env.time_limit is None else None
-    bound = env.longest_episode(task) if longest is None else longest
+    env = dataclasses.replace(env, task=dataclasses.replace(task, **numbers))
+    bound = int(env.longest_episode())
     for name, value in changes.items():  # whichever it is that bounds episodes
-        require(int(bound) >= 1, f"task.{name}", value, f"makes episodes of {bound} steps; give at least 1")
-    return dataclasses.replace(env, task=task, max_episode_steps=int(bound))
+        require(bound >= 1, f"task.{name}", value, f"makes episodes of {bound} steps; give at least 1")
+    return env
 
 
 def _like(default: Any, name: str, value: Any, kind: Kind | None) -> Any:

@@ -16,7 +16,8 @@ from rljax import run as drivers
 from rljax.arguments import SEED, SOME
 from rljax.errors import ConfigError, RljaxError, require
 from rljax.ops import streams
-from rljax.types import Algorithm, Array, Discrete, Env, MultiDiscrete, Space
+from rljax.spaces import like
+from rljax.types import Algorithm, Array, Dict, Discrete, Env, MultiDiscrete, Space
 
 
 class Policy:
@@ -72,7 +73,7 @@ class Policy:
         pairs = zip(jax.tree.leaves(env.task), jax.tree.leaves(self.env.task), strict=True)
         return (algo, env) == (self.algo, self.env) and all(np.array_equal(a, b) for a, b in pairs)
 
-    def __call__(self, obs: Any, key: Array | None = None, reset: Any = None) -> np.ndarray:
+    def __call__(self, obs: Any, key: Array | None = None, reset: Any = None) -> Any:
         """Actions for a batch of observations `[B, ...]`, or for one alone: greedy ones, or samples if there is a key.
 
         Args:
@@ -83,16 +84,17 @@ class Policy:
           ConfigError: observations that the environment cannot give, or a key that is none.
         """
         obs = _observations(self.env.observation_space, obs)
-        alone = obs.ndim == len(self.env.observation_space.shape)
-        obs = obs[None] if alone else obs
+        batch = _batch_shape(self.env.observation_space, obs)
+        size = batch[0] if batch else 1
+        obs = obs if batch else jax.tree.map(lambda x: x[None], obs)
         first = self._carry is None
         if first:
-            self._carry = self.algo.initial_carry(obs.shape[0])
-        reset = np.full(obs.shape[0], first) if reset is None else np.asarray(reset, bool).reshape(-1)
-        require(reset.shape == obs.shape[:1], "reset.shape", reset.shape, f"must be {obs.shape[:1]}, as there are obs")
+            self._carry = self.algo.initial_carry(size)
+        reset = np.full(size, first) if reset is None else np.asarray(reset, bool).reshape(-1)
+        require(reset.shape == (size,), "reset.shape", reset.shape, f"must be {(size,)}, as there are obs")
         greedy = key is None
         self._carry, action = self._act(self.state, self._carry, obs, reset, _key(key), greedy)
-        return np.asarray(action[0] if alone else action)
+        return jax.tree.map(lambda x: np.asarray(x if batch else x[0]), action)
 
     def evaluate(self, episodes: int = 128, greedy: bool = True, seed: int = 0) -> np.ndarray:
         """Undiscounted returns `[episodes]` of whole episodes.
@@ -119,10 +121,12 @@ class Policy:
         frames = [draw(env_state, self.env.task)]
         for t in range(max_steps):
             k_act, k_step = jax.random.split(jax.random.fold_in(k_play, t))
-            carry, action = act(self.state, carry, obs[None], jnp.full(1, t == 0), k_act, greedy)
-            env_state, (obs, _, terminated, truncated) = step(k_step, env_state, action[0], self.env.task)
+            alone = jax.tree.map(lambda x: x[None], obs)
+            carry, action = act(self.state, carry, alone, jnp.full(1, t == 0), k_act, greedy)
+            action = jax.tree.map(lambda x: x[0], action)
+            env_state, (obs, _, terminated, truncated) = step(k_step, env_state, action, self.env.task)
             frames.append(draw(env_state, self.env.task))
-            if terminated | truncated:
+            if self.env.ended(terminated, truncated):
                 break
         return frames
 
@@ -173,20 +177,34 @@ def _key(key: Any) -> Array:
     return key if typed else jax.random.wrap_key_data(jnp.asarray(data))
 
 
-def _observations(space: Space, given: Any) -> Array:
-    """`[B, *shape]` or `[*shape]`, of the space's dtype. Raises ConfigError where nothing such is given."""
+def _batch_shape(space: Space, obs: Any) -> tuple[int, ...]:
+    """`(B,)` of a batch of observations, `()` of one alone. Raises ConfigError where their parts do not agree."""
+    pairs = zip(jax.tree.leaves(like(space)), jax.tree.leaves(obs), strict=True)
+    shapes = {x.shape[: x.ndim - len(each.shape)] for each, x in pairs}
+    require(len(shapes) == 1, "obs", f"parts of batches {sorted(shapes)}", "must have the same B everywhere")
+    return shapes.pop()
+
+
+def _observations(space: Space, given: Any, name: str = "obs") -> Any:
+    """Leaves `[B, *shape]` or `[*shape]`, of the space's dtypes. Raises ConfigError where nothing such is given."""
+    if isinstance(space, Dict):
+        names = list(space.spaces)
+        said = list(given) if isinstance(given, Mapping) else given
+        require(isinstance(given, Mapping) and given.keys() == set(names), name, said, f"must be a dict of {names}")
+        return {each: _observations(part, given[each], f"{name}[{each!r}]") for each, part in space.spaces.items()}
     shape = ", ".join(map(str, space.shape))
     try:
         obs = given if isinstance(given, jax.Array) else np.asarray(given)
-        require(jnp.issubdtype(obs.dtype, jnp.number) or obs.dtype == bool, "obs.dtype", obs.dtype, "must be numbers")
+        numbers = jnp.issubdtype(obs.dtype, jnp.number) or obs.dtype == bool
+        require(numbers, f"{name}.dtype", obs.dtype, "must be numbers")
     except ValueError as error:  # lists of different lengths
-        raise ConfigError(f"obs: {str(error).splitlines()[0]}; must be [{shape}] or [B, {shape}]") from None
+        raise ConfigError(f"{name}: {str(error).splitlines()[0]}; must be [{shape}] or [B, {shape}]") from None
     fits = obs.shape in (space.shape, (*obs.shape[:1], *space.shape))
-    require(fits, "obs.shape", obs.shape, f"must be [{shape}] or [B, {shape}]".replace(", ]", "]"))
+    require(fits, f"{name}.shape", obs.shape, f"must be [{shape}] or [B, {shape}]".replace(", ]", "]"))
     if np.issubdtype(space.dtype, np.integer) and not np.issubdtype(obs.dtype, np.integer):
-        require(bool((obs == obs // 1).all()), "obs", "with fractions", f"must be whole numbers, {space.dtype}")
+        require(bool((obs == obs // 1).all()), name, "with fractions", f"must be whole numbers, {space.dtype}")
     if isinstance(space, Discrete | MultiDiscrete):
         most = space.n if isinstance(space, Discrete) else np.array(space.nvec)
         inside = bool(((obs >= 0) & (obs < most)).all())
-        require(inside, "obs", np.asarray(obs).tolist(), f"must lie in [0, {np.asarray(most).tolist()})")
+        require(inside, name, np.asarray(obs).tolist(), f"must lie in [0, {np.asarray(most).tolist()})")
     return jnp.asarray(obs, space.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
+LEGAL = "action_mask"
+"""The entry of a `Dict` observation, `[A]` bool, that says which of A discrete actions are legal."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,53 @@ class Box:
         return self.only_movable(2.0 * (x - low) / (high - low) - 1.0)
 
 
+@dataclass(frozen=True)
+class Dict:
+    """Several spaces by name: a value is a dict of arrays, or of further dicts where a space is a `Dict` itself.
+
+    Of observations, the entry `LEGAL` is no feature: policies take the actions that it allows alone.
+    """
+
+    spaces: Mapping[str, Space]
+
+    def __post_init__(self) -> None:
+        """Keeps the spaces in the order of their names, which is that of the leaves of a value."""
+        if isinstance(self.spaces, Mapping) and all(isinstance(name, str) for name in self.spaces):
+            object.__setattr__(self, "spaces", dict(sorted(self.spaces.items())))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.spaces.items()))
+
+    def sample(self, key: Array) -> dict[str, Any]:
+        """A draw from each space."""
+        keys = jax.random.split(key, len(self.spaces))
+        return {name: space.sample(k) for (name, space), k in zip(self.spaces.items(), keys)}
+
+    def contains(self, x: Mapping[str, Any]) -> Array:
+        """`[]` bool."""
+        return jnp.all(jnp.array([space.contains(x[name]) for name, space in self.spaces.items()]))
+
+
+Space = Box | Discrete | MultiDiscrete | Dict
+
+
+def like(space: Space) -> Any:
+    """The shapes and dtypes of a value: a `jax.ShapeDtypeStruct`, or a dict of them."""
+    if isinstance(space, Dict):
+        return {name: like(each) for name, each in space.spaces.items()}
+    return jax.ShapeDtypeStruct(space.shape, space.dtype)
+
+
+def zeros(space: Space) -> Any:
+    """A value of zeros, whether the space contains it or not."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like(space))
+
+
+def cast(space: Space, x: Any) -> Any:
+    """A value with the dtypes of the space; leaves `[..., *shape]`."""
+    return jax.tree.map(lambda leaf, y: jnp.asarray(y, leaf.dtype), like(space), x)
+
+
 def _whole(n: Any) -> Any:
     """A whole number as an `int`; anything else as it is, to be refused with the environment's name."""
     return n if isinstance(n, bool) or not hasattr(n, "__index__") else operator.index(n)
-
-
-Space = Box | Discrete | MultiDiscrete

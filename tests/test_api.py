@@ -17,7 +17,8 @@ import rljax
 from rljax import api, envs, records
 from rljax.errors import CheckpointError, ConfigError, Stopped, StorageError
 from rljax.objectives import PPOClip
-from rljax.types import Algorithm, Box, Discrete, MultiDiscrete
+from rljax.spaces import like
+from rljax.types import Algorithm, Box, Dict, Discrete, MultiDiscrete
 
 
 class Twice(PPOClip):
@@ -51,7 +52,7 @@ def test_numbers_do_not_make_another_algorithm():
 
 def test_task_parameters_can_be_changed():
     _, env = rljax.make("ppo", "CartPole-v1", task={"gravity": 5.0, "max_steps_in_episode": 50})
-    assert env.task.gravity == 5.0 and env.max_episode_steps == 50
+    assert env.task.gravity == 5.0 and env.longest_episode() == 50
     with pytest.raises(ConfigError, match="did you mean 'gravity'"):
         rljax.make("ppo", "CartPole-v1", task={"gravitty": 5.0})
 
@@ -289,18 +290,24 @@ def test_a_policy_takes_one_observation_or_many(finished):
         (Discrete(6), [3, np.int64(3), [0, 5], np.array([3.0])], [6, -1, [0, 6], 2.5, [[1]], "a", [[0], [0, 1]]]),
         (MultiDiscrete((2, 3)), [[1, 2], [[1, 2], [0, 0]]], [[2, 0], [1], [[1, 2, 0]]]),
         (Box(np.zeros(2), np.full(2, 255), np.dtype(np.uint8)), [[1, 2], [[1.0, 2.0]]], [[0.5, 1], [1, 2, 3], None]),
+        (
+            Dict({"a": Discrete(2), "b": Dict({"c": Discrete(3)})}),
+            [{"a": 1, "b": {"c": 2}}, {"b": {"c": [2, 0]}, "a": np.array([0, 1])}],
+            [1, {"a": 1}, {"a": 1, "b": 2}, {"a": 1, "b": {"c": 3}}, {"a": 1, "b": {"c": [2]}}],
+        ),
     ],
-    ids=["discrete", "multi-discrete", "image"],
+    ids=["discrete", "multi-discrete", "image", "dict"],
 )
 def test_a_policy_refuses_what_its_environment_cannot_show(space, good, bad):
     def act(state, carry, obs, reset, key, greedy):
-        assert obs.dtype == space.dtype
-        return carry, obs.reshape(obs.shape[0], -1).sum(-1)
+        assert jax.tree.map(lambda x: x.dtype, obs) == jax.tree.map(lambda x: x.dtype, like(space))
+        return carry, sum(x.reshape(x.shape[0], -1).sum(-1) for x in jax.tree.leaves(obs))
 
     env = dataclasses.replace(counter(), observation_space=space)
     policy = rljax.Policy(Algorithm(None, None, act, lambda size: (), (), 0), env, (), 0)  # pyright: ignore
     for obs in good:
-        assert policy(obs).shape == np.shape(obs)[: np.ndim(obs) - len(space.shape)]
+        one, each = jax.tree.leaves(like(space))[0], obs["a"] if isinstance(obs, dict) else obs
+        assert policy(obs).shape == np.shape(each)[: np.ndim(each) - len(one.shape)]
     for obs in bad:
         with pytest.raises(ConfigError, match=r"^obs"):
             policy(obs)

@@ -77,7 +77,7 @@ def wide() -> Env:
         return State(x, time), StepResult(x, -jnp.abs(x).sum(), jnp.abs(x).max() > 9, time >= 3)
 
     bound = np.full(2, np.inf)
-    return Env("own/wide", reset, step, Task(), Box(-bound, bound), Discrete(2), max_episode_steps=3)
+    return Env("own/wide", reset, step, Task(), Box(-bound, bound), Discrete(2), time_limit=lambda task: 3)
 
 
 @pytest.mark.parametrize("change", [lambda env: env, partial(wrappers.sticky_actions, prob=0.5)])

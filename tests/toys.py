@@ -83,7 +83,8 @@ def broken(obs: float, reward: float, when: int, action_space=None, length: int 
         return t, StepResult(shown, 1.0 + jnp.where(t == max(when, 1), reward, 0.0), t >= length, t < 0)
 
     one = np.ones(2, np.float32)
-    return Env("toy/broken", reset, step, (), Box(-one, one), action_space or Discrete(2), max_episode_steps=length)
+    spaces = Box(-one, one), action_space or Discrete(2)
+    return Env("toy/broken", reset, step, (), *spaces, time_limit=lambda task: length)
 
 
 PROBE = "probe/action-observation"  # quick to compile, and its returns depend on seed and settings

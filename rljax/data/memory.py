@@ -12,6 +12,7 @@ from flax import struct
 from rljax import resources
 from rljax.data import prioritised, ring, rows
 from rljax.errors import require
+from rljax.spaces import like
 from rljax.types import Array, Env, Scalar, TimeStep
 
 
@@ -104,8 +105,7 @@ def memory(env: Env, config: Any) -> Memory:
     length = ring.room(config.capacity, num_envs, config.num_steps)
     least = (run + config.num_steps) * num_envs
     require(length * num_envs >= least, "capacity", config.capacity, f"must be at least {least}")
-    spaces = env.observation_space, env.action_space
-    obs, action = (jax.ShapeDtypeStruct(space.shape, space.dtype) for space in spaces)
+    obs, action = like(env.observation_space), like(env.action_space)
     number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
     step: Any = (obs, action, number, obs, flag, flag)
     layout = rows.layout(TimeStep(*step))

@@ -129,7 +129,6 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
         task=task,
         observation_space=Box(-unbounded, unbounded),
         action_space=Box(-action, action),
-        max_episode_steps=max_steps,
         costly_reset=True,
         render=_picture,
         time_limit=lambda task: task.max_steps,

@@ -85,6 +85,7 @@ PROBES = (
     "probe/action-observation",
     "probe/truncation",
     "probe/both-flags",
+    "probe/action-mask",
     "probe/continuous",
 )
 

@@ -21,7 +21,9 @@ from rljax import modes, runtime
 from rljax.envs import spaces
 from rljax.envs.abstract import evaluate
 from rljax.errors import ConfigError
-from rljax.types import Array, Env, Space, StepResult
+from rljax.ops.explore import check_legal
+from rljax.spaces import cast, like
+from rljax.types import Array, Dict, Env, Space, StepResult
 
 FORM = "(state, StepResult(obs, reward, terminated, truncated))"
 
@@ -34,9 +36,9 @@ def checked(env: Any) -> Env:
     try:
         _check_fields(env)
         space = spaces.action_space(env.action_space)
-        env = env if space is env.action_space else dataclasses.replace(env, action_space=space)
+        env = env if space == env.action_space else dataclasses.replace(env, action_space=space)
         task, x64 = _numbers(env.task), modes.is_on("jax_enable_x64")
-        functions = _functions(env.reset, env.step, env.observation_space, space, task, x64)
+        functions = _functions(env.reset, env.step, env.observation_space, space, env.agents, task, x64)
         _check_tasks(env.new_task, env.time_limit, task)
     except ConfigError as error:
         raise ConfigError(f"environment '{env.name}': {error}") from error.__cause__
@@ -63,11 +65,11 @@ def _check_fields(env: Env) -> None:
         needed = name in ("reset", "step")
         fits = callable(given) or (given is None and not needed)
         _require(fits, f"{name} is {_kind(given)}: must be a function{'' if needed else ' or None'}")
-    most = env.max_episode_steps
-    whole = isinstance(most, int | np.integer) and not isinstance(most, bool) and most >= 1
-    _require(most is None or whole, f"max_episode_steps is {most!r}: must be a whole number, at least 1, or None")
+    count = isinstance(env.agents, int) and not isinstance(env.agents, bool) and env.agents >= 1
+    _require(env.agents is None or count, f"agents is {env.agents!r}: must be their number, at least 1, or None")
     spaces.check("observation_space", env.observation_space)
     spaces.check("action_space", env.action_space)
+    check_legal(env.observation_space, env.action_space)
 
 
 class Numbers(NamedTuple):
@@ -99,36 +101,39 @@ def _functions(
     step: Callable[..., Any],
     observation_space: Space,
     action_space: Space,
+    agents: int | None,
     task: Numbers,
     x64: bool,
 ) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
     """(reset, step) that give what is declared; None where the environment's own do."""
     del x64  # what a function gives depends on it
-    key, dtype = jax.random.key(0), observation_space.dtype
+    key = jax.random.key(0)
     state, obs = evaluate("reset(key, task)", reset, functools.partial(_of_reset, observation_space), key, task.like())
-    same = _same_observation("reset", obs, observation_space) and _strong(state)
+    same = _same_observation("observation of reset", obs, observation_space) and _strong(state)
     state = jax.tree.map(_strongly, state)
-    action = jax.ShapeDtypeStruct(action_space.shape, action_space.dtype)
+    action = like(action_space)
     while True:  # until it holds: a state of whole numbers may become one of fractions
-        after, result = evaluate("step(key, state, action, task)", step, _of_step, key, state, action, task.like())
+        form = functools.partial(_of_step, observation_space)
+        after, result = evaluate("step(key, state, action, task)", step, form, key, state, action, task.like())
         wider = _wider(state, after)
         same = same and _strong(after) and _dtypes(after) == _dtypes(state)
         if _dtypes(wider) == _dtypes(state):
             break
         state = wider
-    same = same and _same_observation("step", result.obs, observation_space)
-    same = _same_reward(result.reward) and _same_flags(result) and same
+    same = _same_observation("observation of step", result.obs, observation_space) and same
+    same = _same_reward(result.reward, agents) and _same_flags(result, agents) and same
     if same:
         return None
 
     def cast_reset(key: Array, task: Any) -> tuple[Any, Array]:
         begun, obs = reset(key, task)
-        return _cast(begun, state), jnp.asarray(obs, dtype)
+        return _cast(begun, state), cast(observation_space, obs)
 
     def cast_step(key: Array, state_: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
         after, (obs, reward, terminated, truncated) = step(key, state_, action, task)
         flags = (jnp.asarray(flag, bool) for flag in (terminated, truncated))
-        return _cast(after, state), StepResult(jnp.asarray(obs, dtype), jnp.asarray(reward, jnp.float32), *flags)
+        shown = cast(observation_space, obs)
+        return _cast(after, state), StepResult(shown, jnp.asarray(reward, jnp.float32), *flags)
 
     return cast_reset, cast_step
 
@@ -138,10 +143,10 @@ def _of_reset(space: Space, out: Any) -> None:
     _require(pair, f"reset gives {_kind(out)}: must be (state, obs)")
     swapped = _fits(out[0], space) and not _fits(out[1], space)
     _require(not swapped, "reset gives (obs, state): must be (state, obs); swap the two")
-    _require_array("observation of reset", out[1])
+    _require_observation("observation of reset", out[1], space)
 
 
-def _of_step(out: Any) -> None:
+def _of_step(space: Space, out: Any) -> None:
     if not (isinstance(out, tuple) and len(out) == 2):
         gym = isinstance(out, tuple) and len(out) in (4, 5)
         hint = "; it is the order of Gymnax or Gymnasium" if gym else ""
@@ -149,7 +154,7 @@ def _of_step(out: Any) -> None:
     swapped = isinstance(out[0], StepResult) and not isinstance(out[1], StepResult)
     _require(not swapped, f"step gives (StepResult, state): must be {FORM}; swap the two")
     _require(isinstance(out[1], StepResult), f"step gives a state and {_kind(out[1])}: must be {FORM}")
-    _require_array("observation of step", out[1].obs)
+    _require_observation("observation of step", out[1].obs, space)
     for name in ("reward", "terminated", "truncated"):
         _require_array(name, getattr(out[1], name))
 
@@ -160,13 +165,30 @@ def _require_array(what: str, x: Any) -> None:
     _require(array, f"{what} is {_kind(x)}: must be one array; {remedy}")
 
 
+def _require_observation(what: str, obs: Any, space: Space) -> None:
+    """Refuses what has not the structure of the space."""
+    if not isinstance(space, Dict):
+        _require_array(what, obs)
+        return
+    _require(type(obs) is dict, f"{what} is {_kind(obs)}: must be a dict, as observation_space has it")
+    apart = sorted(obs.keys() ^ space.spaces.keys())
+    _require(not apart, f"{what} and observation_space differ in {apart[:1]}: must have the same entries")
+    for name, each in space.spaces.items():
+        _require_observation(f"{what}[{name!r}]", obs[name], each)
+
+
 def _fits(x: Any, space: Space) -> bool:
+    if isinstance(space, Dict):
+        return type(x) is dict and x.keys() == space.spaces.keys()
     return isinstance(x, jax.Array | np.ndarray | np.generic) and x.shape == space.shape
 
 
-def _same_observation(where: str, obs: Any, space: Space) -> bool:
+def _same_observation(what: str, obs: Any, space: Space) -> bool:
     """Whether nothing is to be cast."""
-    what, given, declared = f"observation of {where}", obs.dtype, space.dtype
+    if isinstance(space, Dict):
+        same = [_same_observation(f"{what}[{name!r}]", obs[name], each) for name, each in space.spaces.items()]
+        return all(same)
+    given, declared = obs.dtype, space.dtype
     said = f"{what} has shape {obs.shape} and observation_space says {space.shape}: must be the same; change either"
     _require(obs.shape == space.shape, said)
     remedy = f"write obs.astype(jnp.{declared}), or declare {given}"
@@ -184,19 +206,27 @@ def _holds(declared: Any, given: Any) -> bool:
     return whole and (np.can_cast(given, declared) or declared.itemsize >= 4)
 
 
-def _same_reward(reward: Any) -> bool:
-    _require_scalar("reward", reward.shape, "reward.sum()")
+def _same_reward(reward: Any, agents: int | None) -> bool:
+    _require_shape("reward", reward.shape, agents, "reward.sum()")
     real = jnp.issubdtype(reward.dtype, jnp.floating) or jnp.issubdtype(reward.dtype, jnp.integer)
     _require(real or reward.dtype == bool, f"reward is {reward.dtype}: must be a real number; write reward.real")
     return reward.dtype == jnp.float32 and not reward.weak_type
 
 
-def _same_flags(result: StepResult) -> bool:
+def _same_flags(result: StepResult, agents: int | None) -> bool:
     for name in ("terminated", "truncated"):
         flag = getattr(result, name)
-        _require_scalar(name, flag.shape, f"{name}.any()")
+        _require_shape(name, flag.shape, agents, f"{name}.any()")
         _require(flag.dtype == bool, f"{name} is {flag.dtype}: must be bool; write {name} > 0")
     return True
+
+
+def _require_shape(name: str, shape: tuple[int, ...], agents: int | None, remedy: str) -> None:
+    """Refuses what is no scalar or, where there are several agents, has no entry for each of them."""
+    if agents is None:
+        _require_scalar(name, shape, remedy + (f", or give agents={shape[0]}" if len(shape) == 1 else ""))
+        return
+    _require(shape == (agents,), f"{name} has shape {shape}: must be ({agents},), an entry for each agent")
 
 
 def _require_scalar(name: str, shape: tuple[int, ...], remedy: str) -> None:
@@ -260,6 +290,8 @@ def _kind(given: Any) -> str:
     """What something is, in words."""
     if given is None:
         return "None"
+    if isinstance(given, jax.Array):
+        return "an array"
     if isinstance(given, type):
         return f"the class {given.__name__}"
     if isinstance(given, tuple) and not hasattr(given, "_fields"):

@@ -166,7 +166,6 @@ def make(mode: str | Mode, seed: int = 0, observation: str | None = None) -> Env
         level,
         space,
         Discrete(len(MOVES)),
-        max_episode_steps=int(level.max_steps_in_episode),
         new_task=lambda key: random_level(key, mode),
         render=draw,
         time_limit=lambda level: level.max_steps_in_episode,

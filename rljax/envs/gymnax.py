@@ -79,7 +79,6 @@ def make(name: str, **kwargs: Any) -> Env:
         task=task,
         observation_space=_widened(name, _space(env.observation_space(params), obs.dtype)),
         action_space=_space(env.action_space(params)),
-        max_episode_steps=int(params.max_steps_in_episode),
         render=_renderer(name, env),
         time_limit=lambda task: task.max_steps_in_episode,
     )

@@ -12,6 +12,7 @@ discounted values, `g` is the discount.
 | `probe/action-observation` | a policy that depends on the observation | Q = 1 where the action is right, else -1 |
 | `probe/truncation` | bootstrapping where a limit cuts the episode | V = 1 / (1 - g) |
 | `probe/both-flags` | that an ending wins over a limit in the same step | V(t) = 1 + g + ... + g^(length - 1 - t) |
+| `probe/action-mask` | legal actions | Q(a) = a for the legal ones of 0, 1 and 2, V = 1 or 2 |
 | `probe/continuous` | continuous actions | Q(a) = -(a - target)^2 |
 """
 
@@ -27,7 +28,7 @@ from flax import struct
 
 from rljax import modes
 from rljax.errors import require
-from rljax.types import Array, Box, Discrete, Env, Space, StepResult
+from rljax.types import LEGAL, Array, Box, Dict, Discrete, Env, Space, StepResult
 
 
 class Task(struct.PyTreeNode):
@@ -41,7 +42,7 @@ class Task(struct.PyTreeNode):
 class State(struct.PyTreeNode):
     """The observation shown, and the steps taken."""
 
-    obs: Array  # [1] float32
+    obs: Any  # [1] float32, or a dict of it and a mask
     time: Array  # [] int32
 
 
@@ -99,6 +100,24 @@ def both_flags(length: int = 4) -> Env:
     return _probe("probe/both-flags", _zero, reward, show=_count, high=high, length=length, limit=length)
 
 
+def action_mask() -> Env:
+    """One step, whose reward is the action, 0, 1 or 2, but 10 if it is illegal; 2 is legal by chance, 0 and 1 always.
+
+    Q(a) = a for legal actions, V(obs) = 1 + obs: it shows 1 where 2 is legal, else 0. No legal policy gets more than 2.
+    """
+
+    def start(key: Array) -> dict[str, Array]:
+        allowed = jax.random.bernoulli(key)
+        return {LEGAL: jnp.array([True, True, False]).at[2].set(allowed), "obs": allowed.astype(jnp.float32)[None]}
+
+    def reward(obs: dict[str, Array], action: Array, task: Task) -> Array:
+        return jnp.where(obs[LEGAL][action], action.astype(jnp.float32), 10.0)
+
+    bound, mask = np.ones(1, np.float32), np.ones(3, bool)
+    space = Dict({LEGAL: Box(~mask, mask, np.dtype(bool)), "obs": Box(-bound, bound)})
+    return _probe("probe/action-mask", start, reward, space=space, action_space=Discrete(3))
+
+
 def continuous(target: float = 0.5) -> Env:
     """One step with an action in [-1, 1], reward -(action - target)^2: the best action is the target, with V = 0."""
     require(-1.0 <= target <= 1.0, "target", target, "must lie in [-1, 1]")
@@ -118,6 +137,7 @@ FACTORIES: dict[str, Callable[..., Env]] = {
     "probe/action-observation": action_observation,
     "probe/truncation": truncation,
     "probe/both-flags": both_flags,
+    "probe/action-mask": action_mask,
     "probe/continuous": continuous,
 }
 
@@ -130,7 +150,7 @@ def _sign(key: Array) -> Array:
     return jax.random.rademacher(key, (1,), jnp.float32)
 
 
-def _same(obs: Array, time: Array) -> Array:
+def _same(obs: Any, time: Array) -> Any:
     return obs
 
 
@@ -140,11 +160,12 @@ def _count(obs: Array, time: Array) -> Array:
 
 def _probe(
     name: str,
-    start: Callable[[Array], Array],
-    reward: Callable[[Array, Array, Task], Array],
+    start: Callable[[Array], Any],
+    reward: Callable[[Any, Array, Task], Array],
     *,
-    show: Callable[[Array, Array], Array] = _same,
+    show: Callable[[Any, Array], Any] = _same,
     high: float = 1.0,
+    space: Space | None = None,
     action_space: Space = BINARY,
     length: int = 1,
     limit: int = FOREVER,
@@ -154,7 +175,7 @@ def _probe(
     require(length > 0, "length", length, "must be positive")
     require(limit > 0, "limit", limit, "must be positive")
 
-    def reset(key: Array, task: Task) -> tuple[State, Array]:
+    def reset(key: Array, task: Task) -> tuple[State, Any]:
         obs = start(key)
         return State(obs, jnp.int32(0)), obs
 
@@ -172,8 +193,7 @@ def _probe(
         modes.single(reset, (1,)),
         modes.single(step, (3,)),
         task,
-        Box(-bound, bound),
+        space or Box(-bound, bound),
         action_space,
-        max_episode_steps=min(length, limit),
         time_limit=lambda task: jnp.minimum(task.length, task.limit),
     )

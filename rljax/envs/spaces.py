@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from rljax.errors import ConfigError
-from rljax.types import Box, Discrete, MultiDiscrete, Space
+from rljax.types import Box, Dict, Discrete, MultiDiscrete, Space
 
-KINDS = "must be a Box, Discrete or MultiDiscrete of rljax.types"
+KINDS = "must be a Box, Discrete, MultiDiscrete or Dict of rljax.types"
 
 
 def check(field: str, space: Any) -> None:
     """Refuses a space that nothing can lie in or no algorithm can use. Raises ConfigError."""
     if isinstance(space, dict | tuple | list):
-        raise ConfigError(
-            f"{field} is a {type(space).__name__}: {KINDS}; put all parts into one Box, one after the other"
-        )
+        raise ConfigError(f"{field} is a {type(space).__name__}: {KINDS}; name its parts and write Dict({{...}})")
+    if isinstance(space, Dict):
+        _check_parts(field, space)
+        return
     if not isinstance(space, Box | Discrete | MultiDiscrete):
         raise ConfigError(f"{field} is {space!r:.80}: {KINDS}".replace("\n", " "))
     wrong = {Box: _box, Discrete: _discrete, MultiDiscrete: _multi_discrete}[_kind(space)](space)
     if wrong:
         raise ConfigError(f"{field}{wrong}")
-    if field == "action_space" and isinstance(space, Box) and not jnp.issubdtype(space.dtype, jnp.floating):
+    if field.startswith("action_space") and isinstance(space, Box) and not jnp.issubdtype(space.dtype, jnp.floating):
         raise ConfigError(f"{field} is a Box of {space.dtype}: must be of floats; use Discrete or MultiDiscrete")
 
 
-def action_space(space: Space) -> Space:
-    """The same space with actions as algorithms give them: 32-bit floats."""
-    return _floats(space) if isinstance(space, Box) and space.dtype != np.float32 else space
+def _check_parts(field: str, space: Dict) -> None:
+    names = isinstance(space.spaces, Mapping) and all(isinstance(name, str) for name in space.spaces)
+    if not names or not space.spaces:
+        raise ConfigError(f"{field} is {space!r:.80}: must be a Dict of one space or more by their names")
+    for name, each in space.spaces.items():
+        check(f"{field}[{name!r}]", each)
 
 
 @functools.cache
-def _floats(box: Box) -> Box:
-    return Box(box.low.astype(np.float32), box.high.astype(np.float32))
+def action_space(space: Space) -> Space:
+    """The same space with actions as algorithms give them: 32-bit floats."""
+    if isinstance(space, Dict):
+        parts = {name: action_space(each) for name, each in space.spaces.items()}
+        return space if parts == space.spaces else Dict(parts)
+    if isinstance(space, Box) and space.dtype != np.float32:
+        return Box(space.low.astype(np.float32), space.high.astype(np.float32))
+    return space
 
 
-def _kind(space: Space) -> type:
+def _kind(space: Box | Discrete | MultiDiscrete) -> type:
     return next(kind for kind in (Box, Discrete, MultiDiscrete) if isinstance(space, kind))
 
 

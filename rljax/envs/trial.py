@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.types import DEFAULT_BOUND, Array, Env, StepResult
+from rljax.ops.explore import legal, random_action
+from rljax.types import DEFAULT_BOUND, Array, Dict, Env, Space, StepResult
 
 NUM_ENVS = 8  # side by side
 SAMPLES = 6  # steps that are taken again alone
@@ -20,8 +22,8 @@ class Steps(NamedTuple):
     """What was seen, `[T, E, ...]`."""
 
     state: Any
-    obs: Array
-    action: Array
+    obs: Any
+    action: Any
     key: Array
     after: Any
     result: StepResult
@@ -36,16 +38,16 @@ class Finding(NamedTuple):
     note: str = ""
 
 
-def play(env: Env, steps: int, seed: int) -> tuple[Steps, tuple[Any, Array]]:
-    """Random steps, and starts with keys of their own: (steps `[T, E, ...]`, (state, obs) `[2E, ...]`)."""
+def play(env: Env, steps: int, seed: int) -> tuple[Steps, tuple[Any, Any]]:
+    """Random legal steps, and starts with keys of their own: (steps `[T, E, ...]`, (state, obs) `[2E, ...]`)."""
     keys = jax.random.split(jax.random.key(seed), NUM_ENVS)
 
     def step(loop, key):
         state, obs, length = loop
         k_action, k_step, k_reset = jax.random.split(key, 3)
-        action = env.action_space.sample(k_action)
+        action = random_action(env, obs, k_action)
         after, result = env.step(k_step, state, action, env.task)
-        ended = result.terminated | result.truncated
+        ended = env.ended(result.terminated, result.truncated)
         fresh = (*env.reset(k_reset, env.task), jnp.int32(0))
         kept = jax.tree.map(lambda a, b: jnp.where(ended, a, b), fresh, (after, result.obs, length + 1))
         return kept, Steps(state, obs, action, k_step, after, result, length + 1)
@@ -64,19 +66,24 @@ def findings(env: Env, steps: int = 400, seed: int = 0) -> Iterator[Finding]:
     """Everything that is looked at, in turn, in about `steps` random steps."""
     seen, starts = play(env, steps, seed)
     again = play(env, steps, seed)
-    space = env.observation_space
-    for where, obs in {"reset": starts[1], "step": _flat(seen.result.obs)}.items():
-        yield Finding(f"observations of {where} are finite", _where(where, ~_finite(obs), obs))
-        outside = ~jax.vmap(space.contains)(obs) & _finite(obs)
-        yield Finding(f"observations of {where} lie in observation_space", _where(where, outside, obs))
-    reward, action = _flat(seen.result.reward), _flat(seen.action)
+    for where, shown in {"reset": starts[1], "step": _flat(seen.result.obs)}.items():
+        for entry, space, obs in _entries("observation", env.observation_space, shown):
+            yield Finding(f"{entry}s of {where} are finite", _where(where, ~_finite(obs), obs))
+            outside = ~jax.vmap(space.contains)(obs) & _finite(obs)
+            yield Finding(f"{entry}s of {where} lie in observation_space", _where(where, outside, obs))
+    reward = _flat(seen.result.reward)
     yield Finding("rewards are finite", _where("step", ~_finite(reward), reward))
-    yield Finding("actions lie in action_space", _where("step", ~jax.vmap(env.action_space.contains)(action), action))
+    for entry, space, action in _entries("action", env.action_space, _flat(seen.action)):
+        yield Finding(f"{entry}s lie in action_space", _where("step", ~jax.vmap(space.contains)(action), action))
+    allowed = legal(env.observation_space, _flat(seen.obs))
+    if allowed is not None:
+        yield Finding("some action is legal before every step", _where("step", ~allowed.any(-1), allowed))
     both = _flat(seen.result.terminated & seen.result.truncated)
+    both = both if env.agents is None else both.any(-1)
     remedy = "; truncated must be False where terminated is True"
     yield Finding("terminated and truncated are never both set", _where("step", both, both, remedy))
     yield _lengths(env, seen)
-    yield _own_resets(seen, starts[1])
+    yield _own_resets(env, seen, starts[1])
     same = _same((seen, starts), again)
     yield Finding("the same keys give the same", "" if same else "they do not; draw from the key alone, keep nothing")
     yield from _alone(env, seen)
@@ -86,8 +93,8 @@ def findings(env: Env, steps: int = 400, seed: int = 0) -> Iterator[Finding]:
 def _lengths(env: Env, seen: Steps) -> Finding:
     """No episode is longer than the environment says."""
     most, limit = int(np.max(seen.length)), int(env.longest_episode())
-    ended = np.asarray(seen.result.terminated | seen.result.truncated)
-    said = env.time_limit is not None or env.max_episode_steps is not None
+    ended = np.asarray(env.ended(seen.result.terminated, seen.result.truncated))
+    said = env.time_limit is not None
     what = f"episodes end within {limit:,} steps"
     if said and most > limit:
         return Finding(what, f"one took {most} or more; truncate it, or say the right time_limit")
@@ -98,21 +105,22 @@ def _lengths(env: Env, seen: Steps) -> Finding:
     )
 
 
-def _own_resets(seen: Steps, starts: Array) -> Finding:
+def _own_resets(env: Env, seen: Steps, starts: Any) -> Finding:
     """A step that ends an episode shows its true successor, not the start of the next one."""
     what = "step shows the true successor where an episode ends"
-    ended, opening = (_data(_flat(x)) for x in (seen.result.terminated | seen.result.truncated, seen.length == 1))
-    shown, acted_on = _data(_flat(seen.result.obs)), _data(_flat(seen.obs))
-    known = {x.tobytes() for x in (*_data(starts), *acted_on[opening])}
-    inside = [x.tobytes() in known for x in shown[~ended]]
-    if ended.sum() < 2 or ended.all() or any(inside) or not all(x.tobytes() in known for x in shown[ended]):
+    ends = env.ended(seen.result.terminated, seen.result.truncated)
+    ended, opening = (np.asarray(_flat(x)) for x in (ends, seen.length == 1))
+    shown, acted_on = _rows(_flat(seen.result.obs)), _rows(_flat(seen.obs))
+    openings = {*_rows(starts), *itertools.compress(acted_on, opening)}
+    inside = any(x in openings for x in itertools.compress(shown, ~ended))
+    if ended.sum() < 2 or ended.all() or inside or not all(x in openings for x in itertools.compress(shown, ended)):
         return Finding(what)
     return Finding(what, f"all {ended.sum()} show what reset shows, and no other step does; never reset in step")
 
 
-def _starts(starts: tuple[Any, Array]) -> Finding:
-    different = {b"".join(_data(x)[i].tobytes() for x in jax.tree.leaves(starts)) for i in range(2 * NUM_ENVS)}
-    return Finding("starts differ with the key", note=f"{len(different)} different ones of {2 * NUM_ENVS}")
+def _starts(starts: tuple[Any, Any]) -> Finding:
+    note = f"{len(set(_rows(starts)))} different ones of {2 * NUM_ENVS}"
+    return Finding("starts differ with the key", note=note)
 
 
 def _alone(env: Env, seen: Steps) -> Iterator[Finding]:
@@ -144,9 +152,24 @@ def _where(where: str, bad: Array, x: Array, remedy: str = "") -> str:
     return f"{at.size} of {len(bad)} do not; the first after {when}: {value}{remedy}"
 
 
-def _flat(x: Array) -> Array:
-    """`[T, E, ...]` -> `[N, ...]`."""
-    return x.reshape(-1, *x.shape[2:])
+def _entries(name: str, space: Space, x: Any) -> Iterator[tuple[str, Space, Array]]:
+    """(name, space, values) of everything that is one array in a space."""
+    if not isinstance(space, Dict):
+        yield name, space, x
+        return
+    for each, part in space.spaces.items():
+        yield from _entries(f"{name}[{each!r}]", part, x[each])
+
+
+def _flat(tree: Any) -> Any:
+    """Leaves `[T, E, ...]` -> `[N, ...]`."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def _rows(tree: Any) -> list[bytes]:
+    """The bytes of each entry of leaves `[N, ...]`."""
+    leaves = [_data(x) for x in jax.tree.leaves(tree)]
+    return [b"".join(row.tobytes() for row in rows) for rows in zip(*leaves)]
 
 
 def _finite(x: Array) -> Array:

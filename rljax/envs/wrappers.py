@@ -8,7 +8,6 @@ leaves at most one of the two flags set. It adds itself to the name: `frame_stac
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,9 @@ import numpy as np
 from flax import struct
 
 from rljax.errors import ConfigError, require
-from rljax.types import Array, Box, Discrete, Env, MultiDiscrete, Space, StepResult
+from rljax.ops.explore import legal
+from rljax.spaces import cast, like, zeros
+from rljax.types import Array, Box, Env, Space, StepResult
 
 _Map = Callable[[Array], Array]
 
@@ -110,7 +111,6 @@ def time_limit(env: Env, max_steps: int) -> Env:
     changes: dict[str, Any] = {
         "reset": reset,
         "step": step,
-        "max_episode_steps": min(max_steps, env.max_episode_steps or max_steps),
         "time_limit": lambda task: max_steps if inner is None else jnp.minimum(max_steps, inner(task)),
     }
     return _wrapped(env, f"time_limit({max_steps})", lambda state: state.inner, **changes)
@@ -119,11 +119,12 @@ def time_limit(env: Env, max_steps: int) -> Env:
 def action_repeat(env: Env, n: int) -> Env:
     """Take each action `n` times, or until the episode ends; the reward is the sum."""
     require(n > 0, "n", n, "must be positive")
+    _refuse_mask(env, "action_repeat")
 
     def step(key: Array, state: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
         def again(carry: tuple[Any, StepResult], key: Array) -> tuple[Any, None]:
             state, total = carry
-            ended = jnp.logical_or(total.terminated, total.truncated)
+            ended = env.ended(total.terminated, total.truncated)
             after, result = env.step(key, state, action, task)
             summed = (after, result._replace(reward=total.reward + result.reward))
             return jax.tree.map(lambda old, new: jnp.where(ended, old, new), carry, summed), None
@@ -135,7 +136,6 @@ def action_repeat(env: Env, n: int) -> Env:
     inner = env.time_limit
     changes: dict[str, Any] = {
         "step": step,
-        "max_episode_steps": None if env.max_episode_steps is None else math.ceil(env.max_episode_steps / n),
         "time_limit": None if inner is None else lambda task: -(-inner(task) // n),
     }
     return _wrapped(env, f"action_repeat({n})", lambda state: state, **changes)
@@ -176,7 +176,7 @@ class StickyState(struct.PyTreeNode):
     """The inner state, and the action that the environment last took."""
 
     inner: Any
-    action: Array
+    action: Any
     first: Array  # [] bool: no action was taken yet
 
 
@@ -186,16 +186,17 @@ def sticky_actions(env: Env, prob: float) -> Env:
     The first action of an episode is always the given one. Source: Machado et al. 2018, section 5.2.
     """
     require(0.0 <= prob < 1.0, "prob", prob, "must lie in [0, 1)")
+    _refuse_mask(env, "sticky_actions")
     space = env.action_space
 
     def reset(key: Array, task: Any) -> tuple[StickyState, Array]:
         inner, obs = env.reset(key, task)
-        return StickyState(inner, jnp.zeros(space.shape, space.dtype), jnp.array(True)), obs
+        return StickyState(inner, zeros(space), jnp.array(True)), obs
 
     def step(key: Array, state: StickyState, action: Array, task: Any) -> tuple[StickyState, StepResult]:
         k_stick, k_step = jax.random.split(key)
         stick = jnp.logical_and(jax.random.bernoulli(k_stick, prob), jnp.logical_not(state.first))
-        taken = jnp.where(stick, state.action, jnp.asarray(action, space.dtype))
+        taken = jax.tree.map(lambda old, new: jnp.where(stick, old, new), state.action, cast(space, action))
         inner, result = env.step(k_step, state.inner, taken, task)
         return StickyState(inner, taken, jnp.array(False)), result
 
@@ -245,5 +246,10 @@ def _action_box(env: Env, wrapper: str) -> Box:
     raise ConfigError(f"env={env.name}: {wrapper} needs Box actions, not {_kind(env.action_space)}")
 
 
-def _kind(space: Discrete | MultiDiscrete) -> str:
+def _refuse_mask(env: Env, wrapper: str) -> None:
+    if legal(env.observation_space, like(env.observation_space)) is not None:
+        raise ConfigError(f"env={env.name}: {wrapper} takes an action where it may not be legal; drop either")
+
+
+def _kind(space: Space) -> str:
     return type(space).__name__

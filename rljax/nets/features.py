@@ -1,33 +1,66 @@
-"""What networks see of an observation."""
+"""Turns observations into what networks take: float32 arrays."""
 
 from __future__ import annotations
+
+import math
+from functools import reduce
+from operator import getitem
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.types import Array, Box, Discrete, Space
+from rljax.types import LEGAL, Array, Box, Dict, Discrete, MultiDiscrete, Space
 
 
-def features(space: Space, obs: Array) -> Array:
-    """Observations `[..., *space.shape]` as float32 `[..., *feature_shape(space)]`; a discrete one becomes one-hot.
+def features(space: Space, obs: Any) -> Array:
+    """Observations, leaves `[..., *shape]`, as float32 `[..., *feature_shape(space)]`.
 
-    A Box of bytes, such as a camera's, is divided by its highest bound, so that 0 .. 255 becomes 0 .. 1.
+    Discrete ones, and each entry of multi-discrete ones, become one-hot. A Box of bytes, such as a camera's, is divided
+    by its highest bound, so that 0 .. 255 becomes 0 .. 1. A Dict becomes one vector: the entries of its spaces one
+    after the other, images first, but for the mask of legal actions.
     """
+    if isinstance(space, Dict):
+        parts = [flat_features(each, reduce(getitem, path, obs)) for path, each in _leaves(space)]
+        return jnp.concatenate(parts, axis=-1)
     if isinstance(space, Discrete):
         return jax.nn.one_hot(obs, space.n)
+    if isinstance(space, MultiDiscrete):
+        return jnp.concatenate([jax.nn.one_hot(obs[..., i], n) for i, n in enumerate(space.nvec)], axis=-1)
     x = obs.astype(jnp.float32)
-    if isinstance(space, Box) and space.dtype == np.uint8:
-        return x / np.float32(np.clip(space.high.max(), 1, 255))
-    return x
+    return x / np.float32(np.clip(space.high.max(), 1, 255)) if space.dtype == np.uint8 else x
 
 
 def feature_shape(space: Space) -> tuple[int, ...]:
     """The shape of one observation's features."""
+    if isinstance(space, Dict):
+        return (sum(math.prod(feature_shape(each)) for _, each in _leaves(space)),)
+    if isinstance(space, MultiDiscrete):
+        return (sum(space.nvec),)
     return (space.n,) if isinstance(space, Discrete) else space.shape
 
 
-def flat_features(space: Space, obs: Array) -> Array:
-    """The same as vectors: `[..., *space.shape]` -> `[..., F]`."""
+def flat_features(space: Space, obs: Any) -> Array:
+    """The same as vectors: `[..., F]`."""
     x = features(space, obs)
     return x.reshape(*x.shape[: x.ndim - len(feature_shape(space))], -1)
+
+
+def image_shape(space: Space) -> tuple[int, ...] | None:
+    """`(H, W, C)` of observations that are an image, or of which one entry is; None for all others."""
+    images = [each.shape for _, each in _leaves(space) if _is_image(each)]
+    return images[0] if len(images) == 1 else None
+
+
+def _leaves(space: Space, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Box | Discrete | MultiDiscrete]]:
+    """The spaces within a Dict with the names that lead to them: images first, the mask of legal actions left out."""
+    if not isinstance(space, Dict):
+        return [(path, space)]
+    names = ((*path, name) for name in space.spaces)
+    found = [leaf for name in names if name != (LEGAL,) for leaf in _leaves(space.spaces[name[-1]], name)]
+    return sorted(found, key=lambda leaf: not _is_image(leaf[1]))
+
+
+def _is_image(space: Space) -> bool:
+    return isinstance(space, Box) and len(space.shape) == 3

@@ -6,6 +6,8 @@ over it.
 
 from __future__ import annotations
 
+from typing import Self
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from flax import struct
 
 from rljax.errors import ConfigError, require
 from rljax.nets.initializers import orthogonal
+from rljax.ops.explore import mask
 from rljax.types import Array, Box, Discrete, MultiDiscrete, Scalar, Space
 
 _LOG_2 = np.log(2.0).item()
@@ -44,6 +47,19 @@ class Distribution(struct.PyTreeNode):
         """The greedy action, `[...]` or `[..., A]`."""
         raise NotImplementedError
 
+    def restrict(self, legal: Array | None) -> Self:
+        """The distribution over legal actions alone; itself where all are.
+
+        Args:
+          legal: `[..., A]` bool, of each discrete action, as `ops.explore.legal` finds it; None: all of them.
+
+        Raises:
+          ConfigError: actions are continuous.
+        """
+        if legal is None:
+            return self
+        raise ConfigError(f"legal={legal.shape}: {type(self).__name__} has no single actions; use discrete ones")
+
 
 class Categorical(Distribution):
     """One of n actions; an action whose logit is -inf is never taken.
@@ -70,6 +86,9 @@ class Categorical(Distribution):
     def mode(self) -> Array:
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
 
+    def restrict(self, legal: Array | None) -> Self:
+        return self.replace(logits=mask(self.logits, legal))
+
 
 class MultiCategorical(Distribution):
     """Independent categoricals of different sizes.
@@ -84,7 +103,7 @@ class MultiCategorical(Distribution):
 
     @property
     def parts(self) -> list[Categorical]:
-        return [Categorical(x) for x in jnp.split(self.logits, np.cumsum(self.nvec)[:-1], axis=-1)]
+        return [Categorical(x) for x in self._split(self.logits)]
 
     def sample(self, key: Array) -> Array:
         keys = jax.random.split(key, len(self.nvec))
@@ -98,6 +117,15 @@ class MultiCategorical(Distribution):
 
     def mode(self) -> Array:
         return jnp.stack([part.mode() for part in self.parts], axis=-1)
+
+    def restrict(self, legal: Array | None) -> Self:
+        if legal is None:
+            return self
+        masked = [mask(*part) for part in zip(self._split(self.logits), self._split(legal))]
+        return self.replace(logits=jnp.concatenate(masked, axis=-1))
+
+    def _split(self, x: Array) -> list[Array]:
+        return jnp.split(x, np.cumsum(self.nvec)[:-1], axis=-1)
 
 
 class DiagonalGaussian(Distribution):

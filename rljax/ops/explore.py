@@ -1,15 +1,84 @@
-"""Random actions among greedy ones."""
+"""Which actions are legal, and random ones among greedy ones."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rljax.types import Array, Scalar
+from rljax.errors import ConfigError, require
+from rljax.spaces import like
+from rljax.types import LEGAL, Array, Dict, Discrete, Env, MultiDiscrete, Scalar, Space
 
 
-def epsilon_greedy(key: Array, action: Array, epsilon: Scalar, actions: int) -> Array:
-    """`action` [B] or, of several entries, [B, D], but each with probability `epsilon` replaced by a uniform one."""
+def legal(space: Space, obs: Any) -> Array | None:
+    """The mask of legal actions that observations hold, `[..., A]` bool; None where all actions are always legal.
+
+    Args:
+      space: of the observations.
+      obs: leaves `[..., *shape]`.
+    """
+    return obs[LEGAL] if isinstance(space, Dict) and LEGAL in space.spaces else None
+
+
+def mask(values: Array, legal: Array | None) -> Array:
+    """Values or logits `[..., A]` in which illegal actions have -inf; as they are where no action is legal.
+
+    None is where the MDP has ended: such a value counts nowhere, and must not spoil what does.
+    """
+    if legal is None:
+        return values
+    return jnp.where(legal | ~legal.any(-1, keepdims=True), values, -jnp.inf)
+
+
+def epsilon_greedy(key: Array, action: Array, epsilon: Scalar, actions: int, legal: Array | None = None) -> Array:
+    """Replaces each action by a uniform one with probability `epsilon`.
+
+    Args:
+      action: `[B]` or, of several entries, `[B, D]`.
+      actions: A, how many there are to choose from.
+      legal: `[B, A]` bool; None: all of them.
+    """
     k_explore, k_random = jax.random.split(key)
     explore = jax.random.uniform(k_explore, (action.shape[0], *(1,) * (action.ndim - 1))) < epsilon
-    return jnp.where(explore, jax.random.randint(k_random, action.shape, 0, actions), action)
+    if legal is None:
+        uniform = jax.random.randint(k_random, action.shape, 0, actions)
+    else:
+        uniform = jax.random.categorical(k_random, mask(jnp.zeros(legal.shape), legal)).astype(action.dtype)
+    return jnp.where(explore, uniform, action)
+
+
+def random_action(env: Env, obs: Any, key: Array) -> Any:
+    """A uniform legal action on one observation."""
+    space, allowed = env.action_space, legal(env.observation_space, obs)
+    if allowed is None or not isinstance(space, Discrete | MultiDiscrete):
+        return space.sample(key)
+    parts = jnp.split(allowed, np.cumsum(_choices(space))[:-1])
+    keys = jax.random.split(key, len(parts))
+    drawn = [jax.random.categorical(k, mask(jnp.zeros(part.shape), part)) for k, part in zip(keys, parts)]
+    return jnp.stack(drawn).reshape(space.shape).astype(space.dtype)
+
+
+def check_legal(observation_space: Space, action_space: Space) -> None:
+    """Refuses a mask of legal actions that does not fit the actions.
+
+    Raises:
+      ConfigError: actions are continuous, or it is not `[A]` bool, A being `n` or, of several entries, all of `nvec`.
+    """
+    if not (isinstance(observation_space, Dict) and LEGAL in observation_space.spaces):
+        return
+    name = f"observation_space[{LEGAL!r}]"
+    if not isinstance(action_space, Discrete | MultiDiscrete):
+        kind = type(action_space).__name__
+        raise ConfigError(f"{name} says which discrete actions are legal, but action_space is a {kind}: drop either")
+    given, size = like(observation_space.spaces[LEGAL]), sum(_choices(action_space))
+    said = "a Dict" if isinstance(given, dict) else f"{given.dtype} {given.shape}"
+    fits = not isinstance(given, dict) and (given.shape, given.dtype) == ((size,), bool)
+    require(fits, name, said, f"must be a Box of bool with shape ({size},), an entry for each action")
+
+
+def _choices(space: Discrete | MultiDiscrete) -> tuple[int, ...]:
+    """How many actions there are to choose from, for each entry."""
+    return (space.n,) if isinstance(space, Discrete) else space.nvec

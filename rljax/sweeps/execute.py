@@ -20,6 +20,7 @@ from rljax.divergence import diverged
 from rljax.errors import CheckpointError
 from rljax.ops.rollout import NOT_FINITE
 from rljax.run import Saver, summarise
+from rljax.spaces import zeros
 from rljax.sweeps import store
 from rljax.sweeps.plan import Group, Member, Programs
 from rljax.sweeps.population import as_numpy, stack
@@ -214,10 +215,9 @@ class _Work:
 def read_by_act(algo: Algorithm, env: Env, population: Any) -> list[str]:
     """The leaves of a state that the policy reads, by their paths: all that must be kept to act."""
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), population)
-    space = env.observation_space
     others = (
         algo.initial_carry(1),
-        jnp.zeros((1, *space.shape), space.dtype),
+        jax.tree.map(lambda x: x[None], zeros(env.observation_space)),
         jnp.ones(1, bool),
         jax.random.key(0),
         True,

@@ -38,7 +38,7 @@ def contextual(reward, action_space) -> Env:
     def step(key, obs, action, task):
         return obs, StepResult(obs, reward(obs, action), jnp.array(True), jnp.array(False))
 
-    return Env("toy/contextual", reset, step, (), Box(-ONE, ONE), action_space, max_episode_steps=1)
+    return Env("toy/contextual", reset, step, (), Box(-ONE, ONE), action_space, time_limit=lambda task: 1)
 
 
 CONTINUOUS = [case for case in CASES if isinstance(envs.make(case.values[1]).action_space, Box)]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import rljax.envs as envs
+from rljax.ops.explore import random_action
+from rljax.spaces import like
 
 
 class Trajectory:
@@ -30,7 +32,7 @@ class Trajectory:
         def step(carry, key):
             state, obs = carry
             k_action, k_step, k_reset = jax.random.split(key, 3)
-            action = env.action_space.sample(k_action)
+            action = random_action(env, obs, k_action)
             state, result = env.step(k_step, state, action, task)
             ended = jnp.logical_or(result.terminated, result.truncated)
             carry = jax.tree.map(lambda a, b: jnp.where(ended, a, b), env.reset(k_reset, task), (state, result.obs))
@@ -56,8 +58,9 @@ def check_types():
         after, result = jax.eval_shape(env.step, key, state, action, env.task)
         assert _avals(after) == _avals(state)
         assert not any(x.weak_type for x in jax.tree.leaves((state, obs, result, env.task)))
-        assert _avals(obs) == _avals(result.obs) == (env.observation_space.shape, env.observation_space.dtype, False)
-        assert (action.shape, action.dtype) == (env.action_space.shape, env.action_space.dtype)
+        expected = jax.tree.map(lambda x: (x.shape, x.dtype, False), like(env.observation_space))
+        assert _avals(obs) == _avals(result.obs) == expected
+        assert _avals(action)[:2] == (env.action_space.shape, env.action_space.dtype)
         assert _avals(result[1:]) == (((), jnp.float32, False), ((), jnp.bool_, False), ((), jnp.bool_, False))
         assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(env.task))
         assert envs.check(env) is env  # nothing is to be cast
@@ -76,8 +79,7 @@ def check_rollout():
 
     def check(env, with_limit, steps=40):
         roll = Trajectory(env, steps)
-        assert int(env.time_limit(env.task)) == env.max_episode_steps
-        assert int(env.time_limit(with_limit(env.task, 3))) == min(3, env.max_episode_steps)
+        assert int(env.time_limit(with_limit(env.task, 3))) == min(3, env.longest_episode())
         long, short = roll(env.task), roll(with_limit(env.task, 3))
         assert roll.traces == 1
         for run in (long, short):
@@ -86,7 +88,8 @@ def check_rollout():
             assert not (run["terminated"] & run["truncated"]).any()
             # Where an episode goes on, the next observation is the true successor.
             going_on = ~(run["terminated"] | run["truncated"])[:-1]
-            np.testing.assert_array_equal(run["next_obs"][:-1][going_on], run["obs"][1:][going_on])
+            for after, obs in zip(jax.tree.leaves(run["next_obs"]), jax.tree.leaves(run["obs"])):
+                np.testing.assert_array_equal(after[:-1][going_on], obs[1:][going_on])
         alive = ~short["terminated"][:3].any(axis=0)
         assert short["truncated"][2][alive].all() and not short["truncated"][:2].any()
         return long, short

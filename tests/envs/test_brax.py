@@ -18,7 +18,7 @@ def with_limit(task, limit):
 @pytest.mark.parametrize("name", ["brax/inverted_pendulum", "brax/inverted_pendulum/spring"])
 def test_contract(name, check_types, check_rollout):
     env = envs.make(name)
-    assert env.name == name and env.max_episode_steps == 1000
+    assert env.name == name and env.longest_episode() == 1000
     check_types(env)
     long, short = check_rollout(env, with_limit, steps=6)
     np.testing.assert_array_equal(short["next_obs"][:3], long["next_obs"][:3])
@@ -29,7 +29,7 @@ def test_names_and_physics():
     env = envs.make("brax/inverted_pendulum/spring")
     assert env.name == envs.make("brax/inverted_pendulum", backend="spring").name
     assert envs.make("brax/inverted_pendulum", backend="generalized").name == "brax/inverted_pendulum"
-    assert envs.make("brax/inverted_pendulum", max_steps=7).max_episode_steps == 7
+    assert envs.make("brax/inverted_pendulum", max_steps=7).longest_episode() == 7
     # Nothing is pinned to a device, so the task goes where the other arguments are.
     assert not any(x.committed for x in jax.tree.leaves(env.task))
 

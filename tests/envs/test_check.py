@@ -17,7 +17,8 @@ import rljax
 from rljax import envs
 from rljax.envs import wrappers
 from rljax.errors import ConfigError
-from rljax.types import Box, Discrete, Env, MultiDiscrete, StepResult
+from rljax.spaces import like
+from rljax.types import LEGAL, Box, Dict, Discrete, Env, MultiDiscrete, StepResult
 
 
 class State(NamedTuple):
@@ -59,7 +60,7 @@ def own(
 
     space = Box(-THREE, THREE) if space is None else space
     action_space = Discrete(2) if action_space is None else action_space
-    fields = {"task": {"unused": jnp.float32(0)}, "max_episode_steps": 5} | fields
+    fields = {"task": {"unused": jnp.float32(0)}, "time_limit": lambda task: 5} | fields
     return Env("own/env", reset or usual_reset, step or usual_step, **fields, **spaces_of(space, action_space))
 
 
@@ -75,6 +76,13 @@ def raises(key, state, action, task):
 
 def by_numpy(key, state, action, task):
     return np.sin(state.time)
+
+
+SEEN = Box(-THREE, THREE)
+
+
+def both(t):
+    return {"a": show(t), "b": show(t)}
 
 
 MISTAKES = {
@@ -127,7 +135,26 @@ MISTAKES = {
     "action_space is <class": {"action_space": Discrete},
     "task['mode'] is a str: must be a number": {"task": {"mode": "fast"}},
     "task is a State": {"task": type("State", (), {})()},
-    "max_episode_steps is 0": {"max_episode_steps": 0},
+    "time_limit is a int: must be a function or None": {"time_limit": 5},
+    "agents is 0: must be their number": {"agents": 0},
+    "reward has shape (): must be (2,), an entry for each agent": {"agents": 2},
+    "return reward.sum(), or give agents=2": {"reward": lambda a: jnp.ones(2)},
+    "observation_space['a'] has no room in entry [0]": {"space": Dict({"a": Box(THREE, -THREE)})},
+    "observation_space is Dict(spaces={}): must be a Dict of one space or more": {"space": Dict({})},
+    "observation of reset is an array: must be a dict": {"space": Dict({"a": Box(-THREE, THREE)})},
+    "observation of reset and observation_space differ in ['b']": {"space": Dict({"a": SEEN}), "obs": both},
+    "observation of reset['b'] is float32 and observation_space says int32": {
+        "space": Dict({"a": SEEN, "b": Box(-THREE, THREE, np.dtype(np.int32))}),
+        "obs": both,
+    },
+    "observation of reset['a'] is a tuple of 2: must be one array": {
+        "space": Dict({"a": SEEN, "b": SEEN}),
+        "obs": lambda t: {"a": (t, t), "b": t},
+    },
+    "says which discrete actions are legal, but action_space is a Box": {
+        "space": Dict({LEGAL: SEEN}),
+        "action_space": SEEN,
+    },
     "step is None: must be a function": {"step": None},
     "name is '': must be a name": {"name": ""},
     "new_task gives a task of another structure": {"new_task": lambda key: {}},
@@ -188,6 +215,10 @@ CASTS = {
     "half observations": {"obs": lambda t: jnp.full(3, t, jnp.float16)},
     "bool observations": {"obs": lambda t: jnp.full(3, t > 2)},
     "small observations": {"obs": lambda t: jnp.full(3, t, jnp.uint8), "space": Box(-THREE, THREE, np.dtype(np.int32))},
+    "half observations of a dict": {
+        "obs": lambda t: {"a": show(t), "b": jnp.full(3, t, jnp.float16)},
+        "space": Dict({"a": SEEN, "b": SEEN}),
+    },
     "weak states": {"start": lambda: State(0)},
 }
 
@@ -202,7 +233,8 @@ def test_what_loses_nothing_is_cast_to_the_same_environment_every_time(name):
     state, obs = jax.eval_shape(made.reset, jax.random.key(0), made.task)
     after, result = jax.eval_shape(made.step, jax.random.key(0), state, jnp.int32(1), made.task)
     assert (result.reward.dtype, result.reward.weak_type) == (jnp.float32, False)
-    assert obs.dtype == result.obs.dtype == env.observation_space.dtype
+    dtypes = jax.tree.map(lambda x: x.dtype, (obs, result.obs, like(env.observation_space)))
+    assert dtypes[0] == dtypes[1] == dtypes[2]
     assert [(x.dtype, x.weak_type) for x in jax.tree.leaves(state)] == [
         (x.dtype, False) for x in jax.tree.leaves(after)
     ]
@@ -217,7 +249,8 @@ def test_a_state_of_whole_numbers_to_which_a_step_adds_a_fraction_keeps_the_frac
 
 
 def test_a_sound_environment_is_given_back_as_it_is():
-    assert all(envs.check(env) is env for env in (own(), wrappers.frame_stack(own(), 2)))
+    parts = own(space=Dict({"a": SEEN, "b": SEEN}), obs=both, action_space=Dict({"go": Discrete(2), "push": SEEN}))
+    assert all(envs.check(env) is env for env in (own(), wrappers.frame_stack(own(), 2), parts))
     assert rljax.make("ppo", env := own())[1] is env
     assert envs.check("probe/constant") is envs.make("probe/constant")
 
@@ -227,11 +260,13 @@ def test_spaces_take_what_numpy_takes():
     assert box.low.dtype == box.high.dtype == box.dtype == np.float32 and box.shape == (2,)
     assert Discrete(np.int64(3)) == Discrete(3) and MultiDiscrete([2, np.int32(3)]).nvec == (2, 3)  # pyright: ignore
     half = own(action_space=Box(-THREE.astype(np.float16), THREE.astype(np.float16), np.dtype(np.float16)))
+    several = envs.check(own(action_space=Dict({"push": half.action_space})))
+    assert several.action_space.spaces["push"].dtype == np.float32 and envs.check(several) is several
     assert envs.check(half).action_space.dtype == np.float32 and envs.check(half) == envs.check(half)
 
 
 class Numbers(struct.PyTreeNode):
-    """A task by which an episode is longer than the environment's `max_episode_steps` says."""
+    """A task by which an episode is longer than the default one."""
 
     end: Any = 4
 

@@ -72,7 +72,7 @@ def drawn(name):
 def test_types(name, check_types):
     env = envs.make(name)
     assert env.name == name and env is envs.make(name)
-    assert env.max_episode_steps == int(env.task.max_steps_in_episode) and connected(~np.asarray(env.task.walls))
+    assert env.longest_episode() == int(env.task.max_steps_in_episode) and connected(~np.asarray(env.task.walls))
     check_types(env)
     assert (env.task.position is None) == name.startswith("gridworld/rand") == (env.task.start is None)
 

@@ -90,6 +90,17 @@ def test_both_flags():
         assert value(seen[t:], after=100.0) == pytest.approx((1 - G ** (4 - t)) / (1 - G))
 
 
+def test_action_mask():
+    env, seen = envs.make("probe/action-mask"), set()
+    for i in range(10):
+        state, obs = env.reset(jax.random.key(i), env.task)
+        seen.add(int(obs["obs"][0]))
+        assert obs["action_mask"].tolist() == [True, True, obs["obs"][0] == 1]
+        rewards = [env.step(jax.random.key(0), state, jnp.int32(a), env.task)[1].reward for a in range(3)]
+        assert rewards == [0, 1, 2 if obs["action_mask"][2] else 10]
+    assert seen == {0, 1}
+
+
 @pytest.mark.parametrize("action", [-1.0, 0.0, 0.5, 1.0])
 def test_continuous(action):
     seen, _ = episode(envs.make("probe/continuous"), jnp.array([action]))

@@ -72,7 +72,7 @@ def test_same_arguments_give_the_same_object():
     short = envs.make("CartPole-v1", gravity=1.0, max_steps_in_episode=7)
     assert short is envs.make("CartPole-v1", max_steps_in_episode=7, gravity=1.0)
     assert short is not envs.make("CartPole-v1")
-    assert short.max_episode_steps == 7 and int(short.task.max_steps_in_episode) == 7
+    assert short.longest_episode() == 7 and int(short.task.max_steps_in_episode) == 7
     assert envs.make("DeepSea-bsuite", size=5).observation_space.shape == (5, 5)
 
 
@@ -117,7 +117,7 @@ def test_a_users_own_environment(monkeypatch):
     monkeypatch.setattr(envs, "_registered", {})
     envs.register("my/env", lambda limit=5: envs.make("probe/truncation", limit=limit))
     assert "my/env" in envs.names()
-    assert envs.make("my/env", limit=7).max_episode_steps == 7
+    assert envs.make("my/env", limit=7).longest_episode() == 7
     with pytest.raises(ConfigError, match="unknown argument of my/env 'lmit'"):
         envs.make("my/env", lmit=7)
     for taken in ("CartPole-v1", "brax/ant/spring"):
@@ -134,14 +134,14 @@ def test_a_name_registered_again_stands_for_the_new_environment(monkeypatch):
         return lambda: envs.make("probe/truncation", limit=limit)
 
     envs.register("my/env", of_length(10))
-    assert envs.make("my/env").max_episode_steps == 10
+    assert envs.make("my/env").longest_episode() == 10
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         envs.register("my/env", of_length(20))  # the same code, as in a cell that runs twice
-    assert envs.make("my/env").max_episode_steps == 20
+    assert envs.make("my/env").longest_episode() == 20
     with pytest.warns(UserWarning, match="'my/env' is registered again, with other code"):
         envs.register("my/env", lambda limit=30: envs.make("probe/truncation", limit=limit))
-    assert envs.make("my/env").max_episode_steps == 30
+    assert envs.make("my/env").longest_episode() == 30
 
 
 def test_packages_are_reached_without_an_import_of_their_own():

@@ -13,7 +13,7 @@ from toys import broken
 from rljax import cli, envs
 from rljax.envs import trial
 from rljax.errors import ConfigError
-from rljax.types import Box, Discrete, Env, StepResult
+from rljax.types import LEGAL, Box, Dict, Discrete, Env, StepResult
 
 ONE = np.ones(1, np.float32)
 
@@ -32,7 +32,23 @@ def walk(*, high=10.0, most: int | None = 5, both=False, resets=False, hidden=No
         return t, StepResult(shown, jnp.float32(0), end & both, end)
 
     space = Box(0 * ONE, high * ONE)
-    return Env("toy/walk", reset, step, (), space, Discrete(2), max_episode_steps=most)
+    return Env("toy/walk", reset, step, (), space, Discrete(2), time_limit=most and (lambda task: most))
+
+
+def forbidding(allowed=lambda t: True, high=1.0):
+    """Five steps; after `t` of them action 0 is legal if `allowed(t)`, action 1 never, and sets both flags."""
+
+    def show(t):
+        return {LEGAL: jnp.array([allowed(t), False]), "seen": jnp.float32(t)[None] / 5}
+
+    def reset(key, task):
+        return jnp.int32(0), show(jnp.int32(0))
+
+    def step(key, t, action, task):
+        return t + 1, StepResult(show(t + 1), jnp.float32(0), t + 1 >= 5, (t + 1 >= 5) & (action == 1))
+
+    space = Dict({LEGAL: Box(np.zeros(2, bool), np.ones(2, bool), np.dtype(bool)), "seen": Box(0 * ONE, high * ONE)})
+    return Env("toy/forbidding", reset, step, (), space, Discrete(2))
 
 
 FLAWS = {
@@ -43,6 +59,8 @@ FLAWS = {
     "terminated and truncated are never both set": lambda: walk(both=True),
     "episodes end within 2 steps: one took 3": lambda: walk(most=2),
     "step shows the true successor where an episode ends: all ": lambda: walk(resets=True),
+    "observation['seen']s of step lie in observation_space": lambda: forbidding(high=0.5),
+    "some action is legal before every step: ": lambda: forbidding(lambda t: t < 2),
     "the same keys give the same: they do not": lambda: walk(hidden=itertools.count(), most=1000, high=1e9),
 }
 
@@ -57,6 +75,7 @@ def test_a_flaw_is_found_by_playing(message):
 def test_a_sound_environment_passes_and_the_command_says_so(monkeypatch, capsys):
     monkeypatch.setattr(envs, "_registered", {"toy/walk": walk, "toy/wrong": lambda: walk(both=True)})
     found = list(trial.findings(walk(), steps=100))
+    assert not any(x.wrong for x in trial.findings(forbidding(), steps=100))
     assert not any(x.wrong for x in found) and found[-1].note.endswith("different ones of 16")
     assert cli.main(["check-env", "toy/walk", "--steps", "100"]) == 0
     assert cli.main(["check-env", "toy/wrong"]) == 2

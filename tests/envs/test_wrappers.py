@@ -36,7 +36,7 @@ def counter(length=5, limit=1000):
     seen = Box(np.array([0, -1000, 10], np.float32), np.array([1000, 0, 10], np.float32))
     actions = Box(np.full(2, -2, np.float32), np.full(2, 4, np.float32))
     picture = lambda state, task: np.full((2, 2, 3), state, np.uint8)  # noqa: E731
-    return Env("counter", reset, step, (), seen, actions, min(length, limit), render=picture)
+    return Env("counter", reset, step, (), seen, actions, lambda task: min(length, limit), render=picture)
 
 
 def steps(env, actions):
@@ -81,7 +81,7 @@ def test_rescale_action():
 
 def test_time_limit():
     env = wrappers.time_limit(counter(length=5), 3)
-    assert env.max_episode_steps == 3
+    assert env.longest_episode() == 3
     seen, _ = steps(env, [[0, 0]] * 3)
     assert [(bool(r.terminated), bool(r.truncated)) for r in seen[1:]] == [(False, False)] * 2 + [(False, True)]
     assert seen[3].obs[0] == 3  # the true successor
@@ -93,7 +93,7 @@ def test_time_limit():
 
 def test_action_repeat_sums_rewards_and_stops_at_the_end():
     env = wrappers.action_repeat(counter(length=5), 3)
-    assert env.max_episode_steps == 2
+    assert env.longest_episode() == 2
     seen, state = steps(env, [[1, 0], [1, 1]])
     assert [float(r.reward) for r in seen[1:]] == [3.0, 4.0]
     assert [float(r.obs[0]) for r in seen] == [0, 3, 5] and int(state) == 5
@@ -142,7 +142,7 @@ ALL = [
 def test_any_two_compose(outer, inner, check_types):
     env = ALL[outer](ALL[inner](counter()))
     check_types(env)
-    assert env.max_episode_steps <= 5
+    assert env.longest_episode() <= 5
     assert env.name.startswith("counter|") and env.name.count("|") == 2
 
 
@@ -151,12 +151,14 @@ def test_all_together_keep_the_contract(check_types):
     env = wrappers.rescale_action(dataclasses.replace(env, action_space=counter().action_space))
     check_types(env)
 
+    longest = int(env.longest_episode())
+
     @jax.jit
     @jax.vmap
     def episode(key):
         state, _ = env.reset(key, ())
         results = []
-        for k in jax.random.split(key, env.max_episode_steps):
+        for k in jax.random.split(key, longest):
             state, result = env.step(k, state, env.action_space.sample(k), ())
             results.append(result)
         return state, results
@@ -172,6 +174,9 @@ def test_all_together_keep_the_contract(check_types):
     ("wrap", "name", "message"),
     [
         (wrappers.flatten_observation, "FrozenLake-misc", "needs Box observations, not Discrete"),
+        (wrappers.flatten_observation, "probe/action-mask", "needs Box observations, not Dict"),
+        (lambda env: wrappers.sticky_actions(env, 0.1), "probe/action-mask", "may not be legal; drop either"),
+        (lambda env: wrappers.action_repeat(env, 2), "probe/action-mask", "may not be legal; drop either"),
         (wrappers.clip_action, "CartPole-v1", "needs Box actions, not Discrete"),
         (lambda env: wrappers.mask_observation(env, [4]), "CartPole-v1", "indices must be integers below 4"),
         (lambda env: wrappers.mask_observation(env, [True]), "CartPole-v1", None),

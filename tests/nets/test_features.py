@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax.nets.features import feature_shape, features, flat_features
-from rljax.types import Box, Discrete
+from rljax.nets.features import feature_shape, features, flat_features, image_shape
+from rljax.types import LEGAL, Box, Dict, Discrete, MultiDiscrete
 
 
 def test_discrete_observations_become_one_hot():
@@ -40,3 +41,27 @@ def test_bytes_are_scaled_by_their_highest_bound_and_nothing_else_is(shape):
     np.testing.assert_allclose(features(box(np.inf, np.uint8), obs.astype(jnp.uint8)), 0.2, rtol=1e-6)
     for dtype in (np.int32, np.float32, np.bool_):  # MinAtar's are bool or float: as they are
         np.testing.assert_array_equal(features(box(255, dtype), obs.astype(dtype)), obs.astype(dtype))
+
+
+def bytes_of(*shape):
+    return Box(np.zeros(shape), np.full(shape, 255), np.dtype(np.uint8))
+
+
+def test_multi_discrete_observations_become_one_hot_entry_by_entry():
+    space = MultiDiscrete((2, 3))
+    np.testing.assert_array_equal(features(space, jnp.array([[[1, 0]]])), [[[0, 1, 1, 0, 0]]])
+    assert feature_shape(space) == (5,)
+
+
+def test_a_dict_becomes_one_vector_that_begins_with_the_image_and_leaves_the_mask_out():
+    inner = Dict({"eye": bytes_of(1, 2, 1), LEGAL: MultiDiscrete((2,))})  # no mask, for it is not an entry of the outer
+    space = Dict({LEGAL: bytes_of(2), "at": Box(-np.ones(2), np.ones(2)), "inner": inner, "kind": Discrete(2)})
+    eye = jnp.array([[[0], [255]]], jnp.uint8)
+    obs = {LEGAL: jnp.zeros(2), "at": jnp.array([0.5, -1]), "inner": {"eye": eye, LEGAL: jnp.array([0])}, "kind": 1}
+    expected = [0, 1, 0.5, -1, 1, 0, 0, 1]
+    np.testing.assert_array_equal(features(space, obs), expected)
+    batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, 5, *jnp.shape(x))), obs)
+    np.testing.assert_array_equal(flat_features(space, batch), np.broadcast_to(expected, (4, 5, 8)))
+    assert feature_shape(space) == (8,) and image_shape(space) == (1, 2, 1)
+    assert image_shape(bytes_of(2, 2, 3)) == (2, 2, 3) and image_shape(bytes_of(2)) is None
+    assert image_shape(Dict({"one": bytes_of(2, 2, 3), "other": bytes_of(2, 2, 3)})) is None

@@ -362,3 +362,22 @@ def test_an_entry_with_equal_bounds_counts_for_nothing():
     grads = jax.grad(lambda mean: held.replace(mean=mean).log_prob(action).sum())(mean)
     entropy = jax.grad(lambda s: held.replace(log_std=s).entropy(jax.random.key(0)).sum())(log_std)
     assert np.isfinite(grads).all() and grads[0, 1] == 0 and np.isfinite(entropy).all() and entropy[0, 1] == 0
+
+
+def test_restricted_distributions_are_those_of_legal_actions_alone():
+    logits, legal = jnp.array([[5.0, 1.0, 2.0, 3.0]] * 2), jnp.array([[False, True, True, False], [True] * 4])
+    found = Categorical(logits).restrict(legal)
+    assert_allclose(found.log_prob(jnp.array([2, 2]))[0], Categorical(logits[0, 1:3]).log_prob(jnp.int32(1)))
+    assert_allclose(found.entropy()[0], Categorical(logits[0, 1:3]).entropy(), rtol=1e-6)
+    assert found.mode().tolist() == [2, 0] and jnp.isneginf(found.log_prob(jnp.array([0, 0]))[0])
+    drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 200))
+    assert set(drawn[:, 0].tolist()) == {1, 2}
+
+    both = MultiCategorical(logits, (2, 2)).restrict(legal)
+    assert both.mode().tolist() == [[1, 0], [0, 1]]
+    assert_allclose(both.log_prob(jnp.array([[1, 0], [1, 0]]))[0], 0.0)
+    assert Categorical(logits).restrict(None).logits is logits and MultiCategorical(logits, (2, 2)).restrict(None).nvec
+    gaussian = DiagonalGaussian(logits, logits)
+    assert gaussian.restrict(None) is gaussian
+    with pytest.raises(ConfigError, match="DiagonalGaussian has no single actions"):
+        gaussian.restrict(legal)

@@ -98,3 +98,14 @@ def test_any_batch_axes_and_input_types(net, event):
 def test_cnn_defaults_are_minatars_network():
     params = jax.eval_shape(CNN().init, jax.random.key(0), jnp.zeros((10, 10, 4), bool))
     assert count(params) == (3 * 3 * 4 * 16 + 16) + (8 * 8 * 16 * 128 + 128)
+
+
+def test_what_comes_with_an_image_joins_the_dense_layers():
+    image, others = jax.random.normal(jax.random.key(0), (5, 4, 4, 2)), jax.random.normal(jax.random.key(1), (5, 3))
+    net = CNN((6,), hidden=(7,), image=(4, 4, 2))
+    x = jnp.concatenate([image.reshape(5, -1), others], axis=-1)
+    params = net.init(jax.random.key(2), x)
+    assert params["params"]["MLP_0"]["Dense_0"]["kernel"].shape == (2 * 2 * 6 + 3, 7)
+    alone = params | {"params": jax.tree.map(lambda p: p[:24] if p.shape == (27, 7) else p, params["params"])}
+    params = {"params": jax.tree.map(lambda p: p.at[24:].set(0.0) if p.shape == (27, 7) else p, params["params"])}
+    assert_allclose(net.apply(params, x), CNN((6,), hidden=(7,)).apply(alone, image), rtol=1e-5)

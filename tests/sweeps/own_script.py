@@ -105,7 +105,7 @@ def step(key, state, action, task):
 
 def make_env():
     one = np.ones(1, np.float32)
-    return Env("own/bonus", reset, step, Task(), Box(0 * one, one), Discrete(2), max_episode_steps=4)
+    return Env("own/bonus", reset, step, Task(), Box(0 * one, one), Discrete(2), time_limit=lambda task: 4)
 
 
 rljax.envs.register("own/bonus", make_env)
