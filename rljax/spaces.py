@@ -1,4 +1,4 @@
-"""What observations and actions may look like."""
+"""Spaces: the sets that observations and actions lie in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes two algorithms or environments the same, and what errors say."""
+"""Equality of algorithms and environments, ends of episodes, and the wording of errors."""
 
 from __future__ import annotations
 

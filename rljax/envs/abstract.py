@@ -53,3 +53,22 @@ def _explain(call: str, error: Exception) -> str:
         return f"{said}; it is called as {call}"
     where = frames[-1]
     return f"{said} ({Path(where.filename).name}, line {where.lineno}: {where.line})"
+
+
+def described(given: Any) -> str:
+    """Says in words what something is."""
+    if given is None:
+        return "None"
+    if isinstance(given, jax.Array):
+        return "an array"
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    if isinstance(given, tuple) and not hasattr(given, "_fields"):
+        return f"a tuple of {len(given)}"
+    return f"a {type(given).__name__}"
+
+
+def demand(condition: Any, message: str) -> None:
+    """Refuses what does not meet a condition: raises ConfigError."""
+    if not condition:
+        raise ConfigError(message)

@@ -1,4 +1,4 @@
-"""Which actions are legal, and random ones among greedy ones."""
+"""The legal actions of observations, and random actions among greedy ones."""
 
 from __future__ import annotations
 
@@ -80,5 +80,5 @@ def check_legal(observation_space: Space, action_space: Space) -> None:
 
 
 def _choices(space: Discrete | MultiDiscrete) -> tuple[int, ...]:
-    """How many actions there are to choose from, for each entry."""
+    """The number of actions to choose from, for each entry."""
     return (space.n,) if isinstance(space, Discrete) else space.nvec

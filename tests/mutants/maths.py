@@ -77,6 +77,12 @@ MUTANTS = [
         "ops/test_explore.py",
         ("jax.random.randint(k_random, action.shape, 0, actions)", "0 * action", "always the same other action"),
         ("< epsilon", "> epsilon", "the greedy ones are random"),
+        ("legal | ~legal.any(-1, keepdims=True)", "legal", "no finite value where no action is legal"),
+        (
+            "categorical(k_random, mask(jnp.zeros(legal.shape), legal))",
+            "categorical(k_random, 0.0 * legal)",
+            "illegal ones",
+        ),
     ),
     *within(
         "ops/minibatch.py",

@@ -10,6 +10,11 @@ SQUASHED = f"{HEADS}::test_tanh_gaussian_equals_distrax {HEADS}::test_tanh_gauss
 MUTANTS = [
     *within(
         "nets/heads.py",
+        f"{HEADS}::test_log_std_options",
+        ("jnp.clip(self.initial_log_std + log_std, *", "jnp.clip(log_std, *", "where log_std starts"),
+    ),
+    *within(
+        "nets/distributions.py",
         SQUASHED,
         (
             "return -jnp.sum(jax.nn.softmax(self.logits)",
@@ -44,16 +49,16 @@ MUTANTS = [
             f"{HEADS}::test_an_entry_without_width_is_left_alone",
         ),
         (
-            "jnp.clip(self.initial_log_std + log_std, *",
-            "jnp.clip(log_std, *",
-            "where log_std starts",
-            f"{HEADS}::test_log_std_options",
-        ),
-        (
             "np.cumsum(self.nvec)[:-1]",
             "np.cumsum(self.nvec[::-1])[:-1]",
             "logits of another entry",
             f"{HEADS}::test_multi_categorical_is_a_product",
+        ),
+        (
+            "return self.replace(logits=mask(self.logits, legal))",
+            "return self",
+            "illegal actions are taken",
+            f"{HEADS}::test_restricted_distributions_are_those_of_legal_actions_alone",
         ),
     ),
     *within(
@@ -111,6 +116,7 @@ MUTANTS = [
         "nets/features.py",
         "nets/test_features.py",
         ("x.shape[: x.ndim - len(feature_shape(space))]", "x.shape[:1]", "all axes but the first are features"),
+        ("if name != (LEGAL,)", "if name", "the mask is a feature"),
     ),
     *within(
         "nets/update_rule.py",
