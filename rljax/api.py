@@ -27,7 +27,7 @@ from rljax.kinds import Flag, Maybe, Text
 from rljax.objectives.own import plug_in, plug_in_again
 from rljax.policy import Policy
 from rljax.results import store
-from rljax.results.folder import RUN, Held, Numbered, chosen, held
+from rljax.results.folder import RUN, Locked, Numbered, chosen, locked
 from rljax.storage import absolute
 from rljax.types import Algorithm, Env
 
@@ -108,7 +108,7 @@ def train(
         log.check_wandb(wandb)
     if where is None:
         return _go(record, algorithm, environment, None, progress)
-    with held(where, RUN) as own:
+    with locked(where, RUN) as own:
         if own.recorded:
             raise ConfigError(f"out={own.path}: exists; {_what_is_there(own.path)}, or choose another folder")
         own.record(record)
@@ -150,7 +150,7 @@ def resume(folder: str | Path, *, env: Env | None = None, objective: Any = None,
     now = fingerprints(record["algo"], env or record["env"], algorithm, environment)
     for name in differing(record, record.get("fingerprints", {}), now):
         warnings.warn(f"run '{path}': the code or numbers of its {name} are others than it began with", stacklevel=2)
-    with held(path, RUN) as own:
+    with locked(path, RUN) as own:
         return _go(record, algorithm, environment, own, progress)
 
 
@@ -220,7 +220,7 @@ class Run:
 class _Rows:
     """A sink that keeps the rows, as long as the folder is there."""
 
-    def __init__(self, folder: Held | None) -> None:
+    def __init__(self, folder: Locked | None) -> None:
         self.rows: list[dict[str, Any]] = []
         self._folder = folder
 
@@ -233,7 +233,7 @@ class _Rows:
         pass
 
 
-def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, own: Held | None, progress: bool) -> Run:
+def _go(record: dict[str, Any], algorithm: Algorithm, env: Env, own: Locked | None, progress: bool) -> Run:
     """Trains from the newest checkpoint in the folder, or from the start."""
     folder, stopped = own and own.path, None
     with contextlib.ExitStack() as stack:

@@ -96,7 +96,8 @@ def names(module: str, table: str) -> dict[str, str]:
 def file_of(module: str) -> Path:
     """Where a module of the package is; looked up without importing what it is in."""
     place = Path(__file__).parent.joinpath(*module.split(".")[1:])
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    package = place / "__init__.py"
+    return package if package.exists() else place.with_suffix(".py")
 
 
 def kind_of(annotation: Any, default: Any) -> Kind:

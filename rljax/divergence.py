@@ -1,4 +1,4 @@
-"""What says that training has diverged, and whether the environment is to blame."""
+"""Detects that training has diverged, and whether the environment caused it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rljax.types import DIAGNOSTICS
 
 
 def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
-    """Where a metric that tells is NaN or infinite, of the shape of one, or what the environment gave."""
-    wrong = [~np.isfinite(x) for name, x in metrics.items() if _tells(name)]
-    return np.any([*wrong, *(metrics[name] != 0 for name in metrics.keys() & {NOT_FINITE})], axis=0)
+    """Marks where a metric, or what an environment gave, is not finite; of the shape of one metric."""
+    faults = [~np.isfinite(x) for name, x in metrics.items() if _tells(name)]
+    return np.any([*faults, *(metrics[name] != 0 for name in metrics.keys() & {NOT_FINITE})], axis=0)
 
 
 def _tells(name: str) -> bool:
-    """Whether a run has diverged where that metric is not finite."""
+    """Whether a run has diverged if this metric is not finite."""
     return not name.startswith("episode") and name not in DIAGNOSTICS
 
 
 def refuse_divergence(row: dict[str, Any], updates: int, env_name: str) -> None:
-    """Takes `NOT_FINITE` out of a row. Raises DivergedError where it, or another metric, says that there is a NaN."""
+    """Removes `NOT_FINITE` from a row. Raises DivergedError where it or another metric tells of a NaN."""
     fault = row.pop(NOT_FINITE, 0)
     if fault:
         raise DivergedError(_fault(fault, env_name, f" by update {updates}"))
@@ -35,7 +35,7 @@ def refuse_divergence(row: dict[str, Any], updates: int, env_name: str) -> None:
 
 
 def warn_of_environment(env_name: str, codes: np.ndarray) -> None:
-    """A warning where a value of `NOT_FINITE` says that the environment gave a NaN, in a search that goes on."""
+    """Warns where a value of `NOT_FINITE` says that the environment gave a NaN, in a search that continues."""
     if codes.any():
         warnings.warn(_fault(np.bitwise_or.reduce(codes, axis=None), env_name), stacklevel=2)
 

@@ -1,4 +1,4 @@
-"""What a run must hold at least, known before anything is compiled: one that is too big is refused in one line."""
+"""A lower bound on the memory of a run, known before anything is compiled: a run above it is refused in one line."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rljax.ops.tree import as_arrays
 from rljax.run import point_size, start
 from rljax.types import Algorithm, Env
 
-HELD = {"scan", "while", "dot_general", "conv_general_dilated", "sort", "gather"}  # XLA does not fuse what these give
+STORED = {"scan", "while", "dot_general", "conv_general_dilated", "sort", "gather"}  # XLA does not fuse their results
 
 
 def check(algo: str, prepared: Prepared, log_every: int | None = None) -> list[str]:
-    """The names of a run's metrics, once it is certain that it is not far too big for the memory that is free.
+    """Checks that a run fits into the free memory, and gives the names of its metrics.
 
     Raises:
-      ConfigError: it is; the error names the field whose half saves most.
+      ConfigError: it does not fit; the error names the field whose half saves most.
     """
     free = resources.free()
     try:
@@ -41,32 +41,32 @@ def check(algo: str, prepared: Prepared, log_every: int | None = None) -> list[s
 
 
 def check_together(field: str, count: int, each: float) -> None:
-    """Raises ConfigError where so many of something, of so many bytes `each`, are more than what is free."""
+    """Raises ConfigError where `count` things of `each` bytes are more than what is free."""
     free = resources.free()
     short = f"takes at least {resources.write(count * each)} and {resources.write(free)} are free; give a smaller one"
     require(count * each <= free, field, count, short)
 
 
 def least(algorithm: Algorithm, env: Env, points: int) -> tuple[float, list[str]]:
-    """(bytes that are held at once, at least; the names of the metrics), `points` updates being logged together.
+    """The least bytes of arrays at one time, and the names of the metrics, with `points` updates logged together.
 
-    What is traced here for it is not traced again by the run.
+    The run does not trace again what is traced here.
     """
     hypers, task = as_arrays(algorithm.hypers), as_arrays(env.task)
     state = jax.eval_shape(partial(start, algorithm), jax.random.key(0), hypers, task)
     traced, (_, metrics) = jax.make_jaxpr(jax.jit(algorithm.step), return_shape=True)(state, hypers, task)
     rows = points * sum(map(_bytes, jax.tree.leaves(metrics)))
-    return rows + max(sum(map(_bytes, jax.tree.leaves(state))), *_held(traced.jaxpr), 0), sorted(metrics)
+    return rows + max(sum(map(_bytes, jax.tree.leaves(state))), *_stored(traced.jaxpr), 0), sorted(metrics)
 
 
-def _held(jaxpr: Any) -> Iterator[int]:
-    """Of every operation whose results are written to memory: their bytes."""
+def _stored(jaxpr: Any) -> Iterator[int]:
+    """The bytes of the results of every operation that writes them to memory."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name in HELD:
+        if equation.primitive.name in STORED:
             yield sum(_bytes(x.aval) for x in equation.outvars if type(x).__name__ != "DropVar")
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
             if hasattr(inner, "eqns"):
-                yield from _held(getattr(inner, "jaxpr", inner))
+                yield from _stored(getattr(inner, "jaxpr", inner))
 
 
 def _bytes(x: Any) -> int:
@@ -74,7 +74,7 @@ def _bytes(x: Any) -> int:
 
 
 def _field(algo: str, prepared: Prepared, points: int) -> str:
-    """The field to shrink."""
+    """Finds the field whose half saves most memory."""
     module, halves = algos.load(algo), {}
     for name, value in prepared.config.items():
         half = tuple(max(1, x // 2) for x in value) if isinstance(value, tuple) and value else value

@@ -1,4 +1,4 @@
-"""What a user may have switched on in JAX for reasons of their own: 64-bit numbers, and the hunt for NaNs.
+"""Modes of JAX that a user may have switched on: 64-bit numbers, and the search for NaNs.
 
 Agents compute in 32 bits whatever `jax_enable_x64` says: a run's numbers, states and checkpoints are the same in both
 modes. Environments are called in the mode that their author chose, so physics may take 64 bits.
@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# Programs are traced apart for every value of these: JAX does that for 64 bits, but not for the hunt.
+# Programs are traced apart for every value of these: JAX does that for 64 bits, but not for `jax_debug_nans`.
 _wide = jax.make_user_context(False)  # 64 bits are on, outside of what computes in 32
 _hunting = jax.make_user_context(False)  # `jax_debug_nans` is on
 
 
 def is_on(name: str) -> bool:
-    """What JAX is set to here: by a context, or for all of the process."""
+    """Whether a flag of JAX is on here, by a context or for the whole process."""
     return getattr(jax.config, name)
 
 
@@ -37,7 +37,7 @@ def in_32_bits() -> Iterator[None]:
 
 @contextmanager
 def as_outside() -> Iterator[None]:
-    """Within `in_32_bits`: computes as if that were not."""
+    """Computes in the mode outside of `in_32_bits`."""
     if not _wide.value:
         yield
         return
@@ -76,18 +76,18 @@ class Single:
 
 
 def _is_wide(state: Any) -> bool:
-    """Whether it has 64-bit numbers of its own, those of an environment left out."""
-    own = (x for path, x in jax.tree.leaves_with_path(state) if "episodes" not in jax.tree_util.keystr(path))
-    return any(getattr(x, "dtype", None) == jnp.float64 for x in own)
+    """Whether the state of an agent has 64-bit numbers, those of its environments left out."""
+    leaves = (x for path, x in jax.tree.leaves_with_path(state) if "episodes" not in jax.tree_util.keystr(path))
+    return any(getattr(x, "dtype", None) == jnp.float64 for x in leaves)
 
 
 def single(function: Callable[..., Any], narrowed: tuple[int, ...] = ()) -> Single:
-    """`Single(function, narrowed)`, of a function that is none yet."""
+    """Wraps a function as `Single(function, narrowed)`, unless it is one already."""
     return function if isinstance(function, Single) else Single(function, narrowed)
 
 
 def outside(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An environment's function, as its author sees it: in 64 bits if these are on."""
+    """Wraps a function of an environment to compute in its author's mode: in 64 bits if these are on."""
 
     def call(*arguments):
         with as_outside():
@@ -97,7 +97,7 @@ def outside(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def narrow(tree: Any) -> Any:
-    """The arrays of a tree in 32 bits: float64 as float32, and so on."""
+    """Casts the arrays of a tree to 32 bits: float64 to float32, and so on."""
 
     def cast(x: Any) -> Any:
         if not hasattr(x, "dtype") or jnp.issubdtype(x.dtype, jax.dtypes.extended):
@@ -109,13 +109,13 @@ def narrow(tree: Any) -> Any:
 
 
 def differ_in_bits(one: str, other: str) -> bool:
-    """Whether two dtypes are of the same numbers, but one has 64 bits and the other 32."""
+    """Whether two dtypes differ in nothing but 64 and 32 bits."""
     return one != other and one.replace("64", "32") == other.replace("64", "32")
 
 
 @contextmanager
 def hunting() -> Iterator[None]:
-    """What is traced here knows of `jax_debug_nans`, and is not mistaken for what was traced without."""
+    """Traces programs that know of `jax_debug_nans`, apart from those without it."""
     if not is_on("jax_debug_nans"):
         yield
         return
@@ -124,7 +124,7 @@ def hunting() -> Iterator[None]:
 
 
 def ratio(total: Array, count: Array) -> Array:
-    """`total / count`; where nothing was counted it is NaN, but 0 where that would be taken for a mistake."""
+    """Divides `total` by `count`, of one shape; NaN where `count` is 0, but 0 there under `jax_debug_nans`."""
     if _hunting.value or is_on("jax_debug_nans"):
         return jnp.where(count == 0, 0.0, total) / jnp.where(count == 0, 1, count)
     return total / count

@@ -1,6 +1,6 @@
-"""What is read from files that anybody may have written: records in JSON and arrays in npz, checked before use.
+"""Safe reading of files that anybody may have written: records in JSON and arrays in npz, checked before use.
 
-Nothing that a file names is imported or called. A record is as it was written, field by field (its `checksums` say so),
+Nothing that a file names is imported or called. The `checksums` of a record tell for each field that nobody changed it,
 and every size is known before memory is taken.
 """
 
@@ -21,7 +21,7 @@ from rljax.storage import shown
 
 CHECKSUMS = "checksums"
 GARBAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, IndexError, NotImplementedError)
-"""What parsers of npz raise on a file that is none."""
+"""The errors that parsers of npz raise on another file."""
 
 LARGEST = 2**28  # bytes of JSON: a sweep of 20,000 rows takes 2**26
 
@@ -39,7 +39,7 @@ class Whole(NamedTuple):
 
 
 class Later(NamedTuple):
-    """What records of older versions lack."""
+    """The form of a field that records of older versions lack."""
 
     form: Any
 
@@ -49,7 +49,7 @@ SEED = Whole(0, 2**32 - 1)
 
 
 class Kind(Protocol):
-    """A kind of folder: what is in it, the file that holds its record, and what writes that."""
+    """A kind of folder: the name of its content, the file of its record, and the command that writes it."""
 
     @property
     def name(self) -> str: ...
@@ -60,7 +60,7 @@ class Kind(Protocol):
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with the checksum of each of its fields."""
+    """Adds the checksum of each of its fields to a record."""
     kept = {name: value for name, value in record.items() if name != CHECKSUMS}
     return kept | {CHECKSUMS: {name: _checksum(value) for name, value in kept.items()}}
 
@@ -71,26 +71,26 @@ def is_sealed(folder: Path, kind: Kind) -> bool:
 
 
 def read(folder: Path, kind: Kind, form: Mapping[str, Form]) -> dict[str, Any]:
-    """The record in a folder, without its checksums.
+    """Reads the record in a folder, without its checksums.
 
     Raises:
       ConfigError: there is none, it cannot be read, a field of it is missing, is of another type, or was changed.
     """
     record = _parsed(folder, kind)
     where, remedy = shown(folder / kind.record), f"put it back as {kind.command} wrote it, or start a new {kind.name}"
-    wrong = difference(record, form)
-    if wrong:
-        raise ConfigError(f"{where}: {wrong}; {remedy}")
+    fault = difference(record, form)
+    if fault:
+        raise ConfigError(f"{where}: {fault}; {remedy}")
     sums = record.pop(CHECKSUMS, None)  # rljax 0.1.0 wrote none
     for name in form if sums is not None else ():
-        there = _checksum(record[name]) if name in record else None
-        if not isinstance(sums, dict) or sums.get(name) != there:
+        found = _checksum(record[name]) if name in record else None
+        if not isinstance(sums, dict) or sums.get(name) != found:
             raise ConfigError(f"{where}: {name} was changed after it was written; {remedy} with other settings")
     return record
 
 
 def difference(value: Any, form: Form, path: str = "") -> str:
-    """What about `value` is not of that form, in words; empty where all is."""
+    """Says in words where `value` differs from a form; empty where it does not."""
     if isinstance(form, Whole):
         fits = type(value) is int and form.low <= value <= form.high
         return "" if fits else f"{path}={_short(value)} must be {form}"
@@ -101,7 +101,7 @@ def difference(value: Any, form: Form, path: str = "") -> str:
     if isinstance(form, list):
         if not isinstance(value, list):
             return _other(path, value, list)
-        return next((wrong for i, x in enumerate(value) if (wrong := difference(x, form[0], f"{path}[{i}]"))), "")
+        return next((fault for i, x in enumerate(value) if (fault := difference(x, form[0], f"{path}[{i}]"))), "")
     if isinstance(form, Mapping):
         if not isinstance(value, dict):
             return _other(path, value, dict)
@@ -111,9 +111,9 @@ def difference(value: Any, form: Form, path: str = "") -> str:
                 continue
             if name not in value:
                 return f"no {whole} there"
-            wrong = difference(value[name], each, whole)
-            if wrong:
-                return wrong
+            fault = difference(value[name], each, whole)
+            if fault:
+                return fault
         return ""
     if form is None:
         return "" if value is None else _other(path, value, None)
@@ -122,15 +122,15 @@ def difference(value: Any, form: Form, path: str = "") -> str:
 
 
 class TooLarge(Exception):
-    """What would take more memory than it may."""
+    """An array would take more memory than it may."""
 
 
 def check_npz(path: str | Path, largest: int) -> None:
-    """Reads no more of an npz than what its arrays claim to be.
+    """Checks the headers of an npz, without reading its arrays.
 
     Raises:
       TooLarge: they claim more than `largest` bytes in all.
-      ValueError: one claims another size than is there, or to be of objects.
+      ValueError: one claims another size than it has, or to be of objects.
       OSError, or one of `GARBAGE`: it cannot be read.
     """
     import numpy as np  # not before: what only reads records, and the command's help, needs none
@@ -142,9 +142,9 @@ def check_npz(path: str | Path, largest: int) -> None:
                 first = np.lib.format.read_magic(file) == (1, 0)
                 read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read_header(file)
-                claimed, there = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
-            if dtype.hasobject or claimed != there:
-                raise ValueError(f"{member.filename} claims {claimed} bytes of {dtype}, and {there} are there")
+                claimed, size = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+            if dtype.hasobject or claimed != size:
+                raise ValueError(f"{member.filename} claims {claimed} bytes of {dtype}, and {size} are there")
             total += claimed
             if total > largest:
                 raise TooLarge(f"its arrays take more than {largest:,} bytes")
@@ -152,7 +152,7 @@ def check_npz(path: str | Path, largest: int) -> None:
 
 @contextlib.contextmanager
 def understood(path: Path) -> Iterator[None]:
-    """Around what makes something of a record: what it stumbles over is said in one line. Raises ConfigError."""
+    """Turns the errors of code that uses a record into a ConfigError of one line."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:

@@ -17,7 +17,7 @@ from test_cli import call, rljax
 from toys import COMMAND, PROBE, assert_same_chunks, assert_same_results, instead, sweep
 
 from rljax import cli
-from rljax.results.folder import SWEEP, held
+from rljax.results.folder import SWEEP, locked
 from rljax.sweeps import measure, result, store
 from rljax.sweeps.plan import Programs
 
@@ -151,7 +151,7 @@ def test_folders_of_something_else_are_refused(swept, capsys, tmp_path):
     assert code == 2 and "exists, and is not of a sweep" in err and err.count("\n") == 1
     code, _, err = call(capsys, *instead(COMMAND, "--seeds=3"), "--out", swept)
     assert code == 2 and "holds another sweep (seeds is [0, 1] there, [0, 1, 2] here)" in err and err.count("\n") == 1
-    with held(swept, SWEEP):
+    with locked(swept, SWEEP):
         code, _, err = call(capsys, *COMMAND, "--out", swept)
     assert code == 2 and "another process is running this sweep" in err and err.count("\n") == 1
 

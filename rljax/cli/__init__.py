@@ -1,4 +1,4 @@
-"""The command `rljax`: train, sweep, eval, plot, render, report, list. What it prints first needs no jax."""
+"""The command `rljax`: train, sweep, eval, plot, render, report, list. Its help and its refusals need no jax."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ COMMANDS: dict[str, type] = {
 OVERVIEW = """usage: rljax COMMAND [options]
 
   train ALGO ENV     train one agent:         rljax train ppo CartPole-v1 --out runs/a
-  train --resume RUN go on with a stopped run
+  train --resume RUN continue a stopped run
   sweep ALGO ENV     train many:              rljax sweep ppo CartPole-v1 --grid lr=1e-4,1e-3 --seeds 16
-  sweep --resume DIR go on with a stopped sweep
+  sweep --resume DIR continue a stopped sweep
   report DIR         a sweep as one page:     rljax report sweeps/a
   meta-train WHAT    learn an objective:      rljax meta-train lpo --env CartPole-v1 --steps 65536
   meta-train --resume DIR
-  meta-eval DIR      what was learned, against others: rljax meta-eval searches/a --env Acrobot-v1 --against ppo,dpo
-  eval RUN           score it:                rljax eval runs/a --episodes 128
+  meta-eval DIR      compare it with others:  rljax meta-eval searches/a --env Acrobot-v1 --against ppo,dpo
+  eval RUN           evaluate it:             rljax eval runs/a --episodes 128
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF
-  check-env ENV      play an environment and say what is wrong with it
+  check-env ENV      play an environment and find its faults
   list WHAT          algos, envs, objectives, learned or presets
 
 rljax COMMAND --help shows the options; rljax train ALGO ENV --help those of an algorithm, with the values that
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
-    """A warning in one line, without the line of code that it came from."""
+    """Prints a warning in one line, without the line of code that it came from."""
     print(f"rljax: {message}" if category is UserWarning else f"{category.__name__}: {message}", file=sys.stderr)
 
 

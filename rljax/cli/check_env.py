@@ -1,4 +1,4 @@
-"""`rljax check-env`: whether an environment gives what it says, found by playing it."""
+"""`rljax check-env`: plays an environment and compares what it gives with what it declares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rljax.arguments import SEED, SOME
 
 @dataclasses.dataclass(frozen=True)
 class CheckEnv:
-    """Check an environment: its spaces, shapes and dtypes, then what it gives in some random steps.
+    """Check an environment: its spaces, shapes and dtypes, then its results in some random steps.
 
     Args:
       env: its name.

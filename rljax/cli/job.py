@@ -1,4 +1,4 @@
-"""Commands as jobs of several processes: one of them looked after, or all of them submitted to a cluster."""
+"""Commands as jobs of several processes: supervises one of them, or submits all of them to a cluster."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ INSIDE = "RLJAX_INSIDE_JOB"
 
 
 def supervise(arguments: Sequence[str]) -> int:
-    """Runs the command line in a process of its own and says in words how it ended: JAX aborts, it does not raise.
+    """Runs the command line in a child process and says how it ended: JAX aborts, it does not raise.
 
     Raises:
       WorkerError: it was aborted or killed.
     """
     code, received = run([sys.executable, "-m", "rljax", *arguments])
-    if code < 0 and received:  # it had not come so far as to stop in order
+    if code < 0 and received:  # before it could stop in order
         return SIGNALLED + received[0]
     if code < 0:
         why = "another process of this job died, or the coordinator cannot be reached"
@@ -33,9 +33,9 @@ def supervise(arguments: Sequence[str]) -> int:
 
 
 def run(command: Sequence[str]) -> tuple[int, list[int]]:
-    """Runs a command, and passes SIGINT and SIGTERM on to it; the third ends it at once.
+    """Runs a command and passes SIGINT and SIGTERM on to it; the third signal kills it.
 
-    It is of another process group, so that a signal of a terminal or a batch system to all does not reach it twice.
+    The command has its own process group, so that a signal of a terminal or a batch system does not reach it twice.
 
     Returns:
       (its exit code, below 0 where a signal ended it; the signals received)
@@ -65,7 +65,7 @@ def inside() -> bool:
 
 
 def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path, parameters: Mapping[str, Any]) -> int:
-    """Hands the command line to Slurm, or to processes on this machine, by way of submitit; waits for the latter.
+    """Submits the command line to Slurm, or to processes on this machine, by submitit; waits for the latter.
 
     Args:
       arguments: of `rljax`.
@@ -100,7 +100,7 @@ def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path,
 
 
 def _task(arguments: list[str]) -> int:
-    """What each process of a submitted job does."""
+    """Runs the command in one process of a submitted job."""
     import submitit  # pyright: ignore[reportMissingImports]
 
     from rljax import cli
@@ -109,7 +109,7 @@ def _task(arguments: list[str]) -> int:
     number = int("".join(filter(str.isdigit, job.job_id))[-6:])
     port = 49152 + number % 16000  # the same in all processes, another for each job
     host = "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0]
-    place = [
+    options = [
         "--coordinator",
         f"{host}:{port}",
         "--num-processes",
@@ -117,7 +117,7 @@ def _task(arguments: list[str]) -> int:
         "--process-id",
         str(job.global_rank),
     ]
-    code = cli.main([*arguments, *place])
+    code = cli.main([*arguments, *options])
     if code >= SIGNALLED:
         raise SystemExit(code)
     return code

@@ -1,4 +1,4 @@
-"""Where a command runs: here, as one of several processes, or submitted to a cluster."""
+"""The launch of a command: in this process, as one of several processes, or submitted to a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USAGE = 2  # how the option parser leaves
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """Options that say where; read before the command's own."""
+    """The options of a launch; read before those of the command."""
 
     coordinator: str | None = None
     num_processes: Annotated[int | None, PROCESSES] = None
@@ -32,7 +32,7 @@ class Launch:
     submit_with: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises ConfigError for what is incomplete, or would have no effect."""
+        """Raises ConfigError for options that are incomplete, or would have no effect."""
         member: dict[str, Any] = {"num_processes": self.num_processes, "process_id": self.process_id}
         if self.submit:
             require(self.num_processes is not None, "num_processes", None, "say how many to start")
@@ -51,7 +51,7 @@ class Launch:
         require(not parameters or self.submit is not None, "submit_with", parameters, "has no effect without --submit")
 
     def carry_out(self, parse: Callable[[], Callable[[], int]], arguments: Sequence[str]) -> int:
-        """Runs the command that `parse` finds, which is that of `rljax *arguments`, there."""
+        """Launches the command that `parse` finds, which is that of `rljax *arguments`."""
         if self.coordinator is None:
             self.check()
             command = parse()
@@ -92,13 +92,13 @@ class Launch:
 
 
 def _leave(number: int, frame: Any) -> None:
-    """Ends this process where nothing stops in order, so that the others hear of it."""
-    if frame is not None:  # none, where what has just stopped in order calls it
+    """Ends this process where nothing else handles the signal, so that the other processes hear of it."""
+    if frame is not None:  # None where a run that has stopped in order calls it
         sys.exit(SIGNALLED + number)
 
 
 def split(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
-    """Where, and the other arguments."""
+    """Separates the options of the launch from the other arguments."""
     found = parser.read(Launch, "rljax", arguments, partly=True)
     return found.command, found.rest
 

@@ -1,4 +1,4 @@
-"""What commands share: options made from an algorithm's fields."""
+"""Command-line options made from the fields of algorithms."""
 
 from __future__ import annotations
 
@@ -25,14 +25,9 @@ class Option(NamedTuple):
 
 
 def command_type(name: str, doc: str, options: Iterable[Option]) -> type:
-    """The dataclass whose fields are the options of a command."""
+    """Makes the dataclass whose fields are the options of a command."""
     fields = [
-        (
-            identifier(option.name),
-            _annotation(option),
-            dataclasses.field(default=option.default),
-        )
-        for option in options
+        (identifier(option.name), _annotation(option), dataclasses.field(default=option.default)) for option in options
     ]
     made = dataclasses.make_dataclass(name, fields, frozen=True)
     made.__doc__ = doc
@@ -48,7 +43,7 @@ def _annotation(option: Option) -> Any:
 
 
 def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> list[Option]:
-    """An option for every field of an algorithm."""
+    """Makes an option of every field of an algorithm."""
     found = []
     for name, setting in known.items():
         if isinstance(setting.kind, Part):  # that was learned
@@ -60,7 +55,7 @@ def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> li
 
 
 def with_chosen_objective(arguments: Sequence[str], known: Mapping[str, Setting]) -> dict[str, Setting]:
-    """The fields of an algorithm, with those of the objective that the arguments choose.
+    """Adds to the fields of an algorithm those of the objective that the arguments choose.
 
     Raises:
       ConfigError: there is no such objective.
@@ -78,23 +73,23 @@ def with_chosen_objective(arguments: Sequence[str], known: Mapping[str, Setting]
 
 
 def given(parsed: Parsed, known: Iterable[str]) -> dict[str, Any]:
-    """The fields that were written out, whatever their defaults."""
+    """The fields that the command line gives, whatever their defaults."""
     return {name: getattr(parsed.command, identifier(name)) for name in known if name in parsed.given}
 
 
 def named(text: str, what: str) -> tuple[str, dict[str, Any]]:
-    """`NAME,FIELD=VALUE,...` as (NAME, settings). Raises ConfigError where it is something else."""
+    """Parses `NAME,FIELD=VALUE,...` into (NAME, settings). Raises ConfigError where it is something else."""
     name, *rest = text.split(",")
     return name, {field: literal(value) for field, value in pairs(rest, "VALUE", what).items()}
 
 
 def identifier(setting: str) -> str:
-    """A setting's name as a field may have it."""
+    """Turns a setting's name into the name of a field: `objective.clip` into `objective__clip`."""
     return setting.replace(".", "__")
 
 
 def split_names(command: str, arguments: Sequence[str]) -> list[str]:
-    """The algorithm and the environment before the options.
+    """Finds the algorithm and the environment before the options.
 
     Raises:
       ConfigError: one is missing, and help is not asked for.

@@ -1,4 +1,4 @@
-"""From the words of a command line to the options of a command; refusals are one line. tyro writes the help.
+"""Parses the words of a command line into the options of a command; refusals are one line. tyro writes the help.
 
 A command is a dataclass. Options are written `--name value`, `--name=value`, `--flag`, `--no-flag` or `--flag true`;
 those that take several values take all words up to the next option, or `none`.
@@ -42,15 +42,15 @@ class Argument(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """What a command line says."""
+    """A parsed command line."""
 
     command: Any
     given: frozenset[str]  # the names of the options that were written out
-    rest: list[str]  # words that are none of its own
+    rest: list[str]  # words that are not the command's
 
 
 def parse(command: type, prog: str, arguments: Sequence[str]) -> Any:
-    """The command, as the arguments describe it.
+    """Parses the arguments of a command.
 
     Raises:
       ConfigError: an unknown, missing or repeated option, or a value that it does not take.
@@ -60,7 +60,7 @@ def parse(command: type, prog: str, arguments: Sequence[str]) -> Any:
 
 
 def read(command: type, prog: str, arguments: Sequence[str], partly: bool = False) -> Parsed:
-    """The same, with what was written out; `partly` leaves words that are not its own. Errors as for `parse`."""
+    """Parses as `parse`, and says which options were given; `partly` leaves the words of other commands in `rest`."""
     if not partly and any(word in HELP for word in arguments):
         import tyro
 
@@ -75,7 +75,7 @@ def read(command: type, prog: str, arguments: Sequence[str], partly: bool = Fals
 
 
 def options_of(command: type) -> list[Argument]:
-    """The options of a command, from its fields."""
+    """Makes the options of a command from its fields."""
     hints = typing.get_type_hints(command, include_extras=True)
     return [_argument(field, hints[field.name]) for field in dataclasses.fields(command)]
 
@@ -102,10 +102,10 @@ def _argument(field: dataclasses.Field[Any], hint: Any) -> Argument:
 def _distribute(
     options: Sequence[Argument], prog: str, arguments: Sequence[str], partly: bool
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """The words that belong to each option, by field, and those that belong to none."""
+    """Assigns the words to options, by field; the second result is the words that belong to none."""
     named = {option.written: option for option in options if not option.positional}
     off = {f"--no-{o.written[2:]}": o for o in named.values() if isinstance(o.kind, Flag)}
-    places = [option for option in options if option.positional]
+    positions = [option for option in options if option.positional]
     found: dict[str, list[str]] = {}
     rest: list[str] = []
     words = list(arguments)
@@ -119,10 +119,10 @@ def _distribute(
         elif option is None and _is_option(word):
             raise unknown("option", name, [*named, *off], f"{prog} --help")
         elif option is None:
-            place = next((o for o in places if o.several or o.field not in found), None)
-            if place is None:
+            position = next((o for o in positions if o.several or o.field not in found), None)
+            if position is None:
                 raise ConfigError(f"{prog}: '{word}' is one word too many; {prog} --help says what it takes")
-            found.setdefault(place.field, []).append(word)
+            found.setdefault(position.field, []).append(word)
         else:
             if option.field in found and not option.repeats:
                 raise ConfigError(f"{option.written} is given twice; write it once")
@@ -132,7 +132,7 @@ def _distribute(
 
 
 def _values(option: Argument, off: bool, attached: list[str] | None, words: list[str]) -> list[str]:
-    """The words that an option takes: the one attached to it by `=`, or of those that follow it."""
+    """Takes the words of an option: the one attached to it by `=`, or those that come next."""
     if off:
         if attached:
             raise ConfigError(f"--no-{option.written[2:]} takes no value")
@@ -150,7 +150,7 @@ def _values(option: Argument, off: bool, attached: list[str] | None, words: list
 
 
 def _value(option: Argument, words: list[str]) -> Any:
-    """What the words stand for."""
+    """Converts the words of an option to its value."""
     if option.repeats:
         twice = next((word for i, word in enumerate(words) if word in words[:i]), None)
         if twice is not None:
@@ -164,7 +164,7 @@ def _value(option: Argument, words: list[str]) -> Any:
 
 
 def _plain(kind: Kind, word: str) -> Any:
-    """A word as a number or a truth value where the kind takes those; otherwise as it is."""
+    """Converts a word to a number or a truth value where the kind takes those."""
     if isinstance(kind, Maybe | Several):
         return _plain(kind.kind, word)
     if isinstance(kind, Flag):
@@ -177,7 +177,7 @@ def _plain(kind: Kind, word: str) -> Any:
 
 
 def number(word: str) -> Any:
-    """A word as the number that it is, whole if it is written so; otherwise itself."""
+    """Converts a word to the number that it is, an int if it is written so; leaves another word as it is."""
     for kind in (int, float):
         try:
             return kind(word)

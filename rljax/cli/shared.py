@@ -1,4 +1,4 @@
-"""What commands share as they end: partial results, and what could not be kept."""
+"""The end of commands: partial results, and results that cannot be stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rljax.errors import ConfigError, Stopped, StorageError
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call comes to, or had come to when a signal stopped it (`stopped_by`)."""
+    """The result of a call, or its partial result if a signal stopped it (`stopped_by`)."""
     try:
         return call()
     except Stopped as stop:
@@ -19,7 +19,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def keep(what: str, write: Callable[[], Any]) -> Any:
-    """Writes what has been shown already; where it cannot be written, says so in one line and goes on."""
+    """Stores what has been shown already; where that fails, says so in one line and continues."""
     try:
         return write()
     except (ConfigError, StorageError) as error:
@@ -29,7 +29,7 @@ def keep(what: str, write: Callable[[], Any]) -> Any:
 
 @contextlib.contextmanager
 def elsewhere() -> Iterator[None]:
-    """Says that a picture can be put elsewhere, where it cannot be written."""
+    """Adds to a StorageError that `--out` chooses another place."""
     try:
         yield
     except StorageError as error:

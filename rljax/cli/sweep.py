@@ -1,4 +1,4 @@
-"""`rljax sweep` and `rljax report`: many agents, and what came of them."""
+"""`rljax sweep` and `rljax report`: many runs, and their results on one page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Go on with a sweep that was stopped or killed, to the same arrays as one that never was.
+    """Continue a sweep that was stopped or killed, to the same arrays as without the stop.
 
     Args:
       resume: the sweep's folder.
@@ -93,16 +93,16 @@ def _options(steps: int | None) -> list[Option]:
     several = UseAppendAction[tuple[str, ...]]
     return [
         Option("steps", STEPS if steps else Maybe(STEPS), steps, "environment steps of each run"),
-        Option("seeds", SOME, 8, "how many, for every row"),
+        Option("seeds", SOME, 8, "seeds of every row"),
         Option("grid", several, (), f"values of a field, FIELD=VALUES, VALUES being {GRIDS}; may be repeated"),
         Option("sample", several, (), f"a distribution, FIELD=DISTRIBUTION, being {DISTRIBUTIONS}; may be repeated"),
         Option("trials", Maybe(SOME), None, "points to draw from the distributions"),
         Option("sample_seed", SEED, 0, "of the draws"),
-        Option("sampler", Literal["random", "optuna"], "random", "optuna: draw points by what came of earlier ones"),
+        Option("sampler", Literal["random", "optuna"], "random", "optuna: draw points by the scores of earlier ones"),
         Option("batch", Maybe(SOME), None, "points that optuna gives at a time, run as one program; by default 16"),
         Option("halving", Maybe(Count(2)), None, "successive halving: after each rung one row in so many goes on"),
         Option("rungs", Maybe(SOME), None, "of successive halving; by default 3"),
-        Option("metric", str | None, None, "what optuna and halving raise; by default episode_return"),
+        Option("metric", str | None, None, "the metric that optuna and halving maximise; by default episode_return"),
         Option("out", str | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
         Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
@@ -148,7 +148,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
 
 
 def _finish(found: Any) -> int:
-    """Says what a sweep came to: how to go on with it, or its best rows and its report."""
+    """Prints the result of a sweep: how to continue it, or its best rows and its report."""
     from rljax.results.folder import SWEEP
 
     if found.stopped_by:
@@ -178,7 +178,7 @@ def _alone() -> bool:
 
 
 def _speaks() -> bool:
-    """Of several processes, the first speaks."""
+    """Whether this process prints: of several, the first does."""
     import jax
 
     return jax.process_index() == 0

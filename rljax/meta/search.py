@@ -25,7 +25,7 @@ from rljax.meta import judge, result, spec, tasks
 from rljax.meta.crew import Crew
 from rljax.meta.progress import Progress
 from rljax.results import store
-from rljax.results.folder import SEARCH, Numbered, chosen, held, stopping
+from rljax.results.folder import SEARCH, Numbered, chosen, locked, stopping
 from rljax.run import Saver, stop, stop_signals
 from rljax.storage import absolute
 from rljax.sweeps.rows import other_code
@@ -54,7 +54,7 @@ def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = 
     prepared = asked.prepare()
     asked.check_memory(prepared)
     with contextlib.ExitStack() as stack:
-        own = stack.enter_context(held(where, SEARCH))
+        own = stack.enter_context(locked(where, SEARCH))
         folder = own.path
         there = _there(folder, asked.record(prepared))
         widths = [group["width"] for group in there["plan"]] if there else None

@@ -13,17 +13,17 @@ def progress(updates: Array, horizon: Scalar) -> Array:
 
 
 def annealed(value: Scalar, final: Scalar, progress: Scalar) -> Array:
-    """Linearly from `value` to the fraction `final` of it, as `progress` goes from 0 to 1."""
+    """Goes linearly from `value` to the fraction `final` of it, as `progress` goes from 0 to 1."""
     return jnp.asarray(value * (1.0 + progress * (final - 1.0)))
 
 
 def linear_schedule(progress: Scalar, start: Scalar, final: Scalar, share: Scalar = 1.0) -> Array:
-    """Linearly from `start` to `final` while the first `share` of a run passes, `final` from then on.
+    """Goes linearly from `start` to `final` during the first `share` of a run, and stays at `final`.
 
     Args:
-      progress: the part of the run that is over; 0 in a run without end, which so stays at `start`.
-      share: 0 means at once: `final` all along.
+      progress: the part of the run that is over, in [0, 1]; 0 in a run without end, which stays at `start`.
+      share: in [0, 1]; 0 gives `final` from the first update on.
     """
-    some = jnp.asarray(share) > 0.0
-    left = jnp.maximum(0.0, 1.0 - progress / jnp.where(some, share, 1.0))
-    return final + jnp.where(some, left, 0.0) * (start - final)
+    positive = jnp.asarray(share) > 0.0
+    left = jnp.maximum(0.0, 1.0 - progress / jnp.where(positive, share, 1.0))
+    return final + jnp.where(positive, left, 0.0) * (start - final)

@@ -1,4 +1,4 @@
-"""Pictures of meta-training. Imports matplotlib: import this module where one is wanted. `G` counts generations."""
+"""Pictures of meta-training. Importing this module imports matplotlib. `G` counts generations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def evolution_plot(
     score: str = "episode return",
     band: str = "quartiles",
 ) -> Path:
-    """Draw the course of a meta-training run: the fitness of its population, and how its mean does on held-out tasks.
+    """Draws the course of a meta-training run: the fitness of its population, and the scores of its mean elsewhere.
 
     Each held-out environment has a small axes of its own, where the score of what the search began with is dashed.
 
@@ -76,8 +76,8 @@ def _is_score(column: str) -> bool:
 
 
 def _check(columns: Mapping[str, np.ndarray], names: list[str]) -> None:
-    own = ("generation", LOSS) if LOSS in columns else FITNESS
-    wanted = [*own, *(f"{kind}/{name}{end}" for name in names for kind in ("held_out", "start") for end in ENDS)]
+    course = ("generation", LOSS) if LOSS in columns else FITNESS
+    wanted = [*course, *(f"{kind}/{name}{end}" for name in names for kind in ("held_out", "start") for end in ENDS)]
     missing = [column for column in wanted if column not in columns]
     if missing:
         raise ConfigError(f"history has no '{missing[0]}'; it needs {', '.join(wanted)}")
@@ -89,7 +89,7 @@ def _check(columns: Mapping[str, np.ndarray], names: list[str]) -> None:
 
 
 def _draw_search(axes: Axes, columns: Mapping[str, np.ndarray], band: str) -> None:
-    """What the method itself sees: the fitness of a population, or a loss."""
+    """Draws what the search optimises: the fitness of a population, or a loss."""
     if LOSS not in columns:
         _draw_fitness(axes, columns, band)
         return
@@ -112,8 +112,8 @@ def _draw_fitness(axes: Axes, columns: Mapping[str, np.ndarray], band: str) -> N
     axes.plot(generation, finite["fitness_mean"], color=PALETTE[0], label="mean", marker=marker)
     handles, labels = axes.get_legend_handles_labels()
     order = [labels.index(label) for label in ("mean", band, "best")]
-    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-    axes.legend([handles[i] for i in order], [labels[i] for i in order], ncols=3, frameon=False, **place)
+    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    axes.legend([handles[i] for i in order], [labels[i] for i in order], ncols=3, frameon=False, **above)
     axes.set(xlabel="generation", ylabel="fitness of the population")
     _generations(axes, generation)
 
@@ -121,7 +121,7 @@ def _draw_fitness(axes: Axes, columns: Mapping[str, np.ndarray], band: str) -> N
 def _draw_held_out(
     part: Any, columns: Mapping[str, np.ndarray], names: list[str], shape: tuple[int, int], start: str, score: str
 ) -> None:
-    """A small axes for each environment, and one legend for all."""
+    """Draws a small axes for each environment, and one legend for all."""
     grid = part.subplots(*shape, squeeze=False)
     lines = []
     for axes, name in zip(grid.flat, names):
@@ -140,7 +140,7 @@ def _draw_held_out(
 
 
 def _draw_scores(axes: Axes, generation: np.ndarray, learned: list[np.ndarray], first: list[np.ndarray]) -> list[Any]:
-    """What is learned over the generations with an evaluation, and the start across all of them, as legend handles."""
+    """Draws the scores of evaluated generations, and the start's across all of them; gives the legend's handles."""
     done = np.isfinite(learned[0])
     at, (value, low, high) = generation[done], (column[done] for column in learned)
     band = axes.fill_between(at, low, high, color=PALETTE[0], alpha=0.2, linewidth=0)
@@ -165,6 +165,6 @@ def _generations(axes: Axes, generation: np.ndarray, ticks: int = 8) -> None:
     axes.set_xlim(low - margin, high + margin)
 
 
-def _marker(places: np.ndarray) -> str | None:
-    """Few points are shown as such."""
-    return "o" if len(places) <= 25 else None
+def _marker(generation: np.ndarray) -> str | None:
+    """Marks points where there are few."""
+    return "o" if len(generation) <= 25 else None

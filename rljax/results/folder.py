@@ -1,7 +1,7 @@
-"""The one kind of folder that runs, sweeps and searches are kept in: who writes in it, and what is safe.
+"""Result folders of runs, sweeps and searches: one process writes at a time, and a kill leaves nothing broken.
 
-A folder is held by one process while it is written to. It is made when everything is checked, and its record first and
-at once; where nothing comes of it, it goes again. What only reads asks nobody.
+A folder is locked by one process while it is written to. It is made when everything is checked, its record first and
+atomically; where there is no result, it is removed again. Readers need no lock.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from rljax.errors import ConfigError, StorageError
 from rljax.storage import FULL, PARTIAL, absolute, reason, storing, write_json
 
 LOCK = ".lock"
-HELD = (errno.EAGAIN, errno.EACCES)  # what flock says where another process has it
+BUSY = (errno.EAGAIN, errno.EACCES)  # what flock says where another process has the lock
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What such folders differ in.
+    """A kind of result folder.
 
     Attributes:
-      name: what is in it, e.g. "run".
-      record: the file that says what was asked; a folder without it holds nothing.
-      command: what goes on with it, by its option `--resume`.
-      parts: what is written in it by and by, and is of no use without the record.
+      name: of its content, e.g. "run".
+      record: the file that says what was asked for; a folder without it is empty.
+      command: the command that continues it, by its option `--resume`.
+      parts: the files that are written over time, and are of no use without the record.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Kind:
     parts: tuple[str, ...]
 
     def again(self, folder: Path) -> str:
-        """The command that goes on with a folder, to be pasted into a shell."""
+        """The command that continues a folder, to be pasted into a shell."""
         return f"{self.command} --resume {shlex.quote(str(folder))}"
 
     def kept(self, folder: Path) -> str:
-        """What to say where something went wrong after the record was written."""
+        """The advice after an error, once the record is written."""
         return f"what is finished is kept: {self.again(folder)} goes on with it"
 
 
@@ -58,7 +58,7 @@ SEARCH = Kind("search", "meta.json", "rljax meta-train", ("metrics.jsonl", "chec
 
 
 def chosen(out: str | os.PathLike[str] | Numbered) -> Path | Numbered:
-    """The folder that is meant, absolute. Raises ConfigError where it can be none."""
+    """Makes the chosen folder absolute. Raises ConfigError where it can be none."""
     return out if isinstance(out, Numbered) else absolute(out)
 
 
@@ -69,12 +69,12 @@ class Numbered(NamedTuple):
     name: str
 
     def make(self) -> Path:
-        """Makes it. The system decides which is free, so that processes that start at once get one each."""
+        """Makes the folder. The system decides which number is free, so processes that start together get one each."""
         number = 1
         while True:
             folder = self.parent / (self.name if number == 1 else f"{self.name}-{number}")
             self.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # another process made the parent, and had no use for it
+            with contextlib.suppress(FileNotFoundError):  # another process has removed the parent again
                 try:
                     folder.mkdir()
                     return folder
@@ -82,27 +82,27 @@ class Numbered(NamedTuple):
                     number += 1
 
 
-class Held:
-    """A folder that this process writes in."""
+class Locked:
+    """A result folder that this process has locked, to write to it."""
 
     def __init__(self, path: Path, kind: Kind, lock: TextIO):
         self.path, self.kind, self._lock = path, kind, lock
 
     @property
     def recorded(self) -> bool:
-        """Whether it holds anything."""
+        """Whether it has a record."""
         return (self.path / self.kind.record).exists()
 
     def record(self, record: dict[str, Any]) -> None:
-        """Writes the record, all of it or nothing."""
+        """Writes the record, atomically."""
         write_json(self.path / self.kind.record, records.sealed(record))
 
     def forget(self) -> None:
-        """Deletes the record and what was written since: nothing came of it."""
+        """Deletes the record and all parts: there is no result."""
         self._remove([self.kind.record, *self.kind.parts])
 
     def clear(self) -> None:
-        """Deletes what was written since the folder was deleted: nothing can use it without the record."""
+        """Deletes parts that were written after somebody deleted the folder: they are of no use without a record."""
         if not self.recorded:
             self._remove(self.kind.parts)
             with contextlib.suppress(OSError):
@@ -114,38 +114,38 @@ class Held:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Raises StorageError if the folder was deleted or moved meanwhile: what is written would be lost."""
-        if not _is_there(self._lock, self.path):
+        """Raises StorageError if the folder was deleted or moved meanwhile: results would be lost."""
+        if not _is_current(self._lock, self.path):
             raise StorageError(f"{self.path}: the {self.kind.name}'s folder was deleted or moved while it was in use")
 
 
-def stopping(own: Held | None, received: Sequence[Any]) -> Callable[[], bool]:
-    """Asked by what runs, now and then: whether a signal came; raises StorageError where the folder has gone."""
+def stopping(folder: Locked | None, received: Sequence[Any]) -> Callable[[], bool]:
+    """Makes a function that says whether a signal came, and raises StorageError where the folder was deleted."""
 
     def asked() -> bool:
-        if own is not None:
-            own.check()
+        if folder is not None:
+            folder.check()
         return bool(received)
 
     return asked
 
 
 @contextlib.contextmanager
-def held(out: Path | Numbered, kind: Kind) -> Iterator[Held]:
-    """Holds a folder for this process, and makes it if need be; the lock goes when the process does, however it ends.
+def locked(out: Path | Numbered, kind: Kind) -> Iterator[Locked]:
+    """Locks a folder for this process, and makes it if need be; the lock ends with the process, however it ends.
 
     Args:
       out: the folder, absolute: a new one, or one of this kind.
 
     Raises:
-      ConfigError: it is held by another process, holds something else, or cannot be made.
-      StorageError: what the block raised, with how to go on.
+      ConfigError: it is locked by another process, holds something else, or cannot be made.
+      StorageError: what the block raised, with how to continue.
     """
     path, made = _made(out)
     try:
         _refuse_strangers(path, kind)
-        with _locked(path, kind) as lock:
-            found = Held(path, kind, lock)
+        with _lock(path, kind) as lock:
+            found = Locked(path, kind, lock)
             _refuse_strangers(path, kind)
             try:
                 yield found
@@ -158,12 +158,12 @@ def held(out: Path | Numbered, kind: Kind) -> Iterator[Held]:
                 _clear(found)
     finally:
         for folder in reversed(made):
-            with contextlib.suppress(OSError):  # something came of it
+            with contextlib.suppress(OSError):  # it is not empty
                 folder.rmdir()
 
 
-def _clear(found: Held) -> None:
-    """Removes the lock, and what a kill left half written, where nothing came of a folder."""
+def _clear(found: Locked) -> None:
+    """Removes the lock, and files that a kill left half written, from a folder without a record."""
     with contextlib.suppress(OSError):
         if not found.recorded and not _strangers(found.path):
             for name in os.listdir(found.path):
@@ -171,7 +171,7 @@ def _clear(found: Held) -> None:
 
 
 def _made(out: Path | Numbered) -> tuple[Path, list[Path]]:
-    """The folder, which is there now, and what was made for it, from the outermost."""
+    """Makes the folder; -> (its path, the folders that were made for it, from the outermost)."""
     path = out.parent / out.name if isinstance(out, Numbered) else out
     missing: list[Path] = []
     try:
@@ -189,7 +189,7 @@ def _made(out: Path | Numbered) -> tuple[Path, list[Path]]:
 
 
 def _unwritable(path: Path, error: OSError) -> Exception:
-    """What to raise where a folder cannot be made or held."""
+    """Makes the error for a folder that cannot be made or locked."""
     if error.errno in FULL:
         return StorageError(f"{path} cannot be written: {reason(error)}")
     if isinstance(error, FileExistsError | NotADirectoryError):
@@ -198,7 +198,8 @@ def _unwritable(path: Path, error: OSError) -> Exception:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, kind: Kind) -> Iterator[TextIO]:
+def _lock(path: Path, kind: Kind) -> Iterator[TextIO]:
+    """Opens and locks the lock file of a folder. Raises ConfigError where another process has locked it."""
     while True:
         try:
             file = (path / LOCK).open("a+")
@@ -208,18 +209,18 @@ def _locked(path: Path, kind: Kind) -> Iterator[TextIO]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno in HELD:
+                if error.errno in BUSY:
                     raise _taken(path, kind, file) from None
                 warnings.warn(f"{path}: cannot be locked ({reason(error)}); let no other process use it", stacklevel=6)
-            if _is_there(file, path):
+            if _is_current(file, path):
                 _sign(file)
                 yield file
                 return
-        # its holder has removed it since: the next one counts
+        # the process that had it has removed it since: the next one counts
 
 
-def _is_there(lock: TextIO, path: Path) -> bool:
-    """Whether the lock of a folder is still this one."""
+def _is_current(lock: TextIO, path: Path) -> bool:
+    """Whether the lock file of a folder is still this one."""
     try:
         return os.path.samestat(os.fstat(lock.fileno()), os.stat(path / LOCK))
     except OSError:
@@ -227,7 +228,7 @@ def _is_there(lock: TextIO, path: Path) -> bool:
 
 
 def _sign(file: TextIO) -> None:
-    """Says who holds it, for those who are refused."""
+    """Writes into the lock which process has it, for those that are refused."""
     with storing(file.name):
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -245,7 +246,7 @@ def _taken(path: Path, kind: Kind, file: TextIO) -> ConfigError:
 
 
 def _strangers(path: Path) -> list[str]:
-    """What is in a folder, but for what is left of a process that was killed before it wrote its record."""
+    """The files of a folder, without what a process leaves that was killed before it wrote its record."""
     return [name for name in os.listdir(path) if name != LOCK and not name.endswith(PARTIAL)]
 
 
@@ -259,15 +260,15 @@ def _refuse_strangers(path: Path, kind: Kind) -> None:
 
 
 def _said(error: OSError, path: Path) -> str:
-    """What to say of an error; nothing where it is not of this folder, but of a user's own code, say."""
+    """Describes an error of this folder; empty for any other error, e.g. of the user's code."""
     if isinstance(error, StorageError):
         return str(error)
     mine = error.filename and Path(os.fsdecode(error.filename)).is_relative_to(path)
     return f"{os.fsdecode(error.filename)} cannot be used: {reason(error)}" if mine else ""
 
 
-def _after(said: str, found: Held) -> str:
-    """What to say of what went wrong; what is left of a folder that was deleted goes too, for nothing can use it."""
+def _after(said: str, found: Locked) -> str:
+    """Adds to an error how to continue; clears what is left of a folder that somebody deleted."""
     try:
         found.check()
     except StorageError as gone:

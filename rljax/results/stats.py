@@ -67,7 +67,7 @@ def bootstrap_ci(
 
 
 def optimality_gap(x: ArrayLike, target: float = 1.0, axis: int | None = None) -> Any:
-    """How far the scores fall short of a target, what lies beyond it counting as the target.
+    """The mean distance of scores below a target; scores beyond the target count as the target.
 
         target - mean(min(x, target))
 
@@ -152,7 +152,7 @@ def performance_profile(
 def probability_of_improvement(
     x: ArrayLike, y: ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """How likely a run of `x` beats one of `y` on a task: the Mann-Whitney statistic, averaged over tasks.
+    """The probability that a run of `x` beats one of `y` on a task: the Mann-Whitney statistic, averaged over tasks.
 
         P = mean over tasks, runs i of x and runs j of y of [x_i > y_j] + [x_i = y_j] / 2
 
@@ -190,7 +190,7 @@ def paired_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """By how much `x` is above `y` where their runs share seeds: the statistic of the differences, and its interval.
+    """The difference of `x` and `y`, whose runs share seeds: the statistic of the differences, and its interval.
 
     What a seed does to both alike cancels, so that fewer seeds tell two settings apart. Fewer than six cannot at 95 %:
     differences that are nothing but noise all have one sign in `2^(1 - runs)` of cases, and then the interval
@@ -223,7 +223,7 @@ def _by_task(x: ArrayLike) -> np.ndarray:
 
 
 def _shares(rng: np.random.Generator, runs: int, resamples: int) -> np.ndarray:
-    """What share of each resample every run has, `[resamples, runs]`: all that a mean needs, as a matrix product."""
+    """Draws the share of every run in each resample, `[resamples, runs]`: a mean is then a matrix product."""
     return rng.multinomial(runs, np.full(runs, 1 / runs), size=resamples) / runs
 
 

@@ -1,11 +1,11 @@
-"""A run folder: what was run (`config.json`), what came of it (`metrics.jsonl`, `evaluation.json`), and its state.
+"""A run folder: the record of the run (`config.json`), its results (`metrics.jsonl`, `evaluation.json`), its states.
 
 runs/a/config.json      what to build and how it was built: names, numbers, seed, machine, versions
 runs/a/metrics.jsonl    one row per logged chunk
 runs/a/tensorboard/     the same rows
 runs/a/checkpoints/     the newest states
 runs/a/evaluation.json  the last evaluation
-runs/a/.lock            locked by the process that writes here, as long as it lives
+runs/a/.lock            locked by the process that writes here, until it ends
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures that move."""
+"""Films as animated pictures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}  # all
 
 
 def check(path: Path) -> None:
-    """Raises ConfigError for a name that ends with no format that can be written."""
+    """Raises ConfigError unless a file's name ends with a format that can be written."""
     known = path.suffix.lower() in FORMATS
     require(known, "out", path, f"must end with {', '.join(FORMATS)}; other programs make films of those")
 
 
 def save_film(frames: Sequence[np.ndarray], path: str | Path, fps: float = 50) -> Path:
-    """Write frames as a picture that loops for ever, in the format of the file's suffix.
+    """Writes frames as a picture that loops for ever, in the format of the file's suffix.
 
     Args:
       frames: `[H, W, 3]` uint8 each, all of one size.
@@ -50,7 +50,7 @@ def save_film(frames: Sequence[np.ndarray], path: str | Path, fps: float = 50) -
 
 
 def _one_palette(images: list[Image.Image]) -> list[Image.Image]:
-    """In 256 colours, from frames all along: a palette a frame would flicker."""
+    """Reduces a film to 256 colours, chosen from frames of all of it: one palette a frame would flicker."""
     sample = [np.asarray(image) for image in images[:: max(1, len(images) // 8)]]
     palette = Image.fromarray(np.concatenate(sample)).quantize(256)
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]

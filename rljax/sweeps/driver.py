@@ -14,7 +14,7 @@ import jax
 
 from rljax import records, runtime
 from rljax.errors import Stopped, require
-from rljax.results.folder import SWEEP, Numbered, held, stopping
+from rljax.results.folder import SWEEP, Numbered, locked, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
 from rljax.sweeps import cluster, payload, ranking, record, result, space, spec, store
@@ -114,7 +114,7 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
     with contextlib.ExitStack() as stack:
         stack.enter_context(cluster.one_fate())
         cluster.agree(lambda: asked.arguments() | {"out": out.name})
-        own = stack.enter_context(held(out, SWEEP)) if first else None
+        own = stack.enter_context(locked(out, SWEEP)) if first else None
         folder = own.path if own else out.parent / out.name
         if first:
             planned = plan_in(folder, asked, **how)

@@ -71,7 +71,7 @@ MUTANTS = [
         "divergence.py",
         "test_run.py",
         (
-            "wrong = [~np.isfinite(x)",
+            "faults = [~np.isfinite(x)",
             "wrong = [np.isnan(x)",
             "infinities are fine",
             "test_run.py::test_an_infinity_is_a_divergence_too",

@@ -62,7 +62,7 @@ MUTANTS = [
         ("(start - final)", "(final - start)", "it rises"),
         ("jnp.minimum(updates / horizon, 1.0)", "updates / horizon", "past the end it goes on"),
         ("(final - 1.0)", "(final + 1.0)", "annealing upwards"),
-        ("jnp.where(some, left, 0.0)", "left", "no share is all of it"),
+        ("jnp.where(positive, left, 0.0)", "left", "no share is all of it"),
     ),
     *within(
         "ops/normalise.py",

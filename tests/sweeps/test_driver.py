@@ -166,7 +166,7 @@ def test_a_full_disk_loses_nothing(finished, tmp_path, monkeypatch):
 
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
     with (
-        folder.held(tmp_path / "a", folder.SWEEP),
+        folder.locked(tmp_path / "a", folder.SWEEP),
         pytest.raises(ConfigError, match=r"out=.*: exists; another process is running this sweep .*; wait for it or"),
     ):
         sweep(out=tmp_path / "a")
