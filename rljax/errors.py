@@ -13,7 +13,7 @@ LONGEST = 200  # characters of a value that an error repeats
 
 
 class RljaxError(Exception):
-    """The base of what rljax raises on purpose; the command line prints it as one line."""
+    """The base of the errors that rljax raises on purpose; the command line prints them as one line."""
 
 
 class ConfigError(RljaxError, ValueError):
@@ -21,11 +21,11 @@ class ConfigError(RljaxError, ValueError):
 
 
 class NotPluggedIn(ConfigError):
-    """An objective of the user's own that a record names and that is not there; a record imports nothing.
+    """A record names an objective class of the user's that this process does not have; a record imports nothing.
 
     Attributes:
       name: `module:Class`, as recorded.
-      call: what was called, up to the end of its arguments.
+      call: the call that failed, without its closing bracket.
     """
 
     def __init__(self, name: str, call: str = ""):
@@ -44,7 +44,7 @@ class NotPluggedIn(ConfigError):
 
 
 class CheckpointError(RljaxError, RuntimeError):
-    """A checkpoint that cannot be used: none is left, or it belongs to something else."""
+    """A checkpoint cannot be used: none is left, or it belongs to another algorithm."""
 
 
 class DivergedError(RljaxError, ArithmeticError):
@@ -52,18 +52,18 @@ class DivergedError(RljaxError, ArithmeticError):
 
 
 class StorageError(RljaxError, OSError):
-    """A result that cannot be stored; what was stored before is intact."""
+    """A result cannot be stored; earlier results are intact."""
 
 
 class WorkerError(RljaxError, RuntimeError):
-    """A process died."""
+    """A worker process died."""
 
 
 class Stopped(BaseException):
-    """A signal ended what was running, after its checkpoint was written.
+    """A signal ended a run, a sweep or a search, after its checkpoint was written.
 
     Attributes:
-      result: what it had come to: a `Run`, `SweepResult`, `Learned` ...; None where nothing is kept.
+      result: the partial result: a `Run`, `SweepResult`, `Learned` ...; None where nothing is kept.
       by: the signal.
     """
 
@@ -71,7 +71,7 @@ class Stopped(BaseException):
     by: ClassVar[signal.Signals]
 
     def carrying(self, result: Any) -> Self:
-        """The same, with a result of the caller's."""
+        """Attaches the caller's partial result."""
         self.result = result
         return self
 
@@ -81,13 +81,13 @@ class Stopped(BaseException):
 
 
 class Interrupted(Stopped, KeyboardInterrupt):
-    """SIGINT, as from Ctrl-C or a notebook's stop button: a KeyboardInterrupt, so that no loop goes on by itself."""
+    """SIGINT, as from Ctrl-C or a notebook's stop button: a KeyboardInterrupt, so that no loop continues by itself."""
 
     by = signal.SIGINT
 
 
 class Terminated(Stopped, SystemExit):
-    """SIGTERM: ends the script, with the exit code that shells give to one that it ended."""
+    """SIGTERM: ends the script with the exit code that shells report for it."""
 
     by = signal.SIGTERM
 
@@ -96,18 +96,18 @@ class Terminated(Stopped, SystemExit):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether this says that there was none left, for Python or for XLA."""
+    """Whether an error says that memory ran out, in Python or in XLA."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> ConfigError:
-    """The error for a name that does not exist, with the nearest one that does.
+    """Makes the error for an unknown name, with the nearest known one.
 
     Args:
-      kind: what it should have named, e.g. "environment".
-      name: what was given.
+      kind: of thing that the name should stand for, e.g. "environment".
+      name: the unknown name.
       known: the names that exist.
-      listing: how to see them all, e.g. "rljax list envs".
+      listing: the command that shows them all, e.g. "rljax list envs".
     """
     name = brief(name)
     hints = [nearest(name, known)]
@@ -118,20 +118,20 @@ def unknown(kind: str, name: str, known: Iterable[str], listing: str = "") -> Co
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean ...?` with the name that is most like this one, or nothing where none is."""
+    """Asks `did you mean ...?` with the most similar name; empty where none is similar."""
     lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     return f"did you mean '{lower[near[0]]}'?" if near else ""
 
 
 def require(condition: bool, field: str, value: object, remedy: str) -> None:
-    """Refuse a value: raises ConfigError `field=value: remedy` unless `condition` holds."""
+    """Refuses a value: raises ConfigError `field=value: remedy` unless `condition` holds."""
     if not condition:
         raise ConfigError(f"{field}={brief(value)}: {remedy}")
 
 
 def brief(value: object) -> str:
-    """A value in one line that an error can hold."""
+    """Writes a value in one line, short enough for an error."""
     if isinstance(value, int) and abs(value) >= 10**30:  # of which Python may refuse to write every digit
         return f"{'-' if value < 0 else ''}1e{math.log10(abs(value)):.0f}"
     text = " ".join(str(value).split())

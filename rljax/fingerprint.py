@@ -1,4 +1,4 @@
-"""What code does, as a short hash: the same in every process, another one where the code has changed."""
+"""Short hashes of code: the same in every process, and different once the code does something else."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ LIBRARIES = (
 
 
 def fingerprint(*values: Any) -> str:
-    """A hash of values: functions and classes by what they do, with all that they close over, call and refer to.
+    """Hashes values: functions and classes by what they do, with all that they close over, call and refer to.
 
-    Comments, formatting, docstrings and names of local variables do not count; numbers, arrays and the user's own code
-    do, from wherever it is reached. What a library defines, rljax too, counts by its name: versions are recorded apart.
+    Comments, formatting, docstrings and names of local variables do not count; numbers, arrays and the user's code do,
+    wherever it is reached from. Code of a library, rljax included, counts by its name: versions are recorded apart.
     Another minor version of Python compiles to other instructions, so to another hash.
     """
     walk = _Walk()
@@ -49,10 +49,10 @@ def fingerprint(*values: Any) -> str:
 
 
 def differing(record: Mapping[str, Any], before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The names of hashes in a record that are others now; none where another minor version of Python made them.
+    """Names the hashes of a record that have changed; none where another minor version of Python made them.
 
     Args:
-      record: what `before` stands in, with the versions it was made by.
+      record: the record that holds `before`, with the versions it was made by.
       before, now: name -> hash.
     """
     python = str(record.get("machine", {}).get("python", ""))
@@ -62,7 +62,7 @@ def differing(record: Mapping[str, Any], before: Mapping[str, str], now: Mapping
 
 
 def foreign(module: str) -> bool:
-    """Whether a module is a library's, rljax's or Python's own, not the user's."""
+    """Whether a module belongs to a library, to rljax or to Python, not to the user."""
     if module.partition(".")[0] in sys.stdlib_module_names and module != "__main__":
         return True
     file = getattr(sys.modules.get(module), "__file__", None)
@@ -70,22 +70,24 @@ def foreign(module: str) -> bool:
 
 
 class _Walk:
-    """Goes through values, each object once."""
+    """Visits values, each object once, and hashes what it finds."""
 
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
         self.seen: dict[int, tuple[int, Any]] = {}
 
     def say(self, *words: Any) -> None:
+        """Adds words to the hash."""
         self.digest.update("\0".join(map(str, words)).encode() + b"\n")
 
     def see(self, value: Any) -> None:
+        """Adds a value to the hash, or its number if it was visited before."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
             self.say(type(value).__name__, repr(value))
         elif id(value) in self.seen:
             self.say("again", self.seen[id(value)][0])
         else:
-            self.seen[id(value)] = len(self.seen), value  # held, so that no other object gets its address
+            self.seen[id(value)] = len(self.seen), value  # kept, so that no other object gets its address
             self.say("array" if _is_array(value) else type(value).__name__)
             self._inside(value)
 
@@ -168,7 +170,9 @@ class _Walk:
     def _object(self, value: Any) -> None:
         self.see(type(value))
         known = getattr(value, "__dict__", {})
-        if foreign(type(value).__module__) and not dataclasses.is_dataclass(value):  # its depths are its own
+        if foreign(type(value).__module__) and not dataclasses.is_dataclass(
+            value
+        ):  # the parts of a library's object are the library's
             known = {n: x for n, x in known.items() if isinstance(x, bool | int | float | str | tuple)}
         self.see(dict(known))
 
@@ -178,6 +182,6 @@ def _is_array(value: Any) -> bool:
 
 
 def _globals(code: types.CodeType) -> set[str]:
-    """The global names that a function reads, those of functions within it too."""
+    """The global names that a function and the functions inside it read."""
     found = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return found.union(*(_globals(x) for x in code.co_consts if isinstance(x, types.CodeType)))

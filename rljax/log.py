@@ -1,4 +1,4 @@
-"""Sinks: where a run's rows go, called on the host between compiled chunks.
+"""Sinks: they take the rows of a run, on the host between compiled chunks.
 
 A row is a flat dict of numbers, e.g. `{"step": 51200, "seconds": 1.9, "episode_return": 212.3}`; `step` counts
 environment steps. A NaN or None says that there was nothing to measure.
@@ -32,16 +32,16 @@ class Sink(Protocol):
     """Something that takes rows."""
 
     def write(self, row: Row) -> None:
-        """Take one row."""
+        """Takes one row."""
         ...
 
     def close(self) -> None:
-        """Take no more rows."""
+        """Takes no more rows."""
         ...
 
 
 class JsonlSink:
-    """One JSON object a line, on disk when `write` returns; what is not finite becomes null.
+    """Writes one JSON object a line, on disk when `write` returns; a number that is not finite becomes null.
 
     Args:
       path: the file, e.g. `run_dir / "metrics.jsonl"`.
@@ -72,7 +72,7 @@ class JsonlSink:
 
 
 class TensorBoardSink:
-    """Scalars for TensorBoard; what is not finite is left out.
+    """Writes scalars for TensorBoard; numbers that are not finite are left out.
 
     The events are written here and now: where the library's own thread meets a full disk it dies, and its queue blocks
     for ever.
@@ -121,7 +121,7 @@ class TensorBoardSink:
 
 
 class WandbSink:
-    """Rows for Weights & Biases; what is not finite is left out. What goes wrong there is a warning, once.
+    """Sends rows to Weights & Biases, less numbers that are not finite. Its first error is a warning, no other is.
 
     Args:
       folder: of the run, where its id is kept: made again there, the sink goes on with the same W&B run.
@@ -178,7 +178,7 @@ def check_wandb(project: str) -> None:
 
 
 def _wandb() -> Any:
-    """The package; a folder of that name, as its own runs leave behind, is none."""
+    """Imports the package wandb; a folder of that name, as its runs leave behind, is no package."""
     try:
         import wandb  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -189,17 +189,17 @@ def _wandb() -> Any:
 
 
 def _line(error: Exception) -> str:
-    """What an error says first, without a full stop."""
+    """The first line of an error, without a full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
 
 
 def _finite(value: Any) -> Any:
-    """A number as JSON can hold it."""
+    """Turns a number into one that JSON has, or None."""
     number = value.item() if hasattr(value, "item") else value
     return None if isinstance(number, float) and not math.isfinite(number) else number
 
 
 def _measured(row: Row) -> dict[str, Any]:
-    """The finite numbers of a row, but its step."""
+    """The finite numbers of a row, without its step."""
     finite = {name: _finite(value) for name, value in row.items() if name != "step"}
     return {name: value for name, value in finite.items() if value is not None}

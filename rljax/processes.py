@@ -1,4 +1,4 @@
-"""Processes that belong together: signals go to the one that leads, and when it is gone, those it started end too."""
+"""A process and its children: the parent alone gets signals, and the children end when it does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """A process that is started meanwhile never gets SIGINT or SIGTERM: its parent does, and tells it what to do.
+    """Blocks SIGINT and SIGTERM for a process that is started meanwhile; its parent gets them and tells it what to do.
 
     Terminals, Slurm and systemd send these to every process of a job; a child that died of one would end its parent's
     work half done.
@@ -28,7 +28,7 @@ def deaf() -> Iterator[None]:
 
 
 def end_with(parent: int) -> None:
-    """Ends this process as soon as `parent`, the id of the one that started it, is gone, whatever it is computing."""
+    """Ends this process as soon as its parent, with process id `parent`, has ended, even in the middle of a program."""
 
     def watch() -> None:
         while os.getppid() == parent:

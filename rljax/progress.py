@@ -1,4 +1,4 @@
-"""How far something is, for people: a bar, or lines."""
+"""The progress of a run, for people: a bar on a terminal, otherwise lines."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Row = Mapping[str, Any]
 
 
 class ProgressSink:
-    """How far a run is, on standard error: a live bar on a terminal, one line in a notebook, else lines now and then.
+    """Shows progress on standard error: a live bar on a terminal, one line in a notebook, else lines now and then.
 
     Args:
-      description: what runs, e.g. "ppo CartPole-v1".
+      description: of the run, e.g. "ppo CartPole-v1".
       total: environment steps at the end.
       start: environment steps at the beginning, where a run resumes.
       console: a `rich.console.Console` to write to instead.
@@ -57,7 +57,7 @@ class ProgressSink:
             self._print()
 
     def _measure(self, step: int) -> None:
-        """Speed since the first row: what came before it is mostly compilation."""
+        """Measures speed from the first row on: the time before it is mostly compilation."""
         now = time.perf_counter()
         if self._mark is None:
             self._mark = now, step
@@ -84,7 +84,7 @@ class ProgressSink:
         self._pending, self._printed = None, time.perf_counter()
 
     def _write_over(self, line: dict[str, str]) -> None:
-        """One line in a notebook's cell, however long it runs."""
+        """Shows one line in a notebook's cell, replacing the previous one."""
         from IPython.display import display  # pyright: ignore[reportMissingImports]
 
         if self._shown is None:
@@ -113,7 +113,7 @@ def _bar(console: Any) -> Any:
 
 
 def compact(number: float) -> str:
-    """A number in at most three significant digits and a suffix: `51.2k`, `1.5M`, `3B`."""
+    """Writes a number with at most three significant digits and a suffix: `51.2k`, `1.5M`, `3B`."""
     for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size * 0.9995:
             return f"{number / size:.3g}{suffix}"

@@ -1,4 +1,4 @@
-"""What the machine has for programs: bytes and cores."""
+"""The memory and the cores that programs may use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 
 from rljax.errors import ConfigError
 
-SHARE = 0.8  # of what is free, so that the host, the compiler and other programs can live
+SHARE = 0.8  # of what is free; the rest is for the host, the compiler and other programs
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -21,7 +21,7 @@ def cores() -> int:
 
 
 def free() -> int:
-    """Bytes that programs may take on each device: what is free now, less a reserve."""
+    """The bytes that programs may take on each device: those that are free now, less a reserve."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return int(SHARE * host() / jax.local_device_count())
@@ -30,7 +30,7 @@ def free() -> int:
 
 
 def resident() -> int:
-    """Bytes that this process holds: about what another one like it will, before it computes anything."""
+    """The bytes of this process, about what another one like it takes before it computes anything."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -38,7 +38,7 @@ def resident() -> int:
 
 
 def read(text: str | int) -> int:
-    """`16GB`, `800MB` or a number of bytes. Raises ConfigError where it is none."""
+    """Reads `16GB`, `800MB` or a number of bytes. Raises ConfigError where the text is none of these."""
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([kmgt]?)b?", str(text).strip().lower())
     if not found or not float(found[1]):
         raise ConfigError(f"memory={text}: write it as 16GB, 800MB or a number of bytes")
@@ -46,7 +46,7 @@ def read(text: str | int) -> int:
 
 
 def write(count: float) -> str:
-    """Bytes in words: `1.2 GB`."""
+    """Writes a number of bytes as `1.2 GB`."""
     for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -54,7 +54,7 @@ def write(count: float) -> str:
 
 
 def host() -> int:
-    """Bytes the system could give away: what is available, or what a container's limit leaves."""
+    """The bytes that the system can give: those available, or those that a container's limit leaves."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -67,7 +67,7 @@ def host() -> int:
 
 
 def _allowed() -> int:
-    """Bytes that this process may still map, by `ulimit -v`."""
+    """The bytes that this process may still map, by `ulimit -v`."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return 2**63

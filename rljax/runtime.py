@@ -1,4 +1,4 @@
-"""What must be settled before the first computation: CPU threads and the compile cache. What to record of a machine.
+"""Settings that precede the first computation, CPU threads and the compile cache, and a description of the machine.
 
 `import rljax` calls `settle()`. It only sets environment variables that the user has not set, so it costs nothing and
 needs no jax.
@@ -24,7 +24,7 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def cpu_threads(xla_flags: str, jax_version: tuple[int, int]) -> int:
-    """The size of the CPU client's thread pool that is both safe and fast.
+    """Chooses a size of the CPU client's thread pool that is both safe and fast.
 
     jax 0.10 can block for ever in a vmapped program when the pool has as many threads as programs wait for each other:
     with one device a pool of one never hangs, with n forced devices a pool of `max(4, 2 n)` does not. Later lines have
@@ -76,7 +76,7 @@ def _cache() -> Path | None:
 
 
 def start() -> None:
-    """Starts JAX's devices, if nothing has yet. Raises ConfigError where those that were asked for are not there."""
+    """Starts JAX's devices, unless they have started. Raises ConfigError where the requested ones do not exist."""
     import jax
 
     try:
@@ -96,7 +96,7 @@ def _client_started() -> bool:
 
 
 def provenance() -> dict[str, Any]:
-    """How a result came about, for its record: the command, the time, and what it ran on."""
+    """Describes the origin of a result, for its record: the command, the time and the machine."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "rljax"), *sys.argv[1:]]),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -105,7 +105,7 @@ def provenance() -> dict[str, Any]:
 
 
 def report() -> dict[str, Any]:
-    """Device, precision and versions, for run records: plain values only."""
+    """Describes device, precision and versions in plain values, for records."""
     import jax
 
     device = jax.devices()[0]
@@ -124,7 +124,7 @@ def report() -> dict[str, Any]:
 
 
 def version(package: str) -> str | None:
-    """Of an installed package, or of rljax wherever it was imported from."""
+    """The version of an installed package, or of rljax wherever it was imported from; None if it is not installed."""
     if package == "rljax":
         from rljax import __version__
 

@@ -1,4 +1,4 @@
-"""What comes with rljax and was learned: objectives and update rules, by name. Needs no jax."""
+"""The learned objectives and update rules that come with rljax, by name. Needs no jax."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ FILE = ".npz"  # what the name of a file with learned numbers ends with
 
 
 def names() -> list[str]:
-    """Those there are: the names of their files."""
+    """The names of the learned parts, which are those of their files."""
     return sorted(path.stem for path in FOLDER.glob(f"*{FILE}"))
 
 
 def is_learned(given: str) -> bool:
-    """Whether this is such a name, or the path of a file of such numbers."""
+    """Whether a text is the name of a learned part, or the path of a file with one."""
     return given.endswith(FILE) or given in names()
 
 
 def file_of(given: str) -> Path:
-    """The file that a name stands for, or the one that is given by its path.
+    """Finds the file of a learned part, by its name or its path.
 
     Raises:
       ConfigError: it is neither such a name nor the path of a file.

@@ -1,4 +1,4 @@
-"""Paths as users mean them, files written whole or not at all, and what the system refuses in one line."""
+"""Absolute paths, atomic writes, and the system's refusals as one-line errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def absolute(path: str | os.PathLike[str], field: str = "out") -> Path:
-    """The absolute path that is meant, so that a later working directory does not matter; `~` is the home.
+    """Makes a path absolute, so that a change of the working directory does not matter; `~` is the home.
 
     Raises:
       ConfigError: it is empty, no local path but an address (gs://bucket/a), or of nobody's home.
@@ -37,14 +37,14 @@ def absolute(path: str | os.PathLike[str], field: str = "out") -> Path:
 
 
 def shown(path: Path) -> Path:
-    """A path as short as it can be written here, for a reader."""
+    """Shortens a path for a reader: relative to the working directory where it is inside."""
     with contextlib.suppress(ValueError, OSError):
         return path.relative_to(Path.cwd())
     return path
 
 
 def reason(error: BaseException) -> str:
-    """Why the system refused, in a few words."""
+    """Says in a few words why the system refused."""
     number = number_of(error)
     if number in FULL:
         return "the disk is full"
@@ -57,7 +57,7 @@ def reason(error: BaseException) -> str:
 
 
 def number_of(error: BaseException) -> int | None:
-    """The system's number of an error, `errno.ENOSPC` say; None where it is not the system's.
+    """Finds the system's number of an error, e.g. `errno.ENOSPC`; None if the system did not raise it.
 
     tensorstore raises ValueError, and ends its text with the system's words.
     """
@@ -91,7 +91,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which then takes the place of `path`: the old file or the new one, never half of one.
+    """Gives a temporary path that replaces `path` afterwards: there is the old file or the new one, never half of one.
 
     Makes the folder if need be. Raises StorageError where it cannot be written.
     """
@@ -112,14 +112,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, all of it or nothing. Raises StorageError where it cannot be written."""
+    """Writes a JSON file atomically. Raises StorageError where it cannot be written."""
     text = formatted(content)
     with replacing(path) as partial:
         partial.write_text(text + "\n")
 
 
 def formatted(content: Any, indent: int = 0) -> str:
-    """JSON for readers: a line for each part of the whole and of what does not fit on one; numbers fill lines."""
+    """Formats JSON for readers: one line for each part that fits on it; long parts are split, numbers fill lines."""
     line = json.dumps(content)
     parts = content if isinstance(content, list | tuple | dict) else ()
     if not parts or (indent and indent + len(line) <= WIDTH):

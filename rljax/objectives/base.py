@@ -1,4 +1,4 @@
-"""What objectives share."""
+"""The protocol of policy objectives, and the bound that keeps them finite."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LARGEST = 15.0
 
 
 class Objective(Protocol):
-    """What a policy objective must be able to do."""
+    """A policy objective: a loss per sample."""
 
     def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
-        """The loss per sample, to be minimised; the shape of `log_ratio`."""
+        """The loss per sample, to be minimised: `[...]`, the shape of `log_ratio`."""
         ...
 
 
 def bounded(log_ratio: Array) -> Array:
-    """min(log r, 15), of the same shape: what is computed from it, and its derivatives, stay finite in float32.
+    """Bounds log r `[...]` by 15, so that what is computed from it, and its derivatives, stay finite in float32.
 
     exp overflows at 89, the squares in second derivatives much sooner, and an infinity turns into NaN gradients. Where
     an action has become three million times likelier the sample says nothing any more, and its gradient is zero. Below,

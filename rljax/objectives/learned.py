@@ -24,7 +24,7 @@ OFFSET = 1e-4
 
 
 def network(inputs: int, width: int = 128) -> dict[str, Any]:
-    """The weights of a drift network that is zero everywhere: `LPO(**network(8, 64))` is a narrower LPO.
+    """Makes the weights of a drift network that is zero everywhere: `LPO(**network(8, 64))` is a narrower LPO.
 
     The last layer is zero. The first one is not, or the slope in either layer would be zero, and no meta-gradient
     could ever leave.
@@ -66,7 +66,7 @@ class LPO(struct.PyTreeNode, eq=False):  # two are equal if they are the same: a
         return jax.nn.relu(self.ppo * start + learned - OFFSET) - ratio * advantage
 
     def inputs(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
-        """What the network sees of samples `[...]`: `[..., 8]`, all zero at r = 1."""
+        """The inputs of the network for samples `[...]`: `[..., 8]`, all zero at r = 1."""
         change = -jnp.expm1(log_ratio)  # 1 - r, exact near r = 1
         alone = [log_ratio, jnp.square(log_ratio), change, jnp.square(change)]
         return jnp.stack([*alone, *(x * advantage for x in alone)], axis=-1)
@@ -87,7 +87,7 @@ class LPO(struct.PyTreeNode, eq=False):  # two are equal if they are the same: a
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """What `save` wrote, to the bit.
+        """Loads what `save` wrote, to the bit.
 
         Raises:
           ConfigError: the file cannot be read, or holds something else.
@@ -106,7 +106,7 @@ class LPO(struct.PyTreeNode, eq=False):  # two are equal if they are the same: a
 
 
 class TALPO(LPO, eq=False):
-    r"""Temporally-aware LPO: the drift may change over the agent's life.
+    r"""Temporally-aware LPO: the drift may change over a training run.
 
     The network sees $(x, \tfrac{n}{N} x)$, 16 inputs, where x are those of LPO and n / N is `progress`. As products
     with x, the new ones vanish at r = 1 too, so it is a drift at every time; at progress 0 it is the LPO that has the
@@ -122,6 +122,6 @@ class TALPO(LPO, eq=False):
     hidden: Array = weights(lambda: network(16)["hidden"], "W [16, width]")
 
     def inputs(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
-        """What the network sees of samples `[...]`: `[..., 16]`, all zero at r = 1."""
+        """The inputs of the network for samples `[...]`: `[..., 16]`, all zero at r = 1."""
         x = super().inputs(log_ratio, advantage, progress)
         return jnp.concatenate([x, progress * x], axis=-1)

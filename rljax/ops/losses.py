@@ -17,10 +17,10 @@ def squared_error(prediction: Array, target: Array) -> Array:
     (prediction - target)^2 / 2
 
     Args:
-      prediction, target: of one shape.
+      prediction, target: `[...]`.
 
     Returns:
-      Losses, of that shape.
+      Losses `[...]`.
     """
     chex.assert_equal_shape([prediction, target])
     return 0.5 * jnp.square(prediction - target)
@@ -32,11 +32,11 @@ def huber(prediction: Array, target: Array, delta: Scalar = 1.0) -> Array:
     e^2 / 2 if |e| <= delta else delta (|e| - delta / 2),  e = prediction - target
 
     Args:
-      prediction, target: of one shape.
+      prediction, target: `[...]`.
       delta: where it turns linear, positive.
 
     Returns:
-      Losses, of that shape.
+      Losses `[...]`.
 
     Source: Huber (1964), Robust estimation of a location parameter, section 4.
     """
@@ -52,12 +52,12 @@ def dqn_reg(value: Array, target: Array, weight: Scalar = 0.1) -> Array:
     w Q + (Q - Y)^2
 
     Args:
-      value: Q(s, a).
-      target: Y = r + gamma max Q_target(s', .), of one shape with `value`.
+      value: Q(s, a), `[...]`.
+      target: Y = r + gamma max Q_target(s', .), `[...]`.
       weight: w; may need tuning.
 
     Returns:
-      Losses, of that shape.
+      Losses `[...]`.
 
     Source: Co-Reyes et al. (2021), arXiv 2101.03958.
     """
@@ -71,13 +71,13 @@ def dqn_clipped(value: Array, target: Array, bootstrap: Array, discount: Scalar)
     max(Q, (Q - Y)^2 + Y) + max(Q - Y, gamma B^2)
 
     Args:
-      value: Q(s, a).
-      target: Y = r + gamma B, of one shape with `value`.
-      bootstrap: B = max Q_target(s', .), of that shape; 0 where the episode terminated.
+      value: Q(s, a), `[...]`.
+      target: Y = r + gamma B, `[...]`.
+      bootstrap: B = max Q_target(s', .), `[...]`; 0 where the episode terminated.
       discount: gamma.
 
     Returns:
-      Losses, of that shape.
+      Losses `[...]`.
 
     Source: Co-Reyes et al. (2021), arXiv 2101.03958.
     """
@@ -87,18 +87,18 @@ def dqn_clipped(value: Array, target: Array, bootstrap: Array, discount: Scalar)
 
 
 def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: Scalar) -> Array:
-    """PPO's value loss: the larger of the plain error and that of a value held near its old one.
+    """PPO's value loss: the larger of the plain error and that of a value clipped to near its old one.
 
     max((value - target)^2, (clip(value, old_value - clip, old_value + clip) - target)^2) / 2
 
     Args:
-      value: the prediction under the current parameters.
-      old_value: the prediction when the data were collected; of the shape of `value`.
-      target: of the shape of `value`.
+      value: the prediction under the current parameters, `[...]`.
+      old_value: the prediction when the data were collected, `[...]`.
+      target: `[...]`.
       clip: how far `value` may move, non-negative; infinity for no clipping.
 
     Returns:
-      Losses, of that shape.
+      Losses `[...]`.
 
     Source: not in the PPO paper (arXiv 1707.06347); studied in arXiv 2006.05990, section 3.4.
     """
@@ -112,7 +112,7 @@ def explained_variance(prediction: Array, target: Array) -> Array:
     1 - Var(target - prediction) / Var(target): 1 is perfect, 0 no better than a constant
 
     Args:
-      prediction, target: of one shape; the variance is over all entries.
+      prediction, target: `[...]`; the variance is over all entries.
 
     Returns:
       `[]`; 0 where the target is constant.

@@ -1,9 +1,9 @@
-"""What has no unit: batches made standard, and running statistics for observations and rewards.
+"""Standardised batches, and running statistics that give observations and rewards unit scale.
 
 Statistics live in an algorithm's state, not in environment wrappers. They are used frozen while an update acts and
 learns (so the ratio of a first minibatch is exactly 1), and renewed once per update.
 
-Nothing here depends on the unit of what comes in: what counts as constant is what differs by no more than rounding.
+Results do not depend on the unit of the input: an array counts as constant if it differs by no more than rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EPS = float(jnp.finfo(jnp.float32).eps)
 
 
 def standardise(x: Array) -> Array:
-    """Zero mean and unit variance over the whole array; 0 where all of it is equal."""
+    """Scales an array `[...]` to zero mean and unit variance over all of its entries; 0 where all are equal."""
     first = jax.lax.stop_gradient(x).reshape(-1)[0]
     centred = x - first  # exact far from 0, where a mean would be rounded
     centred -= centred.mean()
@@ -29,7 +29,7 @@ def standardise(x: Array) -> Array:
 
 
 class RunningStats(struct.PyTreeNode):
-    """Mean and variance of all that was seen, elementwise over `shape`."""
+    """Mean and variance of all samples so far, elementwise over `shape`."""
 
     mean: Array  # [*shape]
     var: Array  # [*shape] population variance
@@ -37,7 +37,7 @@ class RunningStats(struct.PyTreeNode):
 
 
 def init(x: Array) -> RunningStats:
-    """Statistics centred on a first batch `x` `[B, ...]`: its mean, unit variance, no weight.
+    """Centres statistics on a first batch `x` `[B, ...]`: its mean, unit variance, no weight.
 
     A batch of first observations tells where observations lie but not how far they spread (many environments start in
     nearly one place), so the scale is left at 1 until the first real batch sets it. A prior with a weight would stay:
@@ -63,14 +63,14 @@ def update(stats: RunningStats, x: Array) -> RunningStats:
 
 
 def normalise(stats: RunningStats, x: Array, clip: float = 10.0) -> Array:
-    """`(x - mean) / std` with bounds `[-clip, clip]`, not divided where it never varied; `x` is `[..., *shape]`."""
+    """Gives `(x - mean) / std` in `[-clip, clip]`, not divided where `x` never varied; `x` is `[..., *shape]`."""
     var = jnp.where(_varied(stats), stats.var, 1.0)
     mean, var = jnp.broadcast_to(stats.mean, x.shape), jnp.broadcast_to(var, x.shape)
     return jnp.clip((x - mean) * jax.lax.rsqrt(var), -clip, clip)
 
 
 def _varied(stats: RunningStats) -> Array:
-    """Whether it was ever seen to differ by more than rounding, `[*shape]` bool."""
+    """Whether samples differed by more than rounding, `[*shape]` bool."""
     return stats.var > jnp.square(4.0 * EPS * stats.mean)
 
 
@@ -82,7 +82,7 @@ class ReturnScale(struct.PyTreeNode):
 
 
 def init_return_scale(num_envs: int) -> ReturnScale:
-    """Nothing seen yet."""
+    """The scale before any reward."""
     return ReturnScale(
         stats=RunningStats(mean=jnp.zeros(()), var=jnp.ones(()), count=jnp.zeros(())), returns=jnp.zeros(num_envs)
     )

@@ -42,7 +42,7 @@ def adam(lr: Scalar, max_grad_norm: Scalar, eps: float = 1e-5, b1: Scalar = 0.9)
 
 
 def apply(optimiser: optax.GradientTransformation, grads: Any, opt: Any, params: Any) -> tuple[Any, Any]:
-    """One step: -> (params, opt)."""
+    """Takes one step of the optimiser: -> (params, opt)."""
     updates, opt = optimiser.update(grads, opt, params)
     return optax.apply_updates(params, updates), opt
 

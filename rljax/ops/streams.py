@@ -1,7 +1,7 @@
-"""Random streams that one seed has beside the training run's own.
+"""Random streams of a seed that are independent of its training run.
 
 With JAX's keys `split(key, n)[i]` is `fold_in(key, i)`, so a small number folded into a run's key gives a key that the
-run itself uses. These are numbers that no split comes to.
+run itself uses. No split reaches the numbers below.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import jax
 
 from rljax.types import Array
 
-EVALUATION = 2**31 + 1  # episodes that a trained policy plays
-FITNESS = 2**31 + 2  # those that a life is judged by
-TASK = 2**31 + 3  # what a life's environment draws its task by
+EVALUATION = 2**31 + 1  # episodes that evaluate a trained policy
+FITNESS = 2**31 + 2  # episodes that give a training run of a search its fitness
+TASK = 2**31 + 3  # the task of a training run of a search
 
 
 def fold_in(key: Array, stream: int) -> Array:

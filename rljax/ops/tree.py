@@ -1,4 +1,4 @@
-"""Numbers in pytrees."""
+"""Pytrees of numbers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rljax import modes
 
 
 def as_arrays(tree: Any) -> Any:
-    """Every number as a strongly typed array, so that 1, 1.0 and an array do not compile apart.
+    """Turns every number into a strongly typed array, so that 1, 1.0 and an array share a program.
 
     Python's numbers become 32-bit ones whatever `jax_enable_x64` says, by way of numpy: jax compiles a small program
-    for every conversion of its own. An array of 64 bits was meant, and stays.
+    for every conversion. An array of 64 bits is intended, and stays.
     """
 
     def strong(x: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-r"""What the outputs of a critic say about the return, and how they learn a target.
+r"""Value heads: how the outputs of a critic stand for a return, and the losses by which they learn it.
 
 A head reads K numbers per action. A target is made of the next step's outputs under a policy there, given as weights
 over actions and an amount to add to each (an entropy bonus, say):
@@ -21,7 +21,7 @@ from rljax.types import Array, Scalar
 
 
 class Bootstrap(NamedTuple):
-    """What follows, for a target: `[B, ...]`."""
+    """The successor's part of a target, `[B, ...]`."""
 
     outputs: Array  # [B, A, K] of the critic at the successor
     weight: Array  # [B, A] of each action there, w
@@ -31,7 +31,7 @@ class Bootstrap(NamedTuple):
 
 
 class HeadParams(NamedTuple):
-    """What may be traced of a head."""
+    """The numbers of a head, which may be traced; a head itself is static."""
 
     low: Scalar = 0.0  # the range of returns of a head that holds a distribution over a fixed one
     high: Scalar = 1.0
@@ -40,7 +40,7 @@ class HeadParams(NamedTuple):
 
 
 class Head(Protocol):
-    """How K numbers stand for a return. Static."""
+    """A way in which K numbers stand for a return. Static."""
 
     @property
     def size(self) -> int:
@@ -48,15 +48,15 @@ class Head(Protocol):
         ...
 
     def value(self, outputs: Array, numbers: HeadParams) -> Array:
-        """The expected return: `[..., K]` -> `[...]`."""
+        """Gives the expected return: `[..., K]` -> `[...]`."""
         ...
 
     def target(self, next: Bootstrap, numbers: HeadParams) -> Array:
-        """What to learn, `[B, ...]`; no gradient is to pass through it."""
+        """Makes the target, `[B, ...]`; no gradient is to pass through it."""
         ...
 
     def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
-        """`[B, K]` and a target -> (losses `[B]`, how wrong each was `[B]`, non-negative: its priority)."""
+        """Compares outputs `[B, K]` with a target: -> (losses `[B]`, priorities `[B]`, non-negative errors)."""
         ...
 
 
@@ -161,25 +161,25 @@ class QuantileHead:
 
 
 def head_of(name: str, size: int, loss: Loss = "squared") -> Head:
-    """A head by its name: `scalar` (of that loss), `categorical`, `hl-gauss` or `quantile` (of that size)."""
+    """Finds a head by its name: `scalar` (of that loss), `categorical`, `hl-gauss` or `quantile` (of that size)."""
     if name == "scalar":
         return ScalarHead(loss)
     return {"categorical": CategoricalHead, "hl-gauss": HLGaussHead, "quantile": QuantileHead}[name](size)
 
 
 def unused(name: str) -> dict[str, str]:
-    """The numbers that the head of that name leaves without effect, as `Hypers` call them, and what would use them."""
+    """Maps the fields of `Hypers` that have no effect with this head to the setting that would use them."""
     needs = {"head=categorical or hl-gauss": ("value_low", "value_high"), "head=hl-gauss": ("sigma",)}
     return {number: need for need, numbers in needs.items() if name not in need for number in numbers}
 
 
 def expected(value: Array, next: Bootstrap) -> Array:
-    """What follows is worth `[B]`, from values `[B, A]`."""
+    """The expected value of the successor, `[B]`, from the values of its actions `[B, A]`."""
     return (next.weight * (value + next.bonus)).sum(-1)
 
 
 def spaced(low: Scalar, high: Scalar, count: int) -> Array:
-    """`count` equidistant numbers from `low` to `high`, which may be traced."""
+    """Spaces `count` numbers evenly from `low` to `high`, which may be traced: `[count]`."""
     return low + (high - low) * jnp.arange(count) / (count - 1)
 
 
@@ -212,13 +212,13 @@ def hl_gauss(target: Array, numbers: HeadParams, bins: int) -> Array:
 
 
 def hl_gauss_mean(probability: Array, numbers: HeadParams) -> Array:
-    """The mean of the bins' centres: `[..., bins]` -> `[...]`."""
+    """The mean of the bins' centres under these probabilities: `[..., bins]` -> `[...]`."""
     edges = spaced(numbers.low, numbers.high, probability.shape[-1] + 1)
     return probability @ (0.5 * (edges[1:] + edges[:-1]))
 
 
 def divergence(target: Array, logits: Array) -> tuple[Array, Array]:
-    """(cross-entropy `[B]` of logits to target probabilities, both `[B, K]`; what of it can be learned: the KL)."""
+    """The cross-entropy of logits to target probabilities, both `[B, K]`, and the KL of them: `[B]` each."""
     loss = -(target * jax.nn.log_softmax(logits)).sum(-1)
     least = -jax.scipy.special.xlogy(target, target).sum(-1)
     return loss, jnp.maximum(loss - least, 0.0)
