@@ -11,6 +11,8 @@ import optax
 
 
 class ActorCritic(nn.Module):
+    """Two separate tanh networks: logits of the actions, and a value."""
+
     actions: int
     hidden: tuple
 
@@ -25,6 +27,8 @@ class ActorCritic(nn.Module):
 
 
 class Transition(NamedTuple):
+    """A step of the rollout, `[T, E, ...]`."""
+
     obs: jax.Array
     action: jax.Array
     log_prob: jax.Array
@@ -37,6 +41,7 @@ class Transition(NamedTuple):
 
 
 def log_prob_of(logits, action):
+    """The log-probability of actions `[...]` under logits `[..., A]`."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], axis=-1)[..., 0]
 
 
@@ -48,6 +53,8 @@ def shuffled_by_one_sort(key, size):
 
 
 def collect(env, env_params, network, num_envs, num_steps, params, env_state, obs, running, key):
+    """Collects a rollout: -> ((env_state, obs, running, key), transitions)."""
+
     def one(carry, _):
         env_state, obs, running, key = carry
         key, k_act, k_env = jax.random.split(key, 3)
@@ -88,13 +95,14 @@ def advantages(batch, next_value, discount, lam):
 
 
 def loss(params, network, batch, s):
+    """PPO's loss on a minibatch, with the settings `s`."""
     obs, action, log_prob, old_value, advantage, target = batch
     advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     logits, value = network.apply(params, obs)
     ratio = jnp.exp(log_prob_of(logits, action) - log_prob)
     policy_loss = -jnp.minimum(ratio * advantage, jnp.clip(ratio, 0.8, 1.2) * advantage).mean()
-    held = old_value + jnp.clip(value - old_value, -s["value_clip"], s["value_clip"])
-    value_loss = 0.5 * jnp.maximum((value - target) ** 2, (held - target) ** 2).mean()
+    clipped = old_value + jnp.clip(value - old_value, -s["value_clip"], s["value_clip"])
+    value_loss = 0.5 * jnp.maximum((value - target) ** 2, (clipped - target) ** 2).mean()
     entropy = -(jax.nn.softmax(logits) * jax.nn.log_softmax(logits)).sum(-1).mean()
     return policy_loss + s["value_coef"] * value_loss - s["entropy_coef"] * entropy
 

@@ -4,7 +4,7 @@ python benchmarks/discovery.py --parts dpo
 python benchmarks/discovery.py --parts lpo --work searches/discovery
 python benchmarks/discovery.py --table benchmarks/results/discovery-lpo-control-cpu-2026-11-21.json
 
-Searches, sweeps and comparisons are kept in the work folder, so a second start goes on where the first was stopped.
+Searches, sweeps and comparisons are stored in the work folder, so a second start continues where the first was stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = ("iqm", "mean", "low", "high", "of_best", "gain", "gain_low", "gain_hi
 
 
 def tables(result: dict[str, Any]) -> str:
-    """A result as text."""
+    """Formats a result as text."""
     lines = [f"{result['machine']['cpu']}; {result['date']}.", ""]
     for name in PARTS:
         for place in result.get(name, {}).get("places", ()):
@@ -46,6 +46,7 @@ def _number(x: float | None) -> str:
 
 
 def main() -> None:
+    """Runs the parts, stores the results or prints the tables of one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--work", type=Path, default=Path("searches/discovery"), help="what is kept between starts")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from harness import say
-from kept import finished, met, once, summary
+from kept import compared, finished, once, summary
 
 import rljax
 from rljax.meta import evolve, fitness, spec
@@ -40,7 +40,7 @@ STEPS = {
     "brax/inverted_double_pendulum/spring": 49_152,
     "brax/reacher/spring": 49_152,
 }
-OWN: dict[str, dict[str, Any]] = {
+CHANGES: dict[str, dict[str, Any]] = {  # to the settings that all environments share
     "Pendulum-v1": {"discount": 0.95, "entropy_coef": 0.0, "value_clip": float("inf")},
     "Reacher-misc": {"entropy_coef": 0.0},
     "PointRobot-misc": {"entropy_coef": 0.0},
@@ -52,7 +52,7 @@ RATES, EPOCHS, CLIPS = (1e-3, 4e-3, 1e-2), (4, 16), (0.1, 0.2, 0.3, 0.5)
 TUNING = list(range(1000, 1008))
 SEEDS = 32
 MORE_SEEDS = {"PointRobot-misc": 128, "Reacher-misc": 128}  # where returns vary most
-STANDARD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what is fixed, and what of its own is tuned
+STANDARD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what is fixed, and which other fields are tuned
     "ppo": ({}, {"objective.clip": CLIPS}),
     "dpo": ({"objective": "dpo"}, {}),
 }
@@ -87,10 +87,10 @@ HELD_OUT_OF_CONTROL = (
     "Acrobot-v1",
 )
 HELD_OUT_OF_PENDULUM = ("Reacher-misc", "PointRobot-misc")
-LONG = (("Reacher-misc", 196_608),)  # where what is not learned on is also met in long runs, tuned in as long ones
+LONG = (("Reacher-misc", 196_608),)  # environments that were not learned on, in long runs, tuned in as long ones
 SHIPPED = Path(rljax.__file__).parent / "objectives" / "learned" / "lpo.npz"
 LONGER = 4  # times the steps that were learned on
-SPREAD = 2.0  # lives are learned on that are half to twice as long
+SPREAD = 2.0  # the runs that are learned on are half to twice as long
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # and compared, the first and the last unseen
 
 Settings = dict[str, Any]
@@ -98,12 +98,12 @@ Settings = dict[str, Any]
 
 def common(env: str) -> Settings:
     """Settings of all contenders on an environment."""
-    return {**SMALL, **OWN.get(env, {})}
+    return {**SMALL, **CHANGES.get(env, {})}
 
 
-def tuned(env: str, steps: int, name: str, fixed: Settings, own: dict[str, Any], work: Path) -> Settings:
-    """The best of a grid over learning rates, epochs and fields of its own, by IQM over the tuning seeds."""
-    grid = {"lr": RATES, "num_epochs": EPOCHS, **own}
+def tuned(env: str, steps: int, name: str, fixed: Settings, fields: dict[str, Any], work: Path) -> Settings:
+    """The best of a grid over learning rates, epochs and other fields, by IQM over the tuning seeds."""
+    grid = {"lr": RATES, "num_epochs": EPOCHS, **fields}
     length = "" if steps == STEPS[env] else f"-{steps}"
     found = rljax.sweep(
         "ppo", env, steps, TUNING, grid=grid, log_every=1, use_preset=False, progress=False,
@@ -117,13 +117,13 @@ def tuned(env: str, steps: int, name: str, fixed: Settings, own: dict[str, Any],
     return {**fixed, **found.rows[best]}
 
 
-def meet(env: str, contenders: dict[str, Settings], steps: int, kind: fitness.Kind = KIND) -> dict[str, Any]:
-    """Contenders in the same lives."""
+def compare_on(env: str, contenders: dict[str, Settings], steps: int, kind: fitness.Kind = KIND) -> dict[str, Any]:
+    """Compares contenders in the same runs on an environment."""
     domains = {
         name: [spec.domain("ppo", env, steps, use_preset=False, **common(env), **settings)]
         for name, settings in contenders.items()
     }
-    found = met(domains, MORE_SEEDS.get(env, SEEDS), kind)
+    found = compared(domains, MORE_SEEDS.get(env, SEEDS), kind)
     say(found.table().to_string(index=False))
     table = json.loads(found.table().to_json(orient="records") or "")
     return {"env": env, "steps": steps, "table": table, "scores": np.round(found.scores[:, 0], 4).tolist()}
@@ -139,16 +139,16 @@ def standard(env: str, steps: int, names: Sequence[str], work: Path) -> dict[str
     return {name: tuned(env, steps, name, *STANDARD[name], work) for name in names}
 
 
-def meet_tuned(env: str, contenders: dict[str, Settings], steps: int) -> dict[str, Any]:
-    """The same, with the settings that they came with."""
-    return meet(env, contenders, steps) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
+def compare_tuned(env: str, contenders: dict[str, Settings], steps: int) -> dict[str, Any]:
+    """Compares contenders and adds their tuned settings."""
+    return compare_on(env, contenders, steps) | {"tuned": {n: plain(s) for n, s in contenders.items()}}
 
 
 def dpo(work: Path) -> dict[str, Any]:
-    """DPO against PPO, either tuned on each environment."""
+    """Compares DPO with PPO, both tuned on each environment."""
 
     def one(env: str) -> dict[str, Any]:
-        return meet_tuned(env, standard(env, STEPS[env], ("dpo", "ppo"), work), STEPS[env])
+        return compare_tuned(env, standard(env, STEPS[env], ("dpo", "ppo"), work), STEPS[env])
 
     return {"places": [once(work / f"dpo-{env}.json", lambda env=env: one(env)) for env in DPO_ENVS]}
 
@@ -162,11 +162,11 @@ def learned(
     spread: float = 1.0,
     generations: int = 50,
 ) -> Learned:
-    """An objective evolved on several environments at once, in lives of `1 / spread` to `spread` times the usual."""
+    """Evolves an objective on several environments at once, in runs of up to `spread` times the usual length."""
     domains = []
-    for env, own in tasks:
+    for env, settings in tasks:
         steps = (int(STEPS[env] / spread), int(STEPS[env] * spread)) if spread > 1 else STEPS[env]
-        domains.append(spec.domain("ppo", env, steps, objective=objective, **common(env), **own))
+        domains.append(spec.domain("ppo", env, steps, objective=objective, **common(env), **settings))
     found = evolve.evolve(
         "ppo",
         domains,
@@ -184,35 +184,35 @@ def learned(
 
 
 def lpo(work: Path) -> dict[str, Any]:
-    """The LPO that ships, learned on five environments; its file says how."""
+    """Compares the LPO that ships, learned on five environments; its file says how."""
     history = files.read(SHIPPED).provenance
     tasks = tuple((task["env"], {}) for task in history["tasks"])
     return {"search": history, "places": rivalry("lpo", LPO.load(SHIPPED), tasks, HELD_OUT, work)}
 
 
 def lpo_control(work: Path) -> dict[str, Any]:
-    """On continuous actions alone."""
-    return learned_and_met("lpo-control", CONTROL, HELD_OUT_OF_CONTROL, work)
+    """Learns on continuous actions alone."""
+    return learned_and_compared("lpo-control", CONTROL, HELD_OUT_OF_CONTROL, work)
 
 
 def lpo_pendulum(work: Path) -> dict[str, Any]:
-    """On Pendulum alone."""
-    return learned_and_met("lpo-pendulum", PENDULUM, HELD_OUT_OF_PENDULUM, work)
+    """Learns on Pendulum alone."""
+    return learned_and_compared("lpo-pendulum", PENDULUM, HELD_OUT_OF_PENDULUM, work)
 
 
-def learned_and_met(name: str, tasks: Tasks, held_out: Sequence[str], work: Path) -> dict[str, Any]:
-    """An LPO, against tuned PPO and DPO."""
+def learned_and_compared(name: str, tasks: Tasks, held_out: Sequence[str], work: Path) -> dict[str, Any]:
+    """Learns an LPO and compares it with tuned PPO and DPO."""
     found = learned(LPO(**network(8, 16)), tasks, name, work)
     return {"search": summary(found), "places": rivalry(name, found.objective, tasks, held_out, work)}
 
 
 def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], work: Path) -> list[dict[str, Any]]:
-    """A learned objective against tuned PPO and DPO: where it was learned, elsewhere, and for longer."""
+    """Compares a learned objective with tuned PPO and DPO: where it was learned, elsewhere, and for longer."""
 
     def one(env: str, steps: int, before: int) -> dict[str, Any]:
-        """In runs of so many steps, with settings tuned in runs of `before`."""
+        """Compares in runs of `steps`, with settings tuned in runs of `before`."""
         contenders = {name: tuned(env, before, name, {"objective": objective}, {"objective.clip": CLIPS}, work)}
-        return meet_tuned(env, contenders | standard(env, before, ("ppo", "dpo"), work), steps)
+        return compare_tuned(env, contenders | standard(env, before, ("ppo", "dpo"), work), steps)
 
     places = [(env, STEPS[env], STEPS[env]) for env in (*dict(tasks), *held_out)]
     places += [(env, LONGER * STEPS[env], STEPS[env]) for env in dict(tasks)]
@@ -224,7 +224,7 @@ def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], wo
 
 
 def ta_lpo(work: Path) -> dict[str, Any]:
-    """TA-LPO beside LPO, both learned over lives of several lengths, for what they end with; all with one setting."""
+    """Compares TA-LPO and LPO, both learned over runs of several lengths for the final return, all with one setting."""
     found = {
         name: learned(objective, TIMED, f"{name}-lengths", work, "final", SPREAD, generations=60)
         for name, objective in (("ta-lpo", TALPO(**network(16, 16))), ("lpo", LPO(**network(8, 16))))
@@ -232,11 +232,11 @@ def ta_lpo(work: Path) -> dict[str, Any]:
     settings = dict(TIMED)
 
     def one(env: str, steps: int) -> dict[str, Any]:
-        own: dict[str, Settings] = {name: {"objective": x.objective} for name, x in found.items()}
-        own |= {f"ppo, clip {clip}": {"objective.clip": clip} for clip in CLIPS}
-        own |= {"dpo": {"objective": "dpo"}}
-        own |= {f"ppo, clip {clip}, annealed": {"objective.clip": clip, "lr_final": 0.0} for clip in CLIPS}
-        return meet(env, {name: settings[env] | x for name, x in own.items()}, steps, "final")
+        contenders: dict[str, Settings] = {name: {"objective": x.objective} for name, x in found.items()}
+        contenders |= {f"ppo, clip {clip}": {"objective.clip": clip} for clip in CLIPS}
+        contenders |= {"dpo": {"objective": "dpo"}}
+        contenders |= {f"ppo, clip {clip}, annealed": {"objective.clip": clip, "lr_final": 0.0} for clip in CLIPS}
+        return compare_on(env, {name: settings[env] | x for name, x in contenders.items()}, steps, "final")
 
     places = [
         once(work / f"ta-lpo-{env}-{steps}.json", lambda env=env, steps=steps: one(env, steps))

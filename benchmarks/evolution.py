@@ -1,4 +1,4 @@
-"""What evolution costs: one generation beside the same runs as a plain sweep. See README.md.
+"""The cost of evolution: one generation beside the same runs as a plain sweep. See README.md.
 
 python benchmarks/evolution.py
 python benchmarks/evolution.py --table benchmarks/results/evolution-cpu-2026-11-21.json
@@ -30,7 +30,7 @@ STEPS, POPSIZE = 2**16, 32
 
 
 def generations(folder: Path, settings: dict[str, Any], crew_of: Callable[[Crew], Crew]) -> Callable[[int], None]:
-    """One generation after the other: asked for, lived, told."""
+    """Runs one generation after the other."""
     place = spec.domain("ppo", CARTPOLE.env, STEPS, use_preset=False, **settings)
     strategy = registry.strategy(popsize=POPSIZE)
     asked = evolve.Evolution(domains=(place,), learn=evolve.DRIFT, generations=1, strategy=strategy)
@@ -45,7 +45,7 @@ def generations(folder: Path, settings: dict[str, Any], crew_of: Callable[[Crew]
 
 
 def sweeps(folder: Path, settings: dict[str, Any], pool_of: Callable[[Pool], Pool]) -> Callable[[int], None]:
-    """The same number of runs as a sweep: trained and stored, again and again."""
+    """Runs a sweep with as many runs, again and again."""
     asked: Any = specify("ppo", CARTPOLE.env, STEPS, POPSIZE, use_preset=False, **settings)
     planned = planning.make_plan(asked, width=1)
     processes = pool_of(Pool(planned.machine.workers, folder, ""))
@@ -58,7 +58,7 @@ def sweeps(folder: Path, settings: dict[str, Any], pool_of: Callable[[Pool], Poo
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """Both in turn, their processes warm."""
+    """Measures generations and sweeps in turn, with warm processes."""
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in CARTPOLE.settings.items()}
     settings["objective"] = "lpo"
     seconds: dict[str, list[float]] = {"generation": [], "sweep": []}
@@ -87,6 +87,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Measures, stores the result and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="the result; by default in benchmarks/results")

@@ -1,4 +1,4 @@
-"""Pictures of what discovery.py found.
+"""Pictures of the results of discovery.py.
 
 python benchmarks/figures.py benchmarks/results/discovery-*-cpu-2026-11-21.json
 """
@@ -25,7 +25,7 @@ COURSES = {"entropy": "entropy of the policy, nats", "pi_hat_sq": "mean square o
 
 
 def differences(places: list[dict[str, Any]]) -> Figure:
-    """By how much the first contender is above each other one, place by place, in deviations of the other's runs."""
+    """Draws the lead of the first contender over each other one, by environment, in deviations of the other's runs."""
     others = [row["contender"] for row in places[0]["table"][1:]]
     figure = Figure(figsize=(WIDTH, 1.1 + 0.33 * len(places)), layout="constrained")
     axes = figure.subplots()
@@ -48,12 +48,12 @@ def differences(places: list[dict[str, Any]]) -> Figure:
 
 
 def lengths(places: list[dict[str, Any]]) -> Figure:
-    """Final returns over the length of a run, a panel an environment."""
+    """Draws final returns over the length of a run, a panel an environment."""
     envs = list(dict.fromkeys(place["env"] for place in places))
     figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
     for column, (env, axes) in enumerate(zip(envs, np.atleast_1d(figure.subplots(1, len(envs))))):
-        there = [place for place in places if place["env"] == env]
-        named = [{row["contender"]: row for row in place["table"]} for place in there]
+        chosen = [place for place in places if place["env"] == env]
+        named = [{row["contender"]: row for row in place["table"]} for place in chosen]
         annealed = [{n: row for n, row in rows.items() if n.endswith("annealed")} for rows in named]
         constant = [
             {n: row for n, row in rows.items() if n.startswith("ppo") and n not in a}
@@ -61,7 +61,7 @@ def lengths(places: list[dict[str, Any]]) -> Figure:
         ]
         lines = {name: [rows[name] for rows in named] for name in ("ta-lpo", "lpo", "dpo")}
         lines |= {BEST: [_best(rows) for rows in constant], f"{BEST}, annealed": [_best(rows) for rows in annealed]}
-        _over(axes, [round(place["steps"] / 1000) for place in there], lines, "iqm")
+        _over(axes, [round(place["steps"] / 1000) for place in chosen], lines, "iqm")
         axes.set_title(env)
         axes.set_xlabel("steps of a run, thousands")
         if column == 0:
@@ -72,7 +72,7 @@ def lengths(places: list[dict[str, Any]]) -> Figure:
 
 
 def rules(found: dict[str, Any]) -> Figure:
-    """Returns of learned update rules over the length of a life, and what happens within lives."""
+    """Draws returns of learned update rules over the length of a run, and metrics within runs."""
     places = found["places"]
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.2, 1))
@@ -84,22 +84,22 @@ def rules(found: dict[str, Any]) -> Figure:
     _over(axes, [place["updates"] for place in places], lines, "mean", bands=False)
     axes.axhline(places[0]["optimal"], color=GREY, linewidth=0.8, linestyle=DASHES[1])
     axes.annotate("best possible", (places[0]["updates"], places[0]["optimal"]), color=GREY, va="bottom", fontsize=8)
-    axes.set_xlabel("updates in a life")
+    axes.set_xlabel("updates in a run")
     axes.set_ylabel("mean return at the end")
     top.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     panels = bottom.subplots(1, len(COURSES))
     for axes, (name, label) in zip(panels, COURSES.items()):
-        for i, lives in enumerate(found["lives"].values()):
-            for j, life in enumerate(lives.values()):
-                course = life["course"][name]
+        for i, runs in enumerate(found["lives"].values()):
+            for j, run in enumerate(runs.values()):
+                course = run["course"][name]
                 age = (np.arange(len(course)) + 0.5) / len(course)
                 axes.plot(age, course, color=PALETTE[i], linestyle=DASHES[j % len(DASHES)], linewidth=1.2)
-        axes.set_xlabel("part of the life that is over")
+        axes.set_xlabel("part of the run that is over")
         axes.set_title(label, fontsize=9)
     spans = ", ".join(
         f"{n} updates: {w}" for n, w in zip(next(iter(found["lives"].values())), ("solid", "dashed", "dotted"))
     )
-    bottom.suptitle(f"Within a life; colours as above, {spans}", fontsize=9)
+    bottom.suptitle(f"Within a run; colours as above, {spans}", fontsize=9)
     return figure
 
 
@@ -123,6 +123,7 @@ PARTS = {"lpg": rules, "ta-lpo": lambda found: lengths(found["places"])}  # the 
 
 
 def main() -> None:
+    """Draws a picture of each result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="each gets a picture of its name beside it")
     for path in parser.parse_args().results:

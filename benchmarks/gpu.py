@@ -60,6 +60,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Measures, stores the result and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="of each case but ant, which runs once")
     parser.add_argument("--only", default="", help="run the cases whose environment contains this")

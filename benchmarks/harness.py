@@ -25,7 +25,7 @@ PEER = ("rejax==0.1.3", "gymnax==0.0.9", "jax==0.10.2", "jaxlib==0.10.2")
 
 
 def environment(**given: str) -> dict[str, str]:
-    """This process's environment, less what a contestant must choose by itself, plus what is given."""
+    """The environment variables of this process, without those that a contestant chooses by itself, plus `given`."""
     return {name: value for name, value in os.environ.items() if name not in SETTLED} | given
 
 
@@ -44,7 +44,7 @@ def peer_python() -> Path:
 
 @dataclass
 class Contestant:
-    """A program in a process of its own, and what was measured of it."""
+    """A program in a child process, and its measurements."""
 
     label: str
     name: str  # in worker.CONTESTANTS
@@ -98,7 +98,7 @@ class Contestant:
         return self.workload.updates * self.workload.batch * max(1, self.agents)
 
     def record(self) -> dict[str, Any]:
-        """What goes into the JSON; rates are in steps per second over the repeats."""
+        """The entry of the JSON; rates are in steps per second over the repeats."""
         rates = [self.steps / s for s in self.seconds]
         summary = {"median": statistics.median(rates), "min": min(rates), "max": max(rates)} if rates else None
         about = {"label": self.label, "agents": self.agents, "env": self.workload.env, "steps": self.steps}
@@ -133,7 +133,7 @@ class Contestant:
 
 
 def play(contestants: list[Contestant], repeats: int) -> None:
-    """Compiles them one after the other, then lets each run in turn, `repeats` times round."""
+    """Compiles the contestants one after the other, then runs each in turn, in `repeats` rounds."""
     try:
         for contestant in contestants:
             contestant.start()
@@ -150,11 +150,12 @@ def play(contestants: list[Contestant], repeats: int) -> None:
 
 
 def say(text: str) -> None:
+    """Prints a line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 def machine() -> dict[str, Any]:
-    """The host."""
+    """Describes the host."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cpu = names[0] if names else platform.processor() or platform.machine()
@@ -162,7 +163,7 @@ def machine() -> dict[str, Any]:
 
 
 def header(suite: str) -> dict[str, Any]:
-    """What a result begins with."""
+    """The first entries of a result."""
     return {
         "suite": suite,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -181,6 +182,6 @@ def save(result: dict[str, Any], out: Path | None, platform_name: str) -> Path:
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table, first column to the left."""
+    """Formats a table, first column to the left."""
     rule = ["---"] + ["---:"] * (len(columns) - 1)
     return "\n".join("| " + " | ".join(row) + " |" for row in [columns, rule, *rows])

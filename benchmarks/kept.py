@@ -1,4 +1,4 @@
-"""What experiments with searches share: results kept between starts, and a search as a part of a result."""
+"""Helpers of experiments with searches: results stored between starts, and a search as a part of a result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rljax.meta.tasks import Domain
 
 
 def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is in the file; made and kept if it is not there yet."""
+    """Reads a result from a file; makes and stores it if there is none yet."""
     if not path.exists():
         found = make()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,13 +23,13 @@ def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def met(contenders: dict[str, list[Domain]], seeds: int, kind: fitness.Kind) -> compare.Comparison:
-    """Contenders in the same lives."""
+def compared(contenders: dict[str, list[Domain]], seeds: int, kind: fitness.Kind) -> compare.Comparison:
+    """Compares contenders in the same runs."""
     return compare.compare(contenders, seeds, kind, progress=False)
 
 
 def finished(found: Learned) -> Learned:
-    """A search, whose result and pictures are put into its folder."""
+    """Stores the result and the pictures of a search in its folder."""
     assert found.folder is not None
     found.save(found.folder / "learned.npz")
     found.plot()
@@ -37,7 +37,7 @@ def finished(found: Learned) -> Learned:
 
 
 def summary(found: Learned) -> dict[str, Any]:
-    """A search in a result: how it was done and how it went."""
-    judged = {n: x for n, x in found.history.items() if n.split("/")[0] in ("generation", "held_out", "start", "gain")}
-    kept = np.isfinite(next(x for n, x in judged.items() if n.startswith("gain/")))
-    return found.provenance() | {"course": {n: np.round(x[kept], 4).tolist() for n, x in judged.items()}}
+    """Summarises a search for a result: its provenance, and the course of its scores."""
+    scores = {n: x for n, x in found.history.items() if n.split("/")[0] in ("generation", "held_out", "start", "gain")}
+    kept = np.isfinite(next(x for n, x in scores.items() if n.startswith("gain/")))
+    return found.provenance() | {"course": {n: np.round(x[kept], 4).tolist() for n, x in scores.items()}}

@@ -61,7 +61,7 @@ RUN, PEER, PEER_ONE, SWEEP, VMAPPED = "rljax", "rejax", "rejax, one thread", "rl
 
 
 def players(options: argparse.Namespace) -> dict[str, list[Contestant]]:
-    """Who takes part, by what is to be found out."""
+    """The contestants, by the question that they answer."""
     peer = peer_python() if options.peer else None
 
     def contestant(label: str, name: str, workload: Workload, **others: Any) -> Contestant:
@@ -170,6 +170,7 @@ def _returns(found: list[float]) -> str:
 
 
 def main() -> None:
+    """Measures, stores the result and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are reported")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="install and run rejax")

@@ -1,8 +1,8 @@
 """Learned update rules, with and without knowledge of time, by evolution and by meta-gradients. Run by discovery.py.
 
-Agents are tables on a family of small gridworlds, a level of its own for each life; a life lasts 10 to 250 updates of
-64 environments x 20 steps, log-uniform, and counts by what its policy scores at the end. The rules have a recurrent
-layer of 16 units.
+Agents are tables on a family of small gridworlds, another level for each run; a run has 10 to 250 updates of 64
+environments x 20 steps, log-uniform, and counts by the score of its policy at the end. The rules have a recurrent layer
+of 16 units.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from harness import say
-from kept import finished, met, once, summary
+from kept import compared, finished, once, summary
 
 from rljax import build
 from rljax.envs.gridworld import optimal_return
@@ -30,33 +30,33 @@ FAMILY = "gridworld/small"
 EACH = 64 * 20  # environment steps of an update
 BOUNDS = (10 * EACH, 250 * EACH)
 SIZES: dict[str, Any] = {"rule_width": 16, "bootstrap": 4, "embedding": 8}
-JUDGED: dict[str, Any] = {"kind": "evaluation", "judges": 64}
-LENGTHS = (10, 25, 50, 100, 250, 500)  # updates; no life was as long as the last
+VALIDATION: dict[str, Any] = {"kind": "evaluation", "judges": 64}
+LENGTHS = (10, 25, 50, 100, 250, 500)  # updates; no run of a search was as long as the last
 SEEDS = 128
 TUNING = 32  # the first of them choose PPO's settings, the others count
 PPO = [{"lr": lr, "num_epochs": epochs} for lr in (1e-3, 4e-3, 1e-2) for epochs in (2, 8)]
-TUNED_UP_TO = 100  # updates; in longer lives PPO has the settings that are best in these
-SEEN = (25, 100, 250)  # lengths of the lives that are looked into
+TUNED_UP_TO = 100  # updates; in longer runs PPO has the settings that are best in these
+SEEN = (25, 100, 250)  # lengths of the runs that are looked into
 TOLD = 250  # updates, to agents that have fewer
-POINTS = 25  # of a life, in a result
+POINTS = 25  # of a run, in a result
 LOOKED_AT = ("entropy", "pi_hat_sq", "kl", "grad_norm")
 
 
 def lpg(work: Path) -> dict[str, Any]:
-    """LPG and TA-LPG by both methods: compared at every length, and what the rules do over a life."""
+    """Learns LPG and TA-LPG by both methods, and compares them at every length and over runs."""
     found = {}
     for algo in ("lpg", "ta-lpg"):
         found[f"{algo}, evolution"] = by_evolution(algo, work / f"{algo}-evolution")
         found[f"{algo}, gradient"] = by_gradient(algo, work / f"{algo}-gradient")
     return {
         "searches": {name: summary(x) for name, x in found.items()},
-        "places": [once(work / f"rules-{n}.json", lambda n=n: meet(found, n, work)) for n in LENGTHS],
+        "places": [once(work / f"rules-{n}.json", lambda n=n: compare_at(found, n, work)) for n in LENGTHS],
         "lives": once(work / "rules-lives.json", lambda: {name: looked_into(x) for name, x in found.items()}),
     }
 
 
 def by_evolution(algo: str, folder: Path) -> Learned:
-    """Pairs of members share levels, lengths and seeds; the better one of each pair counts."""
+    """Learns a rule by evolution; pairs of members share levels, lengths and seeds, and the better one counts."""
     return finished(
         evolve.evolve(
             algo,
@@ -70,14 +70,14 @@ def by_evolution(algo: str, folder: Path) -> Learned:
             normalise="pairwise",
             judge_every=20,
             out=folder,
-            **JUDGED,
+            **VALIDATION,
             **SIZES,
         )
     )
 
 
 def by_gradient(algo: str, folder: Path) -> Learned:
-    """Through five updates of agents that persist."""
+    """Learns a rule by meta-gradients through five updates of agents that persist."""
     return finished(
         descend.descend(
             algo,
@@ -91,14 +91,14 @@ def by_gradient(algo: str, folder: Path) -> Learned:
             meta_max_grad_norm=0.1,
             judge_every=12,
             out=folder,
-            **JUDGED,
+            **VALIDATION,
             **SIZES,
         )
     )
 
 
-def meet(found: dict[str, Learned], updates: int, work: Path) -> dict[str, Any]:
-    """All rules and PPO in the same lives of one length, beside what is best there."""
+def compare_at(found: dict[str, Learned], updates: int, work: Path) -> dict[str, Any]:
+    """Compares all rules and PPO in the same runs of one length, beside the best possible return."""
     steps = updates * EACH
     rules = {
         name: [spec.domain(algo_of(x), FAMILY, steps, use_preset=False, rule=x.theta["rule"], **SIZES)]
@@ -123,11 +123,11 @@ def meet(found: dict[str, Learned], updates: int, work: Path) -> dict[str, Any]:
 
 
 def ppo(updates: int, work: Path) -> tuple[dict[str, Any], list[float]]:
-    """The settings that are best in the first lives, and the scores of all lives with them."""
+    """Finds PPO's best settings in the first runs; -> (settings, the scores of all runs with them)."""
     candidates = PPO if updates <= TUNED_UP_TO else [ppo(TUNED_UP_TO, work)[0]]
     domains = {
-        str(i): [spec.domain("ppo", FAMILY, updates * EACH, use_preset=False, num_envs=64, num_steps=20, **own)]
-        for i, own in enumerate(candidates)
+        str(i): [spec.domain("ppo", FAMILY, updates * EACH, use_preset=False, num_envs=64, num_steps=20, **one)]
+        for i, one in enumerate(candidates)
     }
     scores = once(work / f"rules-ppo-{updates}.json", lambda: scored(domains))
     best = max(scores, key=lambda i: np.mean(scores[i][:TUNING]))
@@ -135,13 +135,13 @@ def ppo(updates: int, work: Path) -> tuple[dict[str, Any], list[float]]:
 
 
 def scored(domains: dict[str, list[Domain]]) -> dict[str, list[float]]:
-    """What each one's lives ended with; the lives are the same for all."""
-    compared = met(domains, SEEDS, "evaluation")
-    return dict(zip(compared.contenders, compared.comparable()[:, 0].tolist()))
+    """The final scores of each contender's runs, the same runs for all."""
+    found = compared(domains, SEEDS, "evaluation")
+    return dict(zip(found.contenders, found.comparable()[:, 0].tolist()))
 
 
 def row(name: str, scores: np.ndarray, best: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A contender: mean return, its share of the best one, and for TA-LPG by how much it is above LPG."""
+    """Makes a row of the table: mean return, its share of the best one, and for TA-LPG the difference to LPG."""
     mean, low, high = stats.mean_ci(scores)
     found = {"contender": name, "mean": mean, "low": low, "high": high, "of_best": mean / float(best.mean())}
     if name.startswith("ta-"):
@@ -151,34 +151,33 @@ def row(name: str, scores: np.ndarray, best: np.ndarray, others: dict[str, np.nd
 
 
 def looked_into(found: Learned) -> dict[str, Any]:
-    """What happens in lives of several lengths; and what they end with, told how long they are and told wrong."""
-    lives = {}
+    """Trains runs of several lengths, and again with agents that are told a length that is not theirs."""
+    runs = {}
     for updates in SEEN:
-        score, course = live(found, updates, updates)
-        lives[str(updates)] = {"course": course, "final": stats.mean_ci(score)}
+        score, course = train(found, updates, updates)
+        runs[str(updates)] = {"course": course, "final": stats.mean_ci(score)}
         if algo_of(found) == "ta-lpg" and updates < TOLD:
-            wrong, _ = live(found, updates, TOLD)
-            lives[str(updates)] |= {
-                "told_wrong": stats.mean_ci(wrong),
-                "difference": stats.paired_difference(score, wrong),
+            misinformed, _ = train(found, updates, TOLD)
+            runs[str(updates)] |= {
+                "told_wrong": stats.mean_ci(misinformed),
+                "difference": stats.paired_difference(score, misinformed),
             }
-    return lives
+    return runs
 
 
-def live(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str, list[float]]]:
-    """Lives of that length of agents that are told another -> (final returns, means over lives at points of a life)."""
+def train(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str, list[float]]]:
+    """Trains agents that are told a length; -> (final returns `[runs]`, means over runs at points of a run)."""
     steps = updates * EACH
-    there = build.prepare(algo_of(found), FAMILY, steps=steps, use_preset=False, **SIZES)
-    hypers: Any = leaves.write(as_arrays(there.algorithm.hypers), found.theta)
+    prepared = build.prepare(algo_of(found), FAMILY, steps=steps, use_preset=False, **SIZES)
+    hypers: Any = leaves.write(as_arrays(prepared.algorithm.hypers), found.theta)
     hypers = hypers.replace(horizon=jnp.float32(told))
     seeds = np.arange(TUNING, SEEDS, dtype=np.uint32)
-    levels = tasks.tasks_of(there, [tasks.Life(0, int(seed), updates, {}) for seed in seeds])
+    levels = tasks.tasks_of(prepared, [tasks.Life(0, int(seed), updates, {}) for seed in seeds])
 
     @jax.jit
     def all_of(seeds, levels):
-        return jax.vmap(lambda seed, level: run(there.algorithm, jax.random.key(seed), hypers, level, updates)[1])(
-            seeds, levels
-        )
+        one = lambda seed, level: run(prepared.algorithm, jax.random.key(seed), hypers, level, updates)[1]  # noqa: E731
+        return jax.vmap(one)(seeds, levels)
 
     metrics = {name: np.asarray(x) for name, x in all_of(seeds, levels).items()}
     score = fitness.of_training("final", metrics, np.full(len(seeds), updates))
@@ -188,12 +187,12 @@ def live(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str,
 
 
 def optimal(seeds: range) -> np.ndarray:
-    """The best return that can be expected on the level of each life."""
-    there = build.prepare("lpg", FAMILY, steps=EACH, use_preset=False)
-    levels = tasks.tasks_of(there, [tasks.Life(0, seed, 1, {}) for seed in seeds])
+    """The best return that can be expected on the level of each run."""
+    prepared = build.prepare("lpg", FAMILY, steps=EACH, use_preset=False)
+    levels = tasks.tasks_of(prepared, [tasks.Life(0, seed, 1, {}) for seed in seeds])
     return np.asarray(jax.lax.map(optimal_return, levels))
 
 
 def algo_of(found: Learned) -> str:
-    """What the agents of a search ran."""
+    """The algorithm of a search's agents."""
     return cast(str, found.record["rows"][0]["algo"])

@@ -1,4 +1,4 @@
-"""How long one waits: imports, `--help`, and from the command line to the first sign of progress."""
+"""Start-up times: of imports, of `--help`, and from the command line to the first sign of progress."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def until_progress(cache: Path, steps: int, timeout: float = 120.0) -> float:
 
 
 def command_seconds(command: list[str]) -> float:
-    """How long a command takes."""
+    """The seconds that a command takes."""
     began = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment(JAX_PLATFORMS="cpu"))
     return time.perf_counter() - began

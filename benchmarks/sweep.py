@@ -84,7 +84,7 @@ print(json.dumps({"rows": rows, "seeds": seeds, "groups": len(planned.groups), "
 
 
 def programs() -> list[dict[str, Any]]:
-    """What is compiled for sweeps of 1, 6 and 24 rows x 16 seeds, without the persistent cache."""
+    """Counts the programs compiled for sweeps of 1, 6 and 24 rows x 16 seeds, without the persistent cache."""
     found = []
     for rows in (1, 6, 24):
         arguments = json.dumps([rows, 16, CARTPOLE.settings | {"num_envs": 8}])
@@ -162,7 +162,7 @@ def kills() -> dict[str, Any]:
             time.sleep(moments[-1])
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            say(f"killed after {moments[-1]:.1f} s with {len(list((killed / 'chunks').glob('*.npz')))} lots stored")
+            say(f"killed after {moments[-1]:.1f} s with {len(list((killed / 'chunks').glob('*.npz')))} shards stored")
         subprocess.run([*command, str(killed)], check=True, **quiet)
         with np.load(whole / "result.npz") as a, np.load(killed / "result.npz") as b:
             names = a.files
@@ -208,6 +208,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Measures, stores the result and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = ["throughput", "programs", "memory", "kills"]
     parser.add_argument("--parts", nargs="+", choices=known, default=known)

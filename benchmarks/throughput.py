@@ -41,7 +41,7 @@ def contestants(workload: Workload, agents: int, peer: Path | None, timeout: flo
 
 
 def ratios(records: list[dict[str, Any]], agents: int) -> dict[str, float]:
-    """How many times faster rljax's one program is than each other; medians, where both finished."""
+    """The speed of rljax's one program, as a multiple of each other; medians, where both finished."""
     rate = {r["label"]: r["steps_per_second"]["median"] for r in records if r["agents"] == agents and not r["error"]}
     return {f"{RUN} / {label}": rate[RUN] / rate[label] for label in rate if label != RUN and RUN in rate}
 
@@ -112,6 +112,7 @@ def _row(record: dict[str, Any], peak: float, flops: int) -> list[str]:
 
 
 def main() -> None:
+    """Measures, stores the result and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="rounds; medians are reported")
     parser.add_argument("--agents", type=int, nargs="+", default=[0, 4], help="0: one agent, not vmapped")

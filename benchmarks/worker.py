@@ -136,8 +136,8 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
 
     def build():
         planned = planning.make_plan(asked, workers=resources.cores())
-        crew = pool.Pool(planned.machine.workers, Path(tempfile.mkdtemp()), "")
-        atexit.register(crew.__exit__)
+        processes = pool.Pool(planned.machine.workers, Path(tempfile.mkdtemp()), "")
+        atexit.register(processes.__exit__)
 
         def go(seed, shorter=None):
             folder = Path(tempfile.mkdtemp())
@@ -145,7 +145,7 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
             groups = [dataclasses.replace(g, updates=shorter or g.updates) for g in planned.groups]
             job = Job(folder, planned.programs, groups, seeds)
             planned_now = dataclasses.replace(planned, groups=groups, sweep=dataclasses.replace(asked, seeds=seeds))
-            crew.run(driver.portable(planned_now, job), job.pending(), lambda news: None, lambda: False)
+            processes.run(driver.portable(planned_now, job), job.pending(), lambda news: None, lambda: False)
             return folder, planned_now
 
         go(0, shorter=1)

@@ -1,4 +1,4 @@
-"""What every contestant does. Imports nothing, because it is read in environments with and without rljax."""
+"""The workloads of contestants. Imports nothing, because it is read in environments with and without rljax."""
 
 from __future__ import annotations
 

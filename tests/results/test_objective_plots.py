@@ -13,7 +13,8 @@ from PIL import Image
 from rljax.errors import ConfigError
 from rljax.objectives import DPO, LPO, TALPO, KLPenalty, PPOClip
 from rljax.results import objective_plots
-from rljax.results.objective_plots import is_temporal, landscape, plot_objective, rollback
+from rljax.results.landscape import is_temporal, landscape, middles, rollback
+from rljax.results.objective_plots import plot_objective
 
 RATIO, ADVANTAGE = np.geomspace(0.3, 3, 41), np.linspace(-3, 3, 24)[:, None]
 
@@ -97,7 +98,7 @@ def test_what_stays_as_it_is(objective):
 
 
 @pytest.mark.parametrize("objective", [KLPenalty(final=0.5), random(TALPO), Leash(), lambda x, a, t: t * x**2 - a * x])
-def test_what_changes_over_a_life(objective):
+def test_what_changes_over_a_run(objective):
     assert is_temporal(objective)
 
 
@@ -113,7 +114,7 @@ def test_columns_and_names(tmp_path, figures, coarse):
 def test_the_drawn_values(tmp_path, figures):
     plot_objective(DPO(), tmp_path / "dpo.png", beside={"PPO": PPOClip()})
     maps, slices = parts(figures[0])
-    ratio, advantage = objective_plots._axes(objective_plots.POINTS)
+    ratio, advantage = middles(objective_plots.POINTS)
     image = maps[2].images[0]
     np.testing.assert_allclose(image.get_array(), landscape(DPO(), ratio, advantage[:, None]).felt, atol=1e-6)
     assert image.get_extent() == [*np.log([0.4, 2.5]), -3, 3] and image.origin == "lower"
@@ -139,8 +140,8 @@ def test_one_that_changes_has_a_column_a_time(tmp_path, figures, coarse):
     heads = [axes.get_title() for axes in maps[:5]]
     assert heads == ["Leash\nprogress 0", "Leash\nprogress 0.5", "Leash\nprogress 1", "PPO", "DPO"]
     assert len(slices) == 6 and slices[5].get_title("left") == "$A$ = −1, progress 1"
-    own, ppo, _ = (slices[2].lines[i].get_ydata() for i in (0, 1, 2))  # A = 1 at the end: the leash is off
-    np.testing.assert_allclose(own, 1, atol=1e-5)
+    leash, ppo, _ = (slices[2].lines[i].get_ydata() for i in (0, 1, 2))  # A = 1 at the end: the leash is off
+    np.testing.assert_allclose(leash, 1, atol=1e-5)
     assert set(np.round(ppo, 5)) == {1.0, 0.0}
     assert figures[0].get_suptitle() == "Mine"
 
