@@ -83,16 +83,6 @@ def in_source(module: str, name: str) -> list[Declared]:
     return list(_read(module, name).values())
 
 
-def names(module: str, table: str) -> dict[str, str]:
-    """A table in a module's source that holds a name for each text: `TABLE: dict[str, type] = {"text": Name}`."""
-    for node in ast.parse(file_of(module).read_text()).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table:
-            assert isinstance(node.value, ast.Dict)
-            keys = (ast.literal_eval(key) for key in node.value.keys if key is not None)
-            return dict(zip(keys, map(ast.unparse, node.value.values)))
-    raise LookupError(f"{module} defines no {table}")
-
-
 def file_of(module: str) -> Path:
     """Where a module of the package is; looked up without importing what it is in."""
     place = Path(__file__).parent.joinpath(*module.split(".")[1:])

@@ -16,6 +16,7 @@ from rljax import declarations, shipped
 from rljax.declarations import Declared
 from rljax.errors import ConfigError, require, unknown
 from rljax.kinds import Kind, PolicyObjective, Weights
+from rljax.registry import OBJECTIVES
 
 DRIFT = ("objective.hidden", "objective.output")  # of a learned policy objective, what is learned
 SHIPPED = "rljax.algos."  # algorithms that are read, not imported
@@ -73,10 +74,9 @@ def _settings(config: Iterable[Declared], hypers: Iterable[Declared]) -> dict[st
         if field.name != "objective":
             found.append(setting)
             continue
-        kinds = objectives()
         own = not isinstance(field.default, str)  # an instance, of a class that was asked
-        name = name_of(type(field.default)) if own else _registered(field.default)
-        setting = setting._replace(kind=PolicyObjective(), default=name, doc=f"{field.doc}: {', '.join(kinds)}")
+        name = name_of(type(field.default)) if own else registered_name(field.default)
+        setting = setting._replace(kind=PolicyObjective(), default=name, doc=f"{field.doc}: {', '.join(OBJECTIVES)}")
         found += [setting, *(of_instance(field.default) if own else of_objective(name)).values()]
     return {setting.name: setting for setting in found}
 
@@ -85,17 +85,24 @@ def _setting(field: Declared, group: Group, prefix: str = "") -> Setting:
     return Setting(prefix + field.name, group, field.kind, field.default, field.doc)
 
 
-@cache
 def of_objective(name: str) -> dict[str, Setting]:
     """The fields of a registered objective, `objective.clip` and so on, by its name or its class's.
 
     Raises:
       ConfigError: there is none.
     """
-    kind = objectives()[_registered(name)]
-    files = sorted(declarations.file_of("rljax.objectives").parent.glob("*.py"))
-    stem = next(file.stem for file in files if f"\nclass {kind}(" in file.read_text())
-    found = declarations.in_source(f"rljax.objectives.{stem}", kind)
+    entry = OBJECTIVES.entry(registered_name(name))
+    if isinstance(entry, str) and entry.startswith("rljax."):
+        return _read_objective(entry)
+    return _of_objective(declarations.of_class(OBJECTIVES.load(registered_name(name))))
+
+
+@cache
+def _read_objective(path: str) -> dict[str, Setting]:
+    return _of_objective(declarations.in_source(*path.split(":")))
+
+
+def _of_objective(found: Iterable[Declared]) -> dict[str, Setting]:
     return {s.name: s for s in (_setting(field, "hypers", "objective.") for field in found)}
 
 
@@ -107,7 +114,7 @@ def of_instance(objective: Any) -> dict[str, Setting]:
     """
     found = declarations.of_class(type(objective))
     values = {f.name: None if isinstance(f.kind, Weights) else getattr(objective, f.name) for f in found}
-    return {s.name: s for s in (_setting(f._replace(default=values[f.name]), "hypers", "objective.") for f in found)}
+    return _of_objective(f._replace(default=values[f.name]) for f in found)
 
 
 def with_objective(known: Mapping[str, Setting], chosen: Any) -> dict[str, Setting]:
@@ -117,22 +124,26 @@ def with_objective(known: Mapping[str, Setting], chosen: Any) -> dict[str, Setti
       ConfigError: there is no such objective.
     """
     own = not isinstance(chosen, str)
-    objective = known["objective"]._replace(default=name_of(type(chosen)) if own else _registered(chosen))
+    objective = known["objective"]._replace(default=name_of(type(chosen)) if own else registered_name(chosen))
     kept = {n: s for n, s in known.items() if not n.startswith("objective.")}
     return {**kept, "objective": objective, **(of_instance(chosen) if own else of_objective(chosen))}
 
 
-@cache
-def objectives() -> dict[str, str]:
-    """The registered objectives: name -> class, from the table in `rljax.objectives`."""
-    return declarations.names("rljax.objectives", "OBJECTIVES")
+def registered_name(objective: str) -> str:
+    """The name of an objective, from that or from its class's. Raises ConfigError if there is none."""
+    if objective in OBJECTIVES:
+        return objective
+    entries = {name: OBJECTIVES.entry(name) for name in OBJECTIVES}
+    classes = {e.rpartition(":")[2] if isinstance(e, str) else e.__name__: name for name, e in entries.items()}
+    name = classes.get(objective, objective)
+    OBJECTIVES.check(name)
+    return name
 
 
 def name_of(kind: type) -> str:
     """The name of an objective's class: as registered, or `module:Class`."""
-    shipped = kind.__module__.startswith("rljax.objectives.")
-    names = {cls: name for name, cls in objectives().items()} if shipped else {}
-    return names.get(kind.__name__, f"{kind.__module__}:{kind.__qualname__}")
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return next((name for name in OBJECTIVES if OBJECTIVES.entry(name) in (kind, path)), path)
 
 
 def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> dict[str, Any]:
@@ -165,7 +176,7 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
 
 def is_own(objective: Any) -> bool:
     """Whether this is text but no registered name: a user's own `module:Class`, or a learned one, by file or name."""
-    if not isinstance(objective, str) or objective in objectives():
+    if not isinstance(objective, str) or objective in OBJECTIVES:
         return False
     return ":" in objective or shipped.is_learned(objective)
 
@@ -232,12 +243,3 @@ def literal(text: str) -> Any:
             pass
     parts = text.split("x")
     return tuple(map(int, parts)) if len(parts) > 1 and all(p.isdigit() for p in parts) else text
-
-
-def _registered(objective: str) -> str:
-    """The name of an objective, from that or from its class's. Raises ConfigError if there is none."""
-    kinds = objectives()
-    name = {kind: name for name, kind in kinds.items()}.get(objective, objective)
-    if name not in kinds:
-        raise unknown("objective", name, kinds, "rljax list objectives")
-    return name

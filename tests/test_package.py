@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rljax"
 
 ORDER = """
-    errors storage resources shipped processes kinds fields declarations arguments records
-    modes spaces types runtime registry settings orbax_files
+    errors registry storage resources shipped processes kinds fields declarations arguments records
+    modes spaces types runtime settings orbax_files
     ops nets objectives data
     envs
     on_policy off_policy

@@ -1,80 +1,126 @@
-"""The registry of algorithms: a name, and the module with its `Config`, `Hypers` and `make(env, config)`.
+"""The registry of algorithms: a name, and the class that it stands for. Some are another one with other defaults.
 
-Some names are those of a registered algorithm with other defaults. Nothing here imports jax; `load` does.
+Nothing here imports jax; `load` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from rljax import settings as _settings
-from rljax.errors import ConfigError, unknown
+from rljax.errors import ConfigError, require, unknown
+from rljax.registry import Registry
 
-_OURS = ("dqn", "lpg", "ppo", "pqn", "revalued", "sac", "td3")
-_modules: dict[str, Any] = {name: f"rljax.algos.{name}" for name in _OURS}  # import paths, or what was registered
+ALGORITHMS: Registry[Any] = Registry(
+    "algorithm",
+    {name: f"rljax.algos.{name}" for name in ("dqn", "lpg", "ppo", "pqn", "revalued", "sac", "td3")},
+    "rljax list algos",
+)
+
+
+class Variant(NamedTuple):
+    """An algorithm that is another one with other defaults."""
+
+    base: str
+    defaults: dict[str, Any]
+
 
 _THREE = ("num_steps", "gradient_steps", "policy_delay")
 _OFTEN = {"gradient_steps": 20, "policy_delay": 20, "critic_lr": 3e-4, "temperature_lr": 3e-4}
 _CROSSQ = {"batch_norm": True, "adam_b1": 0.5, "critic_lr": 1e-3, "lr": 1e-3, **dict.fromkeys(_THREE, 3)}
 
-_variants: dict[str, tuple[str, dict[str, Any]]] = {
-    "dpo": ("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
-    "mdpo": ("ppo", {"objective": "kl-penalty", "objective.final": 0.0}),  # Mirror Descent Policy Optimisation
-    "lpo": ("ppo", {"objective": "lpo"}),
-    "ta-lpo": ("ppo", {"objective": "ta-lpo"}),
-    "ta-lpg": ("lpg", {"temporal": True}),
-    "c51": ("dqn", {"head": "categorical"}),
-    "qr-dqn": ("dqn", {"head": "quantile"}),
-    "m-dqn": ("dqn", {"target": "munchausen"}),
-    "rainbow": ("dqn", {"head": "categorical", "dueling": True, "noisy": True, "prioritised": True, "n_step": 3}),
-    "decqn": ("revalued", {"critics": 1, "regulariser": 0.0}),  # Decoupled Q-Networks
-    "ddpg": ("td3", {"critics": 1, "policy_delay": 1, "num_steps": 1, "gradient_steps": 1, "target_noise": 0.0}),
-    "redq": ("sac", {"critics": 10, "policy_critics": "mean", **_OFTEN}),
-    "droq": ("sac", {"dropout": 0.01, "layer_norm": True, "policy_critics": "mean", **_OFTEN}),
-    "crossq": ("sac", _CROSSQ),
-    "aq-sac": ("sac", {"expectile": 0.9}),  # Annealed Q-learning
-    "aq-td3": ("td3", {"expectile": 0.9}),
-}
+VARIANTS: Registry[Variant] = Registry(
+    "variant of an algorithm",
+    {
+        "dpo": Variant("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
+        "mdpo": Variant(
+            "ppo", {"objective": "kl-penalty", "objective.final": 0.0}
+        ),  # Mirror Descent Policy Optimisation
+        "lpo": Variant("ppo", {"objective": "lpo"}),
+        "ta-lpo": Variant("ppo", {"objective": "ta-lpo"}),
+        "ta-lpg": Variant("lpg", {"temporal": True}),
+        "c51": Variant("dqn", {"head": "categorical"}),
+        "qr-dqn": Variant("dqn", {"head": "quantile"}),
+        "m-dqn": Variant("dqn", {"target": "munchausen"}),
+        "rainbow": Variant(
+            "dqn", {"head": "categorical", "dueling": True, "noisy": True, "prioritised": True, "n_step": 3}
+        ),
+        "decqn": Variant("revalued", {"critics": 1, "regulariser": 0.0}),  # Decoupled Q-Networks
+        "ddpg": Variant(
+            "td3", {"critics": 1, "policy_delay": 1, "num_steps": 1, "gradient_steps": 1, "target_noise": 0.0}
+        ),
+        "redq": Variant("sac", {"critics": 10, "policy_critics": "mean", **_OFTEN}),
+        "droq": Variant("sac", {"dropout": 0.01, "layer_norm": True, "policy_critics": "mean", **_OFTEN}),
+        "crossq": Variant("sac", _CROSSQ),
+        "aq-sac": Variant("sac", {"expectile": 0.9}),  # Annealed Q-learning
+        "aq-td3": Variant("td3", {"expectile": 0.9}),
+    },
+)
 
 
 def names() -> list[str]:
-    """The names there are."""
-    return sorted([*_modules, *_variants])
+    """All names, variants among them."""
+    return sorted([*ALGORITHMS, *VARIANTS])
 
 
-def register(name: str, module: Any) -> None:
+def register(
+    name: str,
+    algorithm: Any = None,
+    *,
+    variant_of: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    presets: Mapping[str, Any] | None = None,
+) -> None:
     """Adds an algorithm, or replaces one that was added under this name, as a notebook's cell does that is run again.
 
     Args:
       name: a new one.
-      module: what has `Config`, `Hypers` and `make(env, config)`: a module, its import path, a class or another object.
+      algorithm: an `Algorithm` class or its import path, `module:Class`; or what else has `Config`, `Hypers` and
+        `make(env, config)`: a module, its import path, or another object.
+      variant_of: instead, the registered algorithm that this one is, with other `defaults`.
+      defaults: its settings that differ.
+      presets: environment (or a pattern, `brax/*`) -> `rljax.algos.presets.Preset`.
 
     Raises:
-      ConfigError: the name is taken by an algorithm of rljax, or this has no such parts.
+      ConfigError: the name is taken by an algorithm of rljax, this has no such parts, or a default that cannot be.
     """
-    if name in _variants or name in _OURS:
-        raise ConfigError(f"algorithm '{name}' is taken by {_found(name)}; register it under another name")
-    _modules[name] = module if isinstance(module, str) else _settings.parts_of(module)
+    one = (algorithm is None) != (variant_of is None)
+    require(one, "variant_of", variant_of, "give an algorithm, or the name of the one that this is a variant of")
+    if ALGORITHMS.is_shipped(name) or VARIANTS.is_shipped(name):
+        raise ConfigError(f"algorithm '{name}' is taken by {entry(name)}; register it under another name")
+    if variant_of is not None:
+        changed = _settings.check(settings(variant_of), dict(defaults or {}), variant_of)
+        VARIANTS.register(name, Variant(base(variant_of), with_defaults(variant_of, changed)))
+        ALGORITHMS.remove(name)
+    else:
+        require(not defaults, "defaults", defaults, "are those of a variant; say of which algorithm: variant_of")
+        ALGORITHMS.register(name, algorithm if isinstance(algorithm, str) else _settings.parts_of(algorithm))
+        VARIANTS.remove(name)
+    if presets:
+        from rljax.algos.presets import PRESETS
+
+        for env, preset in presets.items():
+            PRESETS.register(f"{name} {env}", preset)
 
 
 def load(name: str) -> Any:
-    """What has an algorithm's `Config`, `Hypers` and `make`, usually a module.
+    """The class of an algorithm, or what else has its `Config`, `Hypers` and `make`.
 
     Raises:
       ConfigError: a name that is not registered, or a module that cannot be imported or lacks one of these.
     """
-    return _settings.parts_of(_found(name))
+    return _settings.parts_of(entry(name))
 
 
 def base(name: str) -> str:
     """The algorithm of which this one has other defaults, or itself."""
-    return _variants[name][0] if name in _variants else name
+    return VARIANTS.load(name).base if name in VARIANTS else name
 
 
 def settings(name: str) -> dict[str, _settings.Setting]:
     """Every field of an algorithm, without importing it. Raises ConfigError for a name that is not registered."""
-    found = _settings.of_algorithm(_found(name))
+    found = _settings.of_algorithm(entry(name))
     defaults = with_defaults(name, {})
     if "objective" in defaults:
         found = _settings.with_objective(found, defaults["objective"])
@@ -86,15 +132,19 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Those of its objective count only if no other is given.
     """
-    defaults = _variants[name][1] if name in _variants else {}
+    defaults = VARIANTS.load(name).defaults if name in VARIANTS else {}
     chosen = given.get("objective", defaults.get("objective"))
     if not isinstance(chosen, str) or chosen != defaults.get("objective"):
         defaults = {n: value for n, value in defaults.items() if not n.startswith("objective")}
     return {**defaults, **given}
 
 
-def _found(name: str) -> Any:
-    """What is registered under a name, or under that of which it is a variant."""
-    if not isinstance(name, str) or base(name) not in _modules:
+def entry(name: str) -> Any:
+    """Gives the entry of an algorithm, or of its base: an object, or an import path.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    if not isinstance(name, str) or base(name) not in ALGORITHMS:
         raise unknown("algorithm", name, names(), "rljax list algos")
-    return _modules[base(name)]
+    return ALGORITHMS.entry(base(name))

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from rljax.algos import base
+from rljax.registry import Registry
 
 
 class Preset(NamedTuple):
@@ -63,29 +64,31 @@ _replay: dict[str, Any] = {
 }
 _small: dict[str, Any] = {"hidden": (64, 64), "batch_size": 128, "lr": 1e-3}
 
-PRESETS: dict[tuple[str, str], Preset] = {
-    ("ppo", "CartPole-v1"): Preset(500_000, {}, _CLASSIC),
-    ("ppo", "Pendulum-v1"): Preset(200_000, _pendulum, "found here: 8 seeds end at returns of -162 to -188, mean -174"),
-    ("ppo", "Breakout-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 1e-2}, _MINATAR),
-    ("ppo", "Asterix-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 3e-3}, _MINATAR),
-    ("ppo", "Freeway-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 1e-3}, _MINATAR),
-    ("ppo", "SpaceInvaders-MinAtar"): Preset(10_000_000, {**_minatar, "lr": 7e-3}, _MINATAR),
-    ("ppo", "*-MinAtar"): Preset(10_000_000, _minatar, _MINATAR),
-    ("ppo", "brax/*"): Preset(50_000_000, _brax, _BRAX),
-    ("dqn", "CartPole-v1"): Preset(100_000, _replay, "found here: 8 seeds end at returns of 500"),
-    ("dqn", "Catch-bsuite"): Preset(50_000, {**_replay, "n_step": 3}, "found here: 8 seeds end at returns of 1"),
-    ("pqn", "CartPole-v1"): Preset(500_000, {}, "found here: 8 seeds end at returns of 490 to 500, mean 499"),
-    ("sac", "Pendulum-v1"): Preset(20_000, _small, "found here: 8 seeds end at returns of -157 to -154, mean -155"),
-    ("sac", "brax/reacher/spring"): Preset(
-        20_000, _small, "found here: 4 seeds end at returns of -138 to -122, mean -131"
-    ),
-    ("td3", "Pendulum-v1"): Preset(
-        20_000, {**_small, "critic_lr": 1e-3}, "found here: 8 seeds end at returns of -167 to -154, mean -159"
-    ),
-    ("revalued", "Pendulum-v1"): Preset(
-        30_000, _small, "found here: 8 seeds end at returns of -185 to -156, mean -163"
-    ),
-}
+PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a pattern of names of environments
+    "preset",
+    {
+        "ppo CartPole-v1": Preset(500_000, {}, _CLASSIC),
+        "ppo Pendulum-v1": Preset(200_000, _pendulum, "found here: 8 seeds end at returns of -162 to -188, mean -174"),
+        "ppo Breakout-MinAtar": Preset(10_000_000, {**_minatar, "lr": 1e-2}, _MINATAR),
+        "ppo Asterix-MinAtar": Preset(10_000_000, {**_minatar, "lr": 3e-3}, _MINATAR),
+        "ppo Freeway-MinAtar": Preset(10_000_000, {**_minatar, "lr": 1e-3}, _MINATAR),
+        "ppo SpaceInvaders-MinAtar": Preset(10_000_000, {**_minatar, "lr": 7e-3}, _MINATAR),
+        "ppo *-MinAtar": Preset(10_000_000, _minatar, _MINATAR),
+        "ppo brax/*": Preset(50_000_000, _brax, _BRAX),
+        "dqn CartPole-v1": Preset(100_000, _replay, "found here: 8 seeds end at returns of 500"),
+        "dqn Catch-bsuite": Preset(50_000, {**_replay, "n_step": 3}, "found here: 8 seeds end at returns of 1"),
+        "pqn CartPole-v1": Preset(500_000, {}, "found here: 8 seeds end at returns of 490 to 500, mean 499"),
+        "sac Pendulum-v1": Preset(20_000, _small, "found here: 8 seeds end at returns of -157 to -154, mean -155"),
+        "sac brax/reacher/spring": Preset(
+            20_000, _small, "found here: 4 seeds end at returns of -138 to -122, mean -131"
+        ),
+        "td3 Pendulum-v1": Preset(
+            20_000, {**_small, "critic_lr": 1e-3}, "found here: 8 seeds end at returns of -167 to -154, mean -159"
+        ),
+        "revalued Pendulum-v1": Preset(30_000, _small, "found here: 8 seeds end at returns of -185 to -156, mean -163"),
+    },
+    "rljax list presets",
+)
 
 
 def preset(algo: str, env: str) -> Preset | None:
@@ -93,8 +96,7 @@ def preset(algo: str, env: str) -> Preset | None:
 
     An algorithm that is another one with other defaults has the presets of that one, unless it has some of its own.
     """
-    if not any(a == algo for a, _ in PRESETS):
-        algo = base(algo)
-    if (algo, env) in PRESETS:
-        return PRESETS[algo, env]
-    return next((p for (a, pattern), p in PRESETS.items() if a == algo and fnmatchcase(env, pattern)), None)
+    algo = algo if any(name.split()[0] == algo for name in PRESETS) else base(algo)
+    patterns = [name.removeprefix(f"{algo} ") for name in PRESETS if name.split()[0] == algo]
+    found = env if env in patterns else next((p for p in patterns if fnmatchcase(env, p)), None)
+    return None if found is None else PRESETS.load(f"{algo} {found}")

@@ -16,7 +16,7 @@ from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
 from rljax.kinds import Count
-from rljax.settings import objectives
+from rljax.registry import OBJECTIVES
 from rljax.storage import absolute, shown, write_json
 
 
@@ -127,9 +127,9 @@ class List:
 
     def __call__(self) -> int:
         if self.what == "presets":
-            for (algo, env), known in PRESETS.items():
+            for name, known in PRESETS.items():
                 values = " ".join(f"{name}={value}" for name, value in known.settings.items()) or "the defaults"
-                print(f"{algo} {env}: {known.steps:,} steps, {values} ({known.source})")
+                print(f"{name}: {known.steps:,} steps, {values} ({known.source})")
         elif self.what == "learned":
             from rljax.objectives import files
 
@@ -138,7 +138,7 @@ class List:
                 places = dict.fromkeys(task["env"] for task in stored.provenance["tasks"])
                 print(f"{name}: {stored.kind}, on {', '.join(places)}")
         else:
-            print("\n".join({"algos": algos.names, "envs": envs.names, "objectives": objectives}[self.what]()))
+            print("\n".join({"algos": algos.names, "envs": envs.names, "objectives": OBJECTIVES.names}[self.what]()))
         return 0
 
 

@@ -1,4 +1,4 @@
-"""Environments by name: `make("CartPole-v1")`, `make("brax/ant", backend="spring")`, `make("probe/constant")`.
+"""Environments by name: `make("CartPole-v1|frame_stack(4)")`, `make("brax/ant", backend="spring")`.
 
 An environment is a `rljax.types.Env`: pure functions and two spaces, without auto-reset. Importing this package is
 cheap: Gymnax and Brax are loaded when the first of their environments is made.
@@ -6,6 +6,7 @@ cheap: Gymnax and Brax are loaded when the first of their environments is made.
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import warnings
@@ -16,39 +17,71 @@ from rljax import runtime
 from rljax.arguments import NUMBER, SEED
 from rljax.envs import catalogue
 from rljax.errors import ConfigError, require, unknown
+from rljax.registry import Registry
 
 if TYPE_CHECKING:
     from rljax.types import Env
 
-__all__ = ["check", "make", "names", "register"]
+__all__ = ["check", "make", "names", "register", "register_wrapper"]
 
-_registered: dict[str, Callable[..., Env]] = {}
+WRAPPED = "|"  # what stands between an environment and its wrappers in a name
+
+ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
+    "environment",
+    {
+        **dict.fromkeys(catalogue.GYMNAX, "rljax.envs.gymnax:make"),
+        **dict.fromkeys(catalogue.BRAX, "rljax.envs.brax:make"),
+        **dict.fromkeys(catalogue.GRIDWORLDS, "rljax.envs.gridworld:make"),
+        **{name: f"rljax.envs.probes:{name.removeprefix('probe/').replace('-', '_')}" for name in catalogue.PROBES},
+    },
+    "rljax list envs",
+)
+WRAPPERS: Registry[Callable[..., Env]] = Registry(
+    "wrapper", {name: f"rljax.envs.wrappers:{name}" for name in catalogue.WRAPPERS}
+)
 
 
 def names() -> list[str]:
     """The names that `make` takes, the user's own last; imports nothing."""
-    return [*_catalogue(), *_registered]
+    return ENVIRONMENTS.names()
 
 
-def register(name: str, factory: Callable[..., Env]) -> None:
+def register(name: str, factory: Callable[..., Env] | str) -> None:
     """Let `make(name, **kwargs)` return `factory(**kwargs)`, checked as by `check`.
 
     Registered again, the name stands for the new factory, with a warning if its code is another.
+
+    Args:
+      factory: a function that returns an `Env`, or its import path, `my_package.my_module:make`.
 
     Raises:
       ConfigError: the name is taken by an environment that comes with rljax, or there is no factory.
     """
     require(isinstance(name, str) and bool(name), "name", repr(name), "must be a name, such as 'my/env'")
     require(not ours(name), "name", repr(name), "taken by another environment; choose another name")
-    require(
-        callable(factory), "factory", repr(factory)[:80], "must be a function that returns an Env; write lambda: env"
-    )
-    before = _registered.get(name)
+    require(WRAPPED not in name, "name", repr(name), f"what follows {WRAPPED} are wrappers; choose another name")
+    fits = callable(factory) or (isinstance(factory, str) and ":" in factory)
+    require(fits, "factory", repr(factory)[:80], "must be a function that returns an Env; write lambda: env")
+    before = ENVIRONMENTS.registered().get(name)
     if before is not None and _code(before) != _code(factory):
         warnings.warn(
             f"environment '{name}' is registered again, with other code, which counts from now on", stacklevel=2
         )
-    _registered[name] = factory
+    ENVIRONMENTS.register(name, factory)
+
+
+def register_wrapper(name: str, wrapper: Callable[..., Env] | str) -> None:
+    """Let names of environments end in `|name(arguments)`, which stands for `wrapper(env, *arguments)`.
+
+    The wrapper adds itself to the name of the environment in these words.
+
+    Raises:
+      ConfigError: the name is taken by a wrapper of rljax, or cannot be called by.
+    """
+    require(
+        isinstance(name, str) and name.isidentifier(), "name", repr(name), "must be an identifier, such as 'my_wrapper'"
+    )
+    WRAPPERS.register(name, wrapper)
 
 
 def check(env: str | Env, steps: int = 0, seed: int = 0) -> Env:
@@ -86,7 +119,8 @@ def make(name: str, **kwargs: Any) -> Env:
     """The environment of that name; the same arguments give the same object, so nothing compiles twice.
 
     Args:
-      name: one of `names()`; Brax also takes its backend in the name: `brax/ant/spring`.
+      name: one of `names()`; Brax also takes its backend in the name: `brax/ant/spring`. Wrappers may follow, with
+        their arguments, the innermost first: `CartPole-v1|sticky_actions(0.25)|frame_stack(4)`.
       **kwargs: Gymnax: arguments of the environment's class and fields of its parameters (`max_steps_in_episode=200`).
         Brax: `backend`, `max_steps` and arguments of the environment's class. Others: arguments of the factory.
 
@@ -94,7 +128,7 @@ def make(name: str, **kwargs: Any) -> Env:
       ConfigError: an unknown name or argument.
     """
     try:
-        return _make(name, _registered.get(name), **dict(sorted(kwargs.items())))
+        return _make(name, ENVIRONMENTS.registered().get(base(name)), **dict(sorted(kwargs.items())))
     except TypeError as error:
         unhashable = [k for k, v in kwargs.items() if v.__hash__ is None]
         if not unhashable:
@@ -103,58 +137,81 @@ def make(name: str, **kwargs: Any) -> Env:
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def _make(name: str, own: Callable[..., Env] | None, /, **kwargs: Any) -> Env:
+def _make(name: str, own: Callable[..., Env] | str | None, /, **kwargs: Any) -> Env:
     import jax
 
     runtime.start()
     # A cached environment outlives the trace in which it may be made, so its arrays must be values, not tracers.
     with jax.ensure_compile_time_eval():
-        made = _with_arguments(name, own, **kwargs) if own else _factory(name)(**kwargs)
-    return check(made) if own else made
+        made = _with_arguments(base(name), _factory(base(name)), **kwargs)
+        made = check(made) if own else made
+        for wrapper, args, named in map(_parsed, name.split(WRAPPED)[1:]):
+            try:
+                made = WRAPPERS.load(wrapper)(made, *args, **named)
+            except TypeError as error:
+                raise ConfigError(f"environment '{name}': {wrapper}: {error}") from None
+    return made
+
+
+def base(name: str) -> str:
+    """The name without its wrappers."""
+    return name.partition(WRAPPED)[0]
+
+
+def parts(name: str) -> list[str]:
+    """The names in a name: that of the environment and those of its wrappers."""
+    return [base(name), *(_parsed(wrapper)[0] for wrapper in name.split(WRAPPED)[1:])]
 
 
 def check_name(name: str) -> None:
     """Refuse a name that `make` does not take, before anything is imported: raises ConfigError."""
-    if name in _registered or ours(name):
+    inner, *wrappers = parts(name)
+    for wrapper in wrappers:
+        WRAPPERS.check(wrapper)
+    if inner in ENVIRONMENTS or ours(inner):
         return
     excluded = catalogue.GYMNAX_EXCLUDED | catalogue.BRAX_EXCLUDED
-    if name in excluded:
-        raise ConfigError(f"environment '{name}' is left out: it {excluded[name]}")
-    raise unknown("environment", name, names(), "rljax list envs")
+    if inner in excluded:
+        raise ConfigError(f"environment '{inner}' is left out: it {excluded[inner]}")
+    raise unknown("environment", inner, names(), "rljax list envs")
 
 
 def ours(name: str) -> bool:
-    """Whether it names an environment that comes with rljax."""
-    return name in _catalogue() or "/".join(name.split("/")[:2]) in catalogue.BRAX
+    """Whether it names an environment that comes with rljax, in wrappers that do."""
+    inner, *wrappers = parts(name)
+    known = ENVIRONMENTS.is_shipped(inner) or _family(inner) in catalogue.BRAX
+    return known and all(map(WRAPPERS.is_shipped, wrappers))
 
 
-def _catalogue() -> tuple[str, ...]:
-    return (*catalogue.GYMNAX, *catalogue.BRAX, *catalogue.GRIDWORLDS, *catalogue.PROBES)
+def _parsed(wrapper: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """`frame_stack(4)` as (name, arguments, keyword arguments). Raises ConfigError where it is no such call."""
+    try:
+        call = ast.parse(wrapper.strip(), mode="eval").body
+        if isinstance(call, ast.Name):
+            return call.id, [], {}
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+            return call.func.id, list(map(ast.literal_eval, call.args)), named
+    except (SyntaxError, ValueError):
+        pass
+    raise ConfigError(f"wrapper '{wrapper}': write it as a name with numbers, such as frame_stack(4)")
 
 
-def _code(factory: Callable[..., Env]) -> Any:
+def _family(name: str) -> str:
+    return "/".join(name.split("/")[:2])  # brax/ant/spring is a brax/ant
+
+
+def _code(factory: Any) -> Any:
     return getattr(factory, "__code__", factory)
 
 
 def _factory(name: str) -> Callable[..., Env]:
     check_name(name)
-    if name in catalogue.GYMNAX:
-        from rljax.envs import gymnax
-
-        return functools.partial(gymnax.make, name)
+    made = ENVIRONMENTS.load(name if name in ENVIRONMENTS else _family(name))
     if name in catalogue.GRIDWORLDS:
-        from rljax.envs import gridworld
-
-        return functools.partial(
-            _with_arguments, name, functools.partial(gridworld.make, name.removeprefix("gridworld/"))
-        )
-    if name in catalogue.PROBES:
-        from rljax.envs import probes
-
-        return functools.partial(_with_arguments, name, probes.FACTORIES[name])
-    from rljax.envs import brax
-
-    return functools.partial(brax.make, name)
+        return functools.partial(made, name.removeprefix("gridworld/"))
+    by_name = name in catalogue.GYMNAX or _family(name) in catalogue.BRAX
+    return functools.partial(made, name) if by_name else made
 
 
 def _with_arguments(name: str, factory: Callable[..., Env], **kwargs: Any) -> Env:

@@ -90,6 +90,18 @@ PROBES = (
 )
 
 
+WRAPPERS = (
+    "flatten_observation",
+    "mask_observation",
+    "clip_action",
+    "rescale_action",
+    "time_limit",
+    "action_repeat",
+    "frame_stack",
+    "sticky_actions",
+)
+
+
 def check_arguments(name: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse an argument of environment `name` that is not in `known`: raises ConfigError."""
     for argument in given:

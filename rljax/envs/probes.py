@@ -129,19 +129,6 @@ def continuous(target: float = 0.5) -> Env:
     return _probe("probe/continuous", _zero, reward, action_space=Box(-one, one), target=target)
 
 
-FACTORIES: dict[str, Callable[..., Env]] = {
-    "probe/constant": constant,
-    "probe/discounted": discounted,
-    "probe/observation": observation,
-    "probe/action": action,
-    "probe/action-observation": action_observation,
-    "probe/truncation": truncation,
-    "probe/both-flags": both_flags,
-    "probe/action-mask": action_mask,
-    "probe/continuous": continuous,
-}
-
-
 def _zero(key: Array) -> Array:
     return jnp.zeros(1)
 

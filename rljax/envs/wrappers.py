@@ -56,7 +56,8 @@ def mask_observation(env: Env, hidden: Sequence[int] | Sequence[bool] | np.ndarr
         mask = np.zeros(space.shape, bool)
         mask[..., hidden] = True
     seen = Box(np.where(mask, 0, space.low), np.where(mask, 0, space.high), space.dtype)
-    return _map_observation(env, "mask_observation", lambda obs: jnp.where(mask, jnp.zeros_like(obs), obs), seen)
+    label = f"mask_observation({str(hidden.tolist()).replace(' ', '')})"
+    return _map_observation(env, label, lambda obs: jnp.where(mask, jnp.zeros_like(obs), obs), seen)
 
 
 def clip_action(env: Env) -> Env:

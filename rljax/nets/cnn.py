@@ -20,7 +20,7 @@ class CNN(nn.Module):
       features: the channels of each convolution.
       kernel: the side of every kernel.
       hidden: the widths of the dense layers.
-      activation: a name in `rljax.nets.mlp.ACTIVATIONS`.
+      activation: a name in `rljax.registry.ACTIVATIONS`.
       gain: the scale of the orthogonal weights.
       layer_norm, dense: of the dense layers, as of `MLP`.
       image: `(H, W, C)` where inputs are vectors that begin with an image; what comes after it joins the dense layers.

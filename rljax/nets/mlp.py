@@ -5,35 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rljax.errors import unknown
 from rljax.nets.initializers import orthogonal
+from rljax.registry import ACTIVATIONS
 from rljax.types import Array
 
 DROPOUT = "dropout"  # the random stream that drops units; without it none is
 AVERAGES = "batch_stats"  # what batch normalisation keeps; where it may not change, it is what normalises
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
-    "tanh": jnp.tanh,
-}
 
 
 def activation(name: str) -> Callable[[Array], Array]:
     """The activation function of that name.
 
     Raises:
-      ConfigError: there is none; `ACTIVATIONS` holds them all.
+      ConfigError: there is none; `rljax.registry.ACTIVATIONS` holds them all.
     """
-    if name not in ACTIVATIONS:
-        raise unknown("activation", name, ACTIVATIONS, "rljax.nets.mlp.ACTIVATIONS")
-    return ACTIVATIONS[name]
+    return ACTIVATIONS.load(name)
 
 
 def as_float(x: Array) -> Array:
@@ -48,7 +37,7 @@ class MLP(nn.Module):
 
     Attributes:
       hidden: the width of each layer; empty for the identity.
-      activation: a name in `ACTIVATIONS`.
+      activation: a name in `rljax.registry.ACTIVATIONS`.
       gain: the scale of the orthogonal weights.
       layer_norm: normalise before each activation.
       dropout: share of units that are set to 0, wherever a random stream `DROPOUT` is given.

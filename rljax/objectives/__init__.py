@@ -8,7 +8,8 @@ All those here are members of mirror learning (Kuba et al. 2022, arXiv:2201.0237
 $D(r, A) \ge 0$ that is 0 and has slope 0 in r at r = 1, so the first step from the old policy is the policy gradient.
 
 One of your own takes a few lines, and is used as `rljax.train(..., objective=Leash())`. To load what was trained by it
-takes the class again, `rljax.load(..., objective=Leash)`, or `register(Leash)` before: no file has a module imported.
+takes the class again, `rljax.load(..., objective=Leash)`, or `register(Leash)` before; registered under a name,
+`register(Leash, name="leash")`, it is chosen and recorded by that: no file has a module imported.
 
     import jax.numpy as jnp
     from flax import struct
@@ -27,8 +28,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rljax import shipped
-from rljax.errors import ConfigError, unknown
+from rljax import settings, shipped
+from rljax.errors import ConfigError
 from rljax.objectives import files, own
 from rljax.objectives.base import Objective
 from rljax.objectives.clip import PPOClip
@@ -36,9 +37,12 @@ from rljax.objectives.discovered import DPO
 from rljax.objectives.kl import KLPenalty
 from rljax.objectives.learned import LPO, TALPO, network
 from rljax.objectives.own import register
+from rljax.registry import LEARNED, OBJECTIVES
+from rljax.settings import registered_name
 
 __all__ = [
     "DPO",
+    "LEARNED",
     "LPO",
     "OBJECTIVES",
     "TALPO",
@@ -54,15 +58,6 @@ __all__ = [
     "register",
 ]
 
-OBJECTIVES: dict[str, type] = {
-    "ppo-clip": PPOClip,
-    "kl-penalty": KLPenalty,
-    "dpo": DPO,
-    "lpo": LPO,
-    "ta-lpo": TALPO,
-}
-"""The objectives that have a name on the command line."""
-
 
 def named(name: str) -> type:
     """The class of an objective: a registered name, that class's own name, or `module:Class` that was plugged in.
@@ -72,10 +67,7 @@ def named(name: str) -> type:
     """
     if own.is_path(name):
         return own.named(name)
-    known = {cls.__name__: cls for cls in OBJECTIVES.values()} | OBJECTIVES
-    if name not in known:
-        raise unknown("objective", name, OBJECTIVES, "rljax list objectives")
-    return known[name]
+    return OBJECTIVES.load(registered_name(name))
 
 
 def build(name: str, **fields: Any) -> Objective:
@@ -88,7 +80,7 @@ def build(name: str, **fields: Any) -> Objective:
     """
     if own.is_path(name):
         return own.make(name, fields)
-    name = next((registered for registered, kind in OBJECTIVES.items() if kind.__name__ == name), name)
+    name = name if shipped.is_learned(name) else registered_name(name)
     if shipped.is_learned(name):
         return dataclasses.replace(load(name), **fields)  # pyright: ignore[reportArgumentType]
     return named(name)(**fields)
@@ -96,13 +88,12 @@ def build(name: str, **fields: Any) -> Objective:
 
 def name_of(objective: Objective) -> str:
     """The inverse of `named`."""
-    kind = type(objective)
-    registered = {cls: name for name, cls in OBJECTIVES.items()}
-    return registered.get(kind) or own.name_of(kind)
+    name = settings.name_of(type(objective))
+    return own.name_of(type(objective)) if own.is_path(name) else name
 
 
 def load(path: str | Path) -> Objective:
-    """The learned objective in a file, LPO or TALPO; `files.read(path).provenance` is its history.
+    """The learned objective in a file, of a class in `LEARNED`; `files.read(path).provenance` is its history.
 
     Args:
       path: of the file, or the name of one that comes with rljax.
@@ -112,7 +103,6 @@ def load(path: str | Path) -> Objective:
     """
     path = shipped.file_of(str(path))
     kind = files.read(path).kind
-    kinds = {cls.__name__: cls for cls in (LPO, TALPO)}  # and nothing that a file could name and have imported
-    if kind not in kinds:
-        raise ConfigError(f"{path}: holds {kind}, which is none of {', '.join(kinds)}; use the load of its class")
-    return kinds[kind].load(path)
+    if kind not in LEARNED:  # nothing that a file could name is imported
+        raise ConfigError(f"{path}: holds {kind}, which is none of {', '.join(LEARNED)}; use the load of its class")
+    return LEARNED.load(kind).load(path)  # pyright: ignore[reportAttributeAccessIssue]

@@ -19,16 +19,21 @@ from flax import struct
 from rljax import declarations
 from rljax.errors import ConfigError, NotPluggedIn, brief, require
 from rljax.kinds import shown
+from rljax.registry import LEARNED, OBJECTIVES, Registry
 from rljax.shipped import FILE
 
 FORM = "give module:Class, a class that extends flax.struct.PyTreeNode and is called as an objective"
-_plugged: dict[str, type] = {}  # by `module:Class`, and by what else they are called in records
+PLUGGED: Registry[type] = Registry("objective of the user's own", {})  # by `module:Class`, and their names in records
 
 
-def register(objective: Any) -> type:
+def register(objective: Any, name: str | None = None) -> type:
     """Lets records name an objective of your own: a class, one of its instances, or `module:Class`, which is imported.
 
     Also what a class may be decorated with. Where a class of that name was there before, the new one counts.
+
+    Args:
+      objective: what it is.
+      name: to choose it by, as those of rljax are; a class with a `load` then reads files of its learned numbers too.
 
     Returns:
       The class.
@@ -40,9 +45,13 @@ def register(objective: Any) -> type:
     kind = found if isinstance(found, type) else type(found)
     fits = dataclasses.is_dataclass(kind) and "__call__" in dir(kind)
     require(fits, "objective", brief(shown(objective)), FORM)
-    _plugged[path_of(kind)] = kind
+    PLUGGED.register(path_of(kind), kind)
     if isinstance(objective, str):
-        _plugged[objective] = kind
+        PLUGGED.register(objective, kind)
+    if name is not None:
+        OBJECTIVES.register(name, kind)
+        if hasattr(kind, "load"):
+            LEARNED.register(kind.__name__, kind)
     return kind
 
 
@@ -79,29 +88,24 @@ def plug_in_again(names: Iterable[Any], given: Any, call: str) -> None:
         require(bool(own), "objective", repr(given), "nothing there is a class of your own; leave it out")
         kind = register(given)
         alike = [name for name in own if name.partition(":")[2] == kind.__qualname__]
-        missing = [name for name in own if name not in _plugged]
+        missing = [name for name in own if name not in PLUGGED]
         for name in alike or (missing if len(missing) == 1 else []):
-            _plugged[name] = kind
+            PLUGGED.register(name, kind)
     for name in own:
-        if name not in _plugged:
+        if name not in PLUGGED:
             raise NotPluggedIn(name, call)
 
 
 def named(name: str) -> type:
     """The class that was plugged in under a name. Raises NotPluggedIn if there is none."""
-    if name not in _plugged:
+    if name not in PLUGGED:
         raise NotPluggedIn(name)
-    return _plugged[name]
+    return PLUGGED[name]
 
 
 def name_of(kind: type) -> str:
     """What a record calls a class: as an older record does that is gone on with, else `module:Class`."""
-    return next((name for name, there in reversed(_plugged.items()) if there is kind), path_of(kind))
-
-
-def plugged(names: Iterable[Any]) -> dict[str, type]:
-    """Those of these names that classes are plugged in under, to be sent to other processes."""
-    return {name: _plugged[name] for name in names if isinstance(name, str) and name in _plugged}
+    return next((name for name, there in reversed(PLUGGED.registered().items()) if there is kind), path_of(kind))
 
 
 def path_of(kind: type) -> str:

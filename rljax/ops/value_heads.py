@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax.ops.losses import dqn_clipped, dqn_reg, huber, squared_error
+from rljax.registry import VALUE_HEADS
 from rljax.types import Array, Scalar
 
 
@@ -161,10 +162,10 @@ class QuantileHead:
 
 
 def head_of(name: str, size: int, loss: Loss = "squared") -> Head:
-    """Finds a head by its name: `scalar` (of that loss), `categorical`, `hl-gauss` or `quantile` (of that size)."""
+    """Finds a registered head by its name: `scalar` (of that loss), or another one, of that size."""
     if name == "scalar":
         return ScalarHead(loss)
-    return {"categorical": CategoricalHead, "hl-gauss": HLGaussHead, "quantile": QuantileHead}[name](size)
+    return VALUE_HEADS.load(name)(size)
 
 
 def unused(name: str) -> dict[str, str]:

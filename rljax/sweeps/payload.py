@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, envs
+from rljax import algos, envs, registry
 from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import named_leaves
 from rljax.errors import WorkerError
@@ -35,17 +35,12 @@ class Payload(NamedTuple):
 
     rows: list[Row]
     job: Callable[[list[Prepared]], Any]
-    environments: dict[str, Any]  # factories by name
-    algorithms: dict[str, Any]  # modules, or paths of modules, by name
-    objectives: dict[str, type]  # classes that rows name
+    registered: dict[str, dict[str, Any]]  # what rows name and does not come with rljax, see `registry.registered`
     sent: list[dict[str, Any]]  # `described` of each row
     states: dict[int, dict[str, Any]]  # paths, shapes and dtypes of the state, for the first row of each structure
 
     def __call__(self) -> Any:
-        tables = (envs._registered, algos._modules, own._plugged)
-        for known, sent in zip(tables, (self.environments, self.algorithms, self.objectives)):
-            for name, x in sent.items():
-                known.setdefault(name, x)  # those of an earlier round stay: its programs are compiled
+        registry.restore(self.registered)  # those of an earlier round stay: its programs are compiled
         prepared = [row.prepare() for row in self.rows]
         for number, (there, sent) in enumerate(zip(prepared, self.sent)):
             _compare(f"row {number}", described(there), sent)
@@ -64,14 +59,12 @@ def pack(rows: Sequence[Row], prepared: Sequence[Prepared], job: Callable[[list[
     Raises:
       ConfigError: something in it cannot be pickled.
     """
-    names = {row.env for row in rows if isinstance(row.env, str)}
-    registered = {name: factory for name, factory in envs._registered.items() if name in names}
-    algorithms = {name: _sendable(algos._modules[name]) for name in {algos.base(row.algo) for row in rows}}
+    named = registry.registered(_names(rows))
+    named["algorithm"] = {name: _sendable(entry) for name, entry in named.get("algorithm", {}).items()}
     sent = [described(there) for there in prepared]
     first = [] if all(map(_is_shipped, rows)) else _first_of_each(prepared)
     states = {number: _state(prepared[number]) for number in first}
-    classes = own.plugged(row.settings.get("objective") for row in rows)
-    payload = Payload(list(rows), job, registered, algorithms, classes, sent, states)
+    payload = Payload(list(rows), job, named, sent, states)
     trees = [(prepared[n].algorithm.hypers, prepared[n].env.task, _abstract(prepared[n])) for n in first]
     return dumps(payload, trees)
 
@@ -84,12 +77,19 @@ def _first_of_each(prepared: Sequence[Prepared]) -> list[int]:
     return list(first.values())
 
 
+def _names(rows: Sequence[Row]) -> set[str]:
+    """All names in rows: of algorithms, environments, wrappers, and whatever settings choose by name."""
+    found = {value for row in rows for value in row.settings.values() if isinstance(value, str)}
+    for row in rows:
+        found |= {row.algo, algos.base(row.algo), *(envs.parts(row.env) if isinstance(row.env, str) else ())}
+    return found
+
+
 def _is_shipped(row: Row) -> bool:
     """Whether nothing in a row is the user's own, so that its state cannot be another in another process."""
-    path = algos._modules[algos.base(row.algo)]
     objective = row.settings.get("objective", "")
     ours = not own.is_path(objective) if isinstance(objective, str) else type(objective).__module__.startswith("rljax.")
-    return ours and isinstance(row.env, str) and row.env not in envs._registered and str(path).startswith("rljax.")
+    return ours and isinstance(row.env, str) and not any(registry.registered(_names([row])).values())
 
 
 def described(prepared: Prepared) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from flax import struct
 from toys import TINY, counter
 
 import rljax
-from rljax import envs
+from rljax import envs, registry
 from rljax.envs import wrappers
 from rljax.errors import ConfigError
 from rljax.spaces import like
@@ -193,7 +193,7 @@ def test_what_is_no_environment_is_refused_everywhere(given, message):
 
 def test_every_door_checks_and_a_wrapper_does_not_hide_it(monkeypatch):
     env = own(reward=lambda a: jnp.ones(1))
-    monkeypatch.setattr(envs, "_registered", {})
+    monkeypatch.setattr(registry, "_added", {})
     envs.register("own/env", lambda: env)
     doors = (
         lambda: rljax.train("ppo", env, steps=10),

@@ -8,6 +8,7 @@ import jax
 import pytest
 
 import rljax.envs as envs
+from rljax import registry
 from rljax.envs import catalogue
 from rljax.errors import ConfigError
 
@@ -114,7 +115,7 @@ def test_errors_name_the_thing_and_the_remedy(name, kwargs, message):
 
 
 def test_a_users_own_environment(monkeypatch):
-    monkeypatch.setattr(envs, "_registered", {})
+    monkeypatch.setattr(registry, "_added", {})
     envs.register("my/env", lambda limit=5: envs.make("probe/truncation", limit=limit))
     assert "my/env" in envs.names()
     assert envs.make("my/env", limit=7).longest_episode() == 7
@@ -128,7 +129,7 @@ def test_a_users_own_environment(monkeypatch):
 
 
 def test_a_name_registered_again_stands_for_the_new_environment(monkeypatch):
-    monkeypatch.setattr(envs, "_registered", {})
+    monkeypatch.setattr(registry, "_added", {})
 
     def of_length(limit):
         return lambda: envs.make("probe/truncation", limit=limit)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toys import broken
 
-from rljax import cli, envs
+from rljax import cli, envs, registry
 from rljax.envs import trial
 from rljax.errors import ConfigError
 from rljax.types import LEGAL, Box, Dict, Discrete, Env, StepResult
@@ -73,7 +73,7 @@ def test_a_flaw_is_found_by_playing(message):
 
 
 def test_a_sound_environment_passes_and_the_command_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(envs, "_registered", {"toy/walk": walk, "toy/wrong": lambda: walk(both=True)})
+    monkeypatch.setattr(registry, "_added", {"environment": {"toy/walk": walk, "toy/wrong": lambda: walk(both=True)}})
     found = list(trial.findings(walk(), steps=100))
     assert not any(x.wrong for x in trial.findings(forbidding(), steps=100))
     assert not any(x.wrong for x in found) and found[-1].note.endswith("different ones of 16")

@@ -11,7 +11,7 @@ from flax import struct
 from toys import PROBE, TINY
 
 import rljax
-from rljax import build, cli, objectives
+from rljax import build, cli, objectives, registry
 from rljax.cli import meta_eval
 from rljax.errors import ConfigError, NotPluggedIn
 from rljax.meta import spec as meta_spec
@@ -45,8 +45,8 @@ class Mine(struct.PyTreeNode):
 
 @pytest.fixture(autouse=True)
 def plugged(monkeypatch):
-    monkeypatch.setattr(own, "_plugged", {})
-    return own._plugged
+    monkeypatch.setattr(registry, "_added", {})
+    return own.PLUGGED.registered()
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_a_job_travels_without_its_compiled_programs(whole):
 
 def test_what_a_sweep_does_not_use_need_not_travel(monkeypatch):
     lock = threading.Lock()  # cannot be pickled
-    monkeypatch.setitem(envs._registered, "mine/unrelated", lambda: lock)
+    monkeypatch.setitem(envs.ENVIRONMENTS.registered(), "mine/unrelated", lambda: lock)
     planned = make_plan(asked(), width=1)
     driver.portable(planned, execute.Job(Path("somewhere"), planned.programs, planned.groups, [0, 1]))
 
