@@ -38,8 +38,8 @@ print(planning.make_plan(spec.specify("ppo", "CartPole-v1", **settings)))
 # %% [markdown]
 # ## Run it
 #
-# `out="sweeps/first"` would keep it in a folder. There it could be killed at any time: the same call goes on where it
-# was, and ends with the same arrays.
+# `out="sweeps/first"` would keep it in a folder. There it could be killed at any time: the same call continues it, and
+# ends with the same arrays.
 
 # %%
 result = rljax.sweep("ppo", "CartPole-v1", **settings)

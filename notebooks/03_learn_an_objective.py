@@ -10,7 +10,7 @@
 # # Learn an objective
 #
 # PPO clips the probability ratio: somebody's idea of how far a policy may move. Learned Policy Optimisation lets
-# evolution find a better one: a small network adds to the *drift* that holds the policy back, and whatever its weights
+# evolution find a better one: a small network adds to the *drift* that restrains the policy, and whatever its weights
 # are, the first step from the old policy remains the policy gradient. It begins as PPO.
 #
 # Takes about a minute on two cores.
@@ -27,9 +27,9 @@ from rljax.results.objective_plots import plot_objective
 # %% [markdown]
 # ## Evolve it
 #
-# Every member of the population is a drift; it is judged by a whole training run, here 24 thousand steps of Catch, and
-# by the mean return while it learns. All members of a generation live the same run (same seed), so that what tells them
-# apart is their drift. What is learned is the mean of the population, judged on runs held out from the search.
+# Every member of the population is a drift; its fitness is the mean return over a whole training run, here 24 thousand
+# steps of Catch. All members of a generation have the same seed, so that they differ in their drift alone. The
+# result is the mean of the population, evaluated on validation runs that the search does not learn from.
 
 # %%
 settings = {"lr": 4e-3, "num_epochs": 16, "num_envs": 16, "num_steps": 64, "hidden": (32, 32)}
@@ -51,18 +51,18 @@ found = rljax.evolve(
 
 # %%
 gain = {name: found.history[f"gain/Catch-bsuite{name}"] for name in ("", "/low", "/high")}
-judged = gain[""] == gain[""]
+evaluated = gain[""] == gain[""]
 plt.figure(figsize=(6, 3))
-plt.plot(found.history["generation"][judged], gain[""][judged], marker="o")
-plt.fill_between(found.history["generation"][judged], gain["/low"][judged], gain["/high"][judged], alpha=0.2)
+plt.plot(found.history["generation"][evaluated], gain[""][evaluated], marker="o")
+plt.fill_between(found.history["generation"][evaluated], gain["/low"][evaluated], gain["/high"][evaluated], alpha=0.2)
 plt.axhline(0, color="grey", linestyle=":")
 plt.xlabel("generation")
 plt.ylabel("mean return above PPO's")
-plt.title("eight runs held out from the search, paired, 95 % interval")
+plt.title("eight validation runs, paired, 95 % interval")
 plt.tight_layout()
 
 # %% [markdown]
-# What it does to the policy: above, how strongly it holds back (the drift); below, the advantage that the policy feels.
+# Its effect on the policy: above, how strongly it restrains it (the drift); below, the advantage that the policy feels.
 # PPO feels nothing beyond its clip; where a learned one is hatched it pulls back.
 
 # %%
@@ -90,4 +90,4 @@ print(comparison.table().to_string(index=False, float_format="{:.3g}".format))
 
 # %% [markdown]
 # One task and twelve generations are little. `rljax meta-train lpo --env A --env B ...` learns from several tasks at
-# once, for as long as you like, in a folder that can be killed and resumed; `rljax meta-eval` judges what came of it.
+# once, for as long as you like, in a folder that can be killed and resumed; `rljax meta-eval` compares the result.
