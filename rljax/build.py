@@ -16,11 +16,10 @@ from rljax import algos, declarations, envs, objectives, runtime, shipped
 from rljax import settings as fields
 from rljax.algos.presets import preset
 from rljax.arguments import STEPS
-from rljax.checkpoint import named_leaves
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import fingerprint, foreign
 from rljax.kinds import LARGEST, Flag, Kind, Number, Part, Table
-from rljax.ops.tree import as_arrays
+from rljax.ops.tree import as_arrays, named_leaves
 from rljax.types import Algorithm, Env
 
 GIVEN = "given as arrays"  # what is recorded of a part that no file holds

@@ -22,7 +22,7 @@ ORDER = """
     envs
     on_policy off_policy
     algos
-    progress checkpoint jsonl log results
+    progress saved_leaves checkpoint jsonl log results
     divergence run fingerprint spec build policy footprint api
     engine
     sweeps meta

@@ -19,11 +19,12 @@ import numpy as np
 
 from rljax import log, modes, records
 from rljax.build import Prepared
-from rljax.checkpoint import Checkpointer, named_leaves
+from rljax.checkpoint import Checkpointer
 from rljax.errors import require
 from rljax.meta import leaves, spec
 from rljax.meta.judge import COLUMNS
 from rljax.objectives import files
+from rljax.ops.tree import named_leaves
 from rljax.results import store
 from rljax.results.folder import SEARCH
 from rljax.storage import absolute, shown

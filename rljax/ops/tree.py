@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import modes
+from rljax.errors import CheckpointError
 
 
 def as_arrays(tree: Any) -> Any:
@@ -27,3 +28,19 @@ def as_arrays(tree: Any) -> Any:
         return jnp.asarray(np.asarray(x, dtype=jnp.result_type(x)))
 
     return jax.tree.map(strong, tree)
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by path, e.g. `opt/0/mu/Dense_0/kernel`, in the order of the tree.
+
+    Raises:
+      CheckpointError: two leaves have the same name.
+    """
+    flat, _ = jax.tree.flatten_with_path(tree)
+    leaves = {}
+    for path, leaf in flat:
+        name = jax.tree_util.keystr(path, simple=True, separator="/") or "state"
+        if name in leaves:
+            raise CheckpointError(f"two leaves of the state are named '{name}': rename one")
+        leaves[name] = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+    return leaves

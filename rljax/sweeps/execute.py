@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.checkpoint import Checkpointer, named_leaves
+from rljax.checkpoint import Checkpointer
 from rljax.divergence import diverged
 from rljax.errors import CheckpointError
 from rljax.ops.rollout import NOT_FINITE
+from rljax.ops.tree import named_leaves
 from rljax.run import Saver, summarise
 from rljax.spaces import zeros
 from rljax.sweeps import store

@@ -18,9 +18,9 @@ import numpy as np
 
 from rljax import algos, envs, registry
 from rljax.build import Prepared, abstract_state
-from rljax.checkpoint import named_leaves
 from rljax.errors import WorkerError
 from rljax.objectives import own
+from rljax.ops.tree import named_leaves
 from rljax.sweeps.pickling import MAIN, REMEDY, dumps, is_unimportable
 from rljax.sweeps.plan import Programs, signature
 from rljax.sweeps.rows import Row

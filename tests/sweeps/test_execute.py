@@ -20,8 +20,9 @@ from test_runtime import python
 from toys import asked, assert_same_chunks, assert_same_results, sweep
 
 import rljax.run
-from rljax.checkpoint import Checkpointer, named_leaves
+from rljax.checkpoint import Checkpointer
 from rljax.errors import StorageError
+from rljax.ops.tree import named_leaves
 from rljax.sweeps import driver, execute, store
 from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.planning import make_plan
