@@ -17,7 +17,7 @@ from harness import say
 from kept import compared, finished, once, summary
 
 from rljax import build
-from rljax.envs.gridworld import optimal_return
+from rljax.envs.gridworld_values import optimal_return
 from rljax.meta import descend, evolve, fitness, leaves, spec, tasks
 from rljax.meta.result import Learned
 from rljax.meta.strategies import OpenES, raw

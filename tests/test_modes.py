@@ -14,7 +14,7 @@ from toys import counter, tiny
 
 import rljax
 from rljax import algos, envs, modes
-from rljax.envs import catalogue, gridworld, wrappers
+from rljax.envs import catalogue, gridworld, gridworld_values, wrappers
 from rljax.ops.rollout import begin, rollout
 from rljax.ops.tree import as_arrays
 from rljax.run import run
@@ -51,7 +51,7 @@ def test_python_numbers_do_no_harm_where_64_bits_are_on():
     with jax.enable_x64(True):
         state = jax.eval_shape(jax.jit(algorithm.init), jax.random.key(0), *numbers)
         after, _ = jax.eval_shape(jax.jit(algorithm.step), state, *numbers)
-        best = jax.eval_shape(gridworld.optimal_return, level, 0.9)
+        best = jax.eval_shape(gridworld_values.optimal_return, level, 0.9)
         other = jax.eval_shape(gridworld.random_level, jax.random.key(0), "all")
     assert not {str(x.dtype) for x in jax.tree.leaves((state, after, best, other))} & {"float64", "int64"}
 

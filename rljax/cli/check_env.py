@@ -29,10 +29,10 @@ class CheckEnv:
         envs.check_name(self.env)
         from rljax.envs import trial
 
-        env, wrong = envs.check(self.env), 0
+        env, faults = envs.check(self.env), 0
         print(f"ok     declares and gives the same shapes, dtypes and order of results ({env.name})")
         for found in trial.findings(env, self.steps, self.seed):
-            wrong += bool(found.wrong)
-            more = "; ".join(x for x in (found.wrong, found.note) if x)
-            print(f"{'WRONG' if found.wrong else 'ok':6} {found.what}{': ' * bool(more)}{more}", flush=True)
-        return 2 if wrong else 0
+            faults += bool(found.fault)
+            more = "; ".join(x for x in (found.fault, found.note) if x)
+            print(f"{'WRONG' if found.fault else 'ok':6} {found.what}{': ' * bool(more)}{more}", flush=True)
+        return 2 if faults else 0

@@ -110,8 +110,8 @@ def check(env: str | Env, steps: int = 0, seed: int = 0) -> Env:
         from rljax.envs import trial
 
         for found in trial.findings(checked, steps, seed):
-            if found.wrong:
-                raise ConfigError(f"environment '{checked.name}': {found.what}: {found.wrong}")
+            if found.fault:
+                raise ConfigError(f"environment '{checked.name}': {found.what}: {found.fault}")
     return checked
 
 
@@ -137,14 +137,14 @@ def make(name: str, **kwargs: Any) -> Env:
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def _make(name: str, own: Callable[..., Env] | str | None, /, **kwargs: Any) -> Env:
+def _make(name: str, registered: Callable[..., Env] | str | None, /, **kwargs: Any) -> Env:
     import jax
 
     runtime.start()
     # A cached environment outlives the trace in which it may be made, so its arrays must be values, not tracers.
     with jax.ensure_compile_time_eval():
         made = _with_arguments(base(name), _factory(base(name)), **kwargs)
-        made = check(made) if own else made
+        made = check(made) if registered else made
         for wrapper, args, named in map(_parsed, name.split(WRAPPED)[1:]):
             try:
                 made = WRAPPERS.load(wrapper)(made, *args, **named)

@@ -30,7 +30,7 @@ from rljax.types import Array, Box, Env, StepResult
 
 
 class Task(struct.PyTreeNode):
-    """What a Brax environment depends on.
+    """The numbers of a Brax environment.
 
     To change the physics: `task.replace(sys=task.sys.tree_replace({"gravity": jnp.array([0.0, 0.0, -3.7])}))`. The mjx
     backend reads MuJoCo's fields (`opt.gravity`, `body_mass`), the others Brax's (`gravity`, `link.inertia.mass`).
@@ -41,7 +41,7 @@ class Task(struct.PyTreeNode):
 
 
 class State(struct.PyTreeNode):
-    """Where the bodies are, and how many steps the episode has taken."""
+    """The state of the bodies, and the steps that the episode has taken."""
 
     pipeline: Any  # brax.base.State of the backend
     time: Array  # [] int32
@@ -103,8 +103,8 @@ def _adapt(env: Any, name: str, max_steps: int) -> Env:
         return traced
 
     def reset(key: Array, task: Task) -> tuple[State, Array]:
-        fresh = with_physics(task).reset(key)
-        return as_arrays((State(fresh.pipeline_state, jnp.int32(0)), fresh.obs))
+        first = with_physics(task).reset(key)
+        return as_arrays((State(first.pipeline_state, jnp.int32(0)), first.obs))
 
     def step(key: Array, state: State, action: Array, task: Task) -> tuple[State, StepResult]:
         del key  # the physics is deterministic

@@ -1,6 +1,6 @@
 """Pictures of rigid bodies, ray cast in NumPy: no display, no OpenGL.
 
-Brax's environments are made of spheres and capsules over a plane, and rays meet these in closed form.
+Brax's environments are made of spheres and capsules over a plane, whose intersections with rays have closed forms.
 """
 
 from __future__ import annotations
@@ -77,15 +77,15 @@ def _colours(rgb: np.ndarray, body: np.ndarray) -> np.ndarray:
 
 
 def _reach(sys: Any) -> float:
-    """How far from the first link any part can be, whatever the pose."""
+    """The distance from the first link that any part can have, whatever the pose."""
     offset = np.asarray(sys.link.transform.pos)
     reach = []
     for link, parent in enumerate(sys.link_parents):
         joint = offset[link] - (offset[0] if parent < 0 else 0.0)
         reach.append(float(np.linalg.norm(joint)) + (reach[parent] if parent >= 0 else 0.0))
     moving = np.asarray(sys.geom_bodyid) > 0
-    own = np.linalg.norm(np.asarray(sys.geom_pos), axis=1) + np.asarray(sys.geom_rbound)
-    return max(reach[body - 1] + own[i] for i, body in enumerate(sys.geom_bodyid) if moving[i])
+    extent = np.linalg.norm(np.asarray(sys.geom_pos), axis=1) + np.asarray(sys.geom_rbound)
+    return max(reach[body - 1] + extent[i] for i, body in enumerate(sys.geom_bodyid) if moving[i])
 
 
 def _rays() -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +122,7 @@ def _background(
 
 
 def _shadow(ground: np.ndarray, capsules: Capsules, floor: float) -> np.ndarray:
-    """How much light reaches points on the ground, `[P]` in 0.55 .. 1."""
+    """The light that reaches points on the ground, `[P]` in 0.55 .. 1."""
     slope = LIGHT[:2] / LIGHT[2]
     dark = np.zeros(len(ground), np.float32)
     for start, end, radius, _ in zip(*capsules):
@@ -151,7 +151,7 @@ def _draw(
     """Draw one capsule into `image` and `depth` where it is the nearest thing."""
     box = _box(eye, axes, np.stack([start, end]), radius, image.shape[:2])
     ray = rays[box]
-    distance = _meet(eye, ray, start, end, radius)
+    distance = _intersect(eye, ray, start, end, radius)
     seen = distance < depth[box]
     point = eye + distance[seen][:, None] * ray[seen]
     axis = end - start
@@ -180,11 +180,11 @@ def _box(
     return rows, columns
 
 
-def _meet(eye: np.ndarray, ray: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
-    """The distance at which each ray first meets the capsule, infinite where it misses: a tube and two balls."""
+def _intersect(eye: np.ndarray, ray: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
+    """The distance at which each ray enters the capsule, infinite where it misses: a tube and two balls."""
     axis, offset = end - start, eye - start
     length, ray_axis, eye_axis = float(axis @ axis), ray @ axis, float(axis @ offset)
-    nearest = np.minimum(_meet_ball(offset, ray, radius), _meet_ball(eye - end, ray, radius))
+    nearest = np.minimum(_intersect_ball(offset, ray, radius), _intersect_ball(eye - end, ray, radius))
     a = length - ray_axis**2
     b = length * (ray @ offset) - eye_axis * ray_axis
     c = length * float(offset @ offset) - eye_axis**2 - radius**2 * length
@@ -196,7 +196,7 @@ def _meet(eye: np.ndarray, ray: np.ndarray, start: np.ndarray, end: np.ndarray, 
     return np.where(on_tube, np.minimum(tube, nearest), nearest)
 
 
-def _meet_ball(offset: np.ndarray, ray: np.ndarray, radius: float) -> np.ndarray:
+def _intersect_ball(offset: np.ndarray, ray: np.ndarray, radius: float) -> np.ndarray:
     b = ray @ offset
     root = b**2 - (float(offset @ offset) - radius**2)
     distance = -b - np.sqrt(np.maximum(root, 0.0))

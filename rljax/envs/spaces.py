@@ -1,4 +1,4 @@
-"""Which spaces an environment may have."""
+"""Checks of the spaces that an environment may have."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def check(field: str, space: Any) -> None:
         return
     if not isinstance(space, Box | Discrete | MultiDiscrete):
         raise ConfigError(f"{field} is {space!r:.80}: {KINDS}".replace("\n", " "))
-    wrong = {Box: _box, Discrete: _discrete, MultiDiscrete: _multi_discrete}[_kind(space)](space)
-    if wrong:
-        raise ConfigError(f"{field}{wrong}")
+    fault = {Box: _box, Discrete: _discrete, MultiDiscrete: _multi_discrete}[_kind(space)](space)
+    if fault:
+        raise ConfigError(f"{field}{fault}")
     if field.startswith("action_space") and isinstance(space, Box) and not jnp.issubdtype(space.dtype, jnp.floating):
         raise ConfigError(f"{field} is a Box of {space.dtype}: must be of floats; use Discrete or MultiDiscrete")
 

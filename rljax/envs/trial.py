@@ -1,4 +1,4 @@
-"""An environment played for a while with random actions, to find what no look at its shapes can show."""
+"""Plays an environment with random actions, to find what its shapes cannot show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSE = {"rtol": 1e-3, "atol": 1e-4}  # what rounding may change between two way
 
 
 class Steps(NamedTuple):
-    """What was seen, `[T, E, ...]`."""
+    """Steps that were played, `[T, E, ...]`."""
 
     state: Any
     obs: Any
@@ -31,10 +31,10 @@ class Steps(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
-    wrong: str = ""  # empty where all is well
+    fault: str = ""  # empty where all is well
     note: str = ""
 
 
@@ -48,8 +48,8 @@ def play(env: Env, steps: int, seed: int) -> tuple[Steps, tuple[Any, Any]]:
         action = random_action(env, obs, k_action)
         after, result = env.step(k_step, state, action, env.task)
         ended = env.ended(result.terminated, result.truncated)
-        fresh = (*env.reset(k_reset, env.task), jnp.int32(0))
-        kept = jax.tree.map(lambda a, b: jnp.where(ended, a, b), fresh, (after, result.obs, length + 1))
+        first = (*env.reset(k_reset, env.task), jnp.int32(0))
+        kept = jax.tree.map(lambda a, b: jnp.where(ended, a, b), first, (after, result.obs, length + 1))
         return kept, Steps(state, obs, action, k_step, after, result, length + 1)
 
     def one(key):
@@ -63,7 +63,7 @@ def play(env: Env, steps: int, seed: int) -> tuple[Steps, tuple[Any, Any]]:
 
 
 def findings(env: Env, steps: int = 400, seed: int = 0) -> Iterator[Finding]:
-    """Everything that is looked at, in turn, in about `steps` random steps."""
+    """Yields the result of each check, in turn, of about `steps` random steps."""
     seen, starts = play(env, steps, seed)
     again = play(env, steps, seed)
     for where, shown in {"reset": starts[1], "step": _flat(seen.result.obs)}.items():
@@ -126,24 +126,24 @@ def _starts(starts: tuple[Any, Any]) -> Finding:
 def _alone(env: Env, seen: Steps) -> Iterator[Finding]:
     """Steps taken again one by one, compiled and not."""
     shape = seen.length.shape
-    places = np.unravel_index(np.linspace(0, np.prod(shape) - 1, SAMPLES).astype(int), shape)
+    chosen = np.unravel_index(np.linspace(0, np.prod(shape) - 1, SAMPLES).astype(int), shape)
     kinds: dict[str, tuple[Callable[..., Any], int]] = {
         "a step alone gives what it gives under vmap": (jax.jit(env.step), SAMPLES),
         "a step gives the same without jit": (env.step, 1),
     }
     for what, (step, count) in kinds.items():
-        wrong = ""
-        for at in list(zip(*places))[:count]:
+        fault = ""
+        for at in list(zip(*chosen))[:count]:
             state, action, key, after = jax.tree.map(
                 lambda x, at=at: x[at], (seen.state, seen.action, seen.key, (seen.after, seen.result))
             )
             if not _same(step(key, state, action, env.task), after, **CLOSE):
-                wrong = f"step {at[0] + 1} gives something else; let it depend on its arguments alone"
-        yield Finding(what, wrong)
+                fault = f"step {at[0] + 1} gives something else; let it depend on its arguments alone"
+        yield Finding(what, fault)
 
 
 def _where(where: str, bad: Array, x: Array, remedy: str = "") -> str:
-    """How often, and the first, of a `[N]` bool and what it is about `[N, ...]`; nothing where it never holds."""
+    """Says how often a `[N]` bool holds and shows the first of the `[N, ...]` it is about; '' where it never holds."""
     at = np.flatnonzero(bad)
     if not at.size:
         return ""

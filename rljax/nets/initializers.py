@@ -1,4 +1,4 @@
-"""How weights begin."""
+"""Initial weights."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def activation(name: str) -> Callable[[Array], Array]:
 
 
 def as_float(x: Array) -> Array:
-    """Casts bool and integer inputs to float32, unscaled; leaves floats alone."""
+    """Casts bool and integer inputs `[...]` to float32, unscaled; leaves floats alone."""
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
 
 

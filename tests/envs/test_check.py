@@ -1,4 +1,4 @@
-"""What an environment gives is checked against what it says: every mistake is one line that names it."""
+"""An environment is checked against what it declares: every mistake is one line that names it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show(t):
     return jnp.full(3, t, jnp.float32)
 
 
-def own(
+def custom(
     *,
     obs=show,
     reward=lambda a: jnp.float32(1),
@@ -166,7 +166,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line_that_names_it(message):
     fields = dict(MISTAKES[message])
     replaced = {name: fields.pop(name) for name in ("name", "step") if name in fields}
-    env = dataclasses.replace(own(**fields), **replaced)
+    env = dataclasses.replace(custom(**fields), **replaced)
     with pytest.raises(ConfigError) as caught:
         envs.check(env)
     said = str(caught.value)
@@ -192,7 +192,7 @@ def test_what_is_no_environment_is_refused_everywhere(given, message):
 
 
 def test_every_door_checks_and_a_wrapper_does_not_hide_it(monkeypatch):
-    env = own(reward=lambda a: jnp.ones(1))
+    env = custom(reward=lambda a: jnp.ones(1))
     monkeypatch.setattr(registry, "_added", {})
     envs.register("own/env", lambda: env)
     doors = (
@@ -225,7 +225,7 @@ CASTS = {
 
 @pytest.mark.parametrize("name", CASTS)
 def test_what_loses_nothing_is_cast_to_the_same_environment_every_time(name):
-    env = own(**CASTS[name])
+    env = custom(**CASTS[name])
     made = envs.check(env)
     assert made is not env and made == envs.check(env) and hash(made) == hash(envs.check(env))
     assert envs.check(made) is made
@@ -241,7 +241,7 @@ def test_what_loses_nothing_is_cast_to_the_same_environment_every_time(name):
 
 
 def test_a_state_of_whole_numbers_to_which_a_step_adds_a_fraction_keeps_the_fraction():
-    env = envs.check(own(start=lambda: State(jnp.int32(0)), later=lambda s: State(s.time + 0.25)))
+    env = envs.check(custom(start=lambda: State(jnp.int32(0)), later=lambda s: State(s.time + 0.25)))
     state, _ = env.reset(jax.random.key(0), env.task)
     for _ in range(3):
         state, result = env.step(jax.random.key(0), state, jnp.int32(0), env.task)
@@ -249,9 +249,9 @@ def test_a_state_of_whole_numbers_to_which_a_step_adds_a_fraction_keeps_the_frac
 
 
 def test_a_sound_environment_is_given_back_as_it_is():
-    parts = own(space=Dict({"a": SEEN, "b": SEEN}), obs=both, action_space=Dict({"go": Discrete(2), "push": SEEN}))
-    assert all(envs.check(env) is env for env in (own(), wrappers.frame_stack(own(), 2), parts))
-    assert rljax.make("ppo", env := own())[1] is env
+    parts = custom(space=Dict({"a": SEEN, "b": SEEN}), obs=both, action_space=Dict({"go": Discrete(2), "push": SEEN}))
+    assert all(envs.check(env) is env for env in (custom(), wrappers.frame_stack(custom(), 2), parts))
+    assert rljax.make("ppo", env := custom())[1] is env
     assert envs.check("probe/constant") is envs.make("probe/constant")
 
 
@@ -259,8 +259,8 @@ def test_spaces_take_what_numpy_takes():
     box = Box([0, 0.5], np.array([1.0, 2.0]), jnp.float64)  # pyright: ignore
     assert box.low.dtype == box.high.dtype == box.dtype == np.float32 and box.shape == (2,)
     assert Discrete(np.int64(3)) == Discrete(3) and MultiDiscrete([2, np.int32(3)]).nvec == (2, 3)  # pyright: ignore
-    half = own(action_space=Box(-THREE.astype(np.float16), THREE.astype(np.float16), np.dtype(np.float16)))
-    several = envs.check(own(action_space=Dict({"push": half.action_space})))
+    half = custom(action_space=Box(-THREE.astype(np.float16), THREE.astype(np.float16), np.dtype(np.float16)))
+    several = envs.check(custom(action_space=Dict({"push": half.action_space})))
     assert several.action_space.spaces["push"].dtype == np.float32 and envs.check(several) is several
     assert envs.check(half).action_space.dtype == np.float32 and envs.check(half) == envs.check(half)
 
@@ -272,7 +272,7 @@ class Numbers(struct.PyTreeNode):
 
 
 def test_the_cast_environment_trains_and_keeps_its_task():
-    env = own(reward=lambda a: True, task=Numbers(), terminated=lambda t: t >= 5)
+    env = custom(reward=lambda a: True, task=Numbers(), terminated=lambda t: t >= 5)
     run = rljax.train("ppo", env, steps=32, task={"end": 7}, progress=False, tensorboard=False, **TINY)
     assert run.policy.env.task.end == 7 and (run.evaluate(2) == 5).all()
     gc.collect()

@@ -13,7 +13,9 @@ import pytest
 import rljax.envs as envs
 from rljax.algos import ppo
 from rljax.envs import catalogue, gridworld
-from rljax.envs.gridworld import MODES, Kind, Level, Mode, State, optimal_return, optimal_values, random_level
+from rljax.envs.gridworld import State
+from rljax.envs.gridworld_levels import MODES, Kind, Level, Mode, random_level
+from rljax.envs.gridworld_values import optimal_return, optimal_values
 from rljax.errors import ConfigError
 from rljax.run import as_arrays, run
 

@@ -1,4 +1,4 @@
-"""What playing an environment for a while finds, and that a sound one passes."""
+"""Flaws of an environment are found by playing it, and a sound one passes."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_a_flaw_is_found_by_playing(message):
 def test_a_sound_environment_passes_and_the_command_says_so(monkeypatch, capsys):
     monkeypatch.setattr(registry, "_added", {"environment": {"toy/walk": walk, "toy/wrong": lambda: walk(both=True)}})
     found = list(trial.findings(walk(), steps=100))
-    assert not any(x.wrong for x in trial.findings(forbidding(), steps=100))
-    assert not any(x.wrong for x in found) and found[-1].note.endswith("different ones of 16")
+    assert not any(x.fault for x in trial.findings(forbidding(), steps=100))
+    assert not any(x.fault for x in found) and found[-1].note.endswith("different ones of 16")
     assert cli.main(["check-env", "toy/walk", "--steps", "100"]) == 0
     assert cli.main(["check-env", "toy/wrong"]) == 2
     assert "WRONG  terminated and truncated are never both set: " in capsys.readouterr().out
