@@ -434,7 +434,7 @@ def test_all_damaged(folder):
 
 
 def test_half_written_folders(folder):
-    """What a killed save leaves is no step; readers leave it alone (the run may be alive), the next save removes it."""
+    """Files of a killed save are no step; readers leave them (the run may continue), the next save deletes them."""
     half = folder / "40.orbax-checkpoint-tmp"
     shutil.copytree(folder / "30", half)
     with Checkpointer(folder, "ppo", CONFIG) as checkpointer:

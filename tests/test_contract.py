@@ -1,4 +1,4 @@
-"""What every registered algorithm must satisfy; a new one is tested by being registered."""
+"""The contract of every registered algorithm; a new one is tested by being registered."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def leaves_equal(a, b) -> bool:
 
 
 def arrays_of(program) -> list[str]:
-    """What goes in and out of a jaxpr: dtypes, shapes, weak types."""
+    """The inputs and outputs of a jaxpr: dtypes, shapes, weak types."""
     return [aval.str_short() + str(getattr(aval, "weak_type", "")) for aval in (*program.in_avals, *program.out_avals)]
 
 

@@ -105,10 +105,10 @@ def test_an_environment_of_ones_own_is_known_by_its_code():
 
 def test_all_numbers_of_an_environment_count_and_no_more():
     """A number that is given as it would be anyway is no other setting."""
-    there = of("probe/truncation")
-    assert there.keys() == {"task"}
+    found = of("probe/truncation")
+    assert found.keys() == {"task"}
     limit = int(rljax.envs.make("probe/truncation").task.limit)
-    assert of("probe/truncation", {"limit": limit}) == there != of("probe/truncation", {"limit": limit + 1})
+    assert of("probe/truncation", {"limit": limit}) == found != of("probe/truncation", {"limit": limit + 1})
 
 
 def test_hashes_compare_within_one_python():

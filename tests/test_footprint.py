@@ -1,4 +1,4 @@
-"""What a run must hold at least: never more than it does, and what is far too big is refused before it compiles."""
+"""The lower bound on a run's memory is never above its use; a run far above it is refused before it compiles."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def test_it_is_a_lower_bound(algo, settings):
     compiled = jax.jit(plan.algorithm.step).lower(state, hypers, task).compile()
     found = compiled.memory_analysis()
     whole = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    held = sum(x.nbytes for x in jax.tree.leaves(state) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended))
-    assert max(held, 0.1 * whole) < need < whole
+    state_bytes = sum(
+        x.nbytes for x in jax.tree.leaves(state) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
+    )
+    assert max(state_bytes, 0.1 * whole) < need < whole
     assert set(metrics) == set(jax.eval_shape(plan.algorithm.step, state, hypers, task)[1])
 
 

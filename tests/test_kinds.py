@@ -1,4 +1,4 @@
-"""What fields take: bounds, numbers as they come, and what is refused."""
+"""The values that fields take: bounds, forms of numbers, and refusals."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def write(sink, *steps: int, **columns) -> None:
 
 
 def event_records(folder: Path) -> Iterator[Any]:
-    """What the event files hold: records of length, checksum, event, checksum."""
+    """Parses event files: records of length, checksum, event, checksum."""
     from tensorboardX.proto import event_pb2
 
     for path in sorted(folder.glob("events*")):
@@ -173,7 +173,7 @@ def test_tensorboard(tmp_path):
 
 
 def test_tensorboard_resumes(tmp_path):
-    """What a killed run wrote after its checkpoint is hidden: the format says so by the start of a session."""
+    """Rows that a killed run wrote after its checkpoint are hidden: the format has the start of a session for it."""
     from tensorboardX.proto.event_pb2 import SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
     sink = TensorBoardSink(tmp_path, resume_step=20)
@@ -268,20 +268,20 @@ def wandb(monkeypatch, *fails: str) -> Wandb:
 
 
 def test_wandb(monkeypatch):
-    there = wandb(monkeypatch)
+    fake = wandb(monkeypatch)
     sink = WandbSink(project="p", mode="offline")
     write(sink, 10, loss=math.nan)
     sink.close()
-    assert there.begun == [{"project": "p", "mode": "offline"}]
-    assert there.rows == [(10, {"episode_return": 10.0})] and there.finished
+    assert fake.begun == [{"project": "p", "mode": "offline"}]
+    assert fake.rows == [(10, {"episode_return": 10.0})] and fake.finished
 
 
 def test_wandb_goes_on_with_the_same_run(monkeypatch, tmp_path):
-    there = wandb(monkeypatch)
+    fake = wandb(monkeypatch)
     for _ in range(2):
         WandbSink(tmp_path, project="p").close()
     common = {"project": "p", "dir": str(tmp_path)}
-    assert there.begun == [common, {**common, "id": "first", "resume": "allow"}]
+    assert fake.begun == [common, {**common, "id": "first", "resume": "allow"}]
 
 
 @pytest.mark.parametrize("fails", [("init",), ("log", "finish")])

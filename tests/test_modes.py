@@ -25,7 +25,7 @@ TINY = {"num_envs": 2, "num_steps": 4, "hidden": (4,), "use_preset": False, "pro
 
 
 def programs(name):
-    """What reset and step of an environment compile to."""
+    """The programs that reset and step of an environment compile to."""
     env = envs._factory(name)()
     key, task = jax.random.key(0), as_arrays(env.task)
     state, _ = jax.eval_shape(env.reset, key, task)

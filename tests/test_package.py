@@ -1,4 +1,4 @@
-"""What is shipped is whole, and imports run one way."""
+"""The package ships whole, and imports run one way."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def wheel(tmp_path_factory):
 
 def test_a_wheel_holds_every_module_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        held = {name for name in archive.namelist() if ".dist-info/" not in name and "__pycache__" not in name}
-    there = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    assert held == there
+        shipped = {name for name in archive.namelist() if ".dist-info/" not in name and "__pycache__" not in name}
+    present = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert shipped == present
 
 
 def test_nobody_is_sent_to_another_project():

@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type works as it stands, elsewhere than in a clone, with fewer steps."""
+"""The commands and programs of the README work as they stand, outside of a clone, with fewer steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records and arrays from files: what is missing, wrong or changed is one line; sizes are known before they are met."""
+"""Records and arrays from files: a missing, bad or changed field is one line; sizes are checked first."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_a_record_outlives_a_change_of_defaults(monkeypatch):
     settings = {"num_envs": 2, "hidden": (4,), "capacity": 64, "warmup": 16, "batch_size": 4}
     with pytest.raises(ConfigError, match=r"sigma=0.5: has no effect without head=hl-gauss"):
         prepare("dqn", PROBE, steps=100, use_preset=False, sigma=0.5, **settings)
-    there = prepare("dqn", PROBE, steps=100, use_preset=False, recorded=True, sigma=0.5, **settings)
-    assert there.algorithm.hypers.sigma == 0.5 and algos.load("dqn") is dqn
+    prepared = prepare("dqn", PROBE, steps=100, use_preset=False, recorded=True, sigma=0.5, **settings)
+    assert prepared.algorithm.hypers.sigma == 0.5 and algos.load("dqn") is dqn
 
 
 def npz(path, **members):
@@ -189,9 +189,9 @@ def test_what_older_records_lack_may_be_missing_and_is_checked_where_it_is(tmp_p
     form = {"a": int, "b": records.Later(dict)}
     written(tmp_path, records.sealed({"a": 1}))
     assert records.read(tmp_path, RUN, form) == {"a": 1}
-    for wrong, said in (({"a": 1, "b": 3}, "b=3 must be an object"), ({"b": {}}, "no a there")):
+    for record, said in (({"a": 1, "b": 3}, "b=3 must be an object"), ({"b": {}}, "no a there")):
         with pytest.raises(ConfigError, match=said):
-            records.read(written(tmp_path, records.sealed(wrong)), RUN, form)
+            records.read(written(tmp_path, records.sealed(record)), RUN, form)
     whole = records.sealed({"a": 1, "b": {}})
     with pytest.raises(ConfigError, match=r"b was changed after it was written"):
         records.read(written(tmp_path, {name: x for name, x in whole.items() if name != "b"}), RUN, form)

@@ -17,7 +17,7 @@ from rljax.cli import parser
 from rljax.errors import ConfigError, RljaxError
 from rljax.kinds import Count, Flag, Maybe, Number, Several
 
-WRONG = ["-1", "0", "1e30", "1e400", "nan", "inf", "word", "1.5", "-5e-1", "٣٣x", "[1]", "1,2"]
+BAD_VALUES = ["-1", "0", "1e30", "1e400", "nan", "inf", "word", "1.5", "-5e-1", "٣٣x", "[1]", "1,2"]
 LINES = {
     "train": [f"train {name} CartPole-v1" for name in algos.names()],
     "sweep": ["sweep ppo CartPole-v1", "sweep dqn CartPole-v1"],
@@ -61,7 +61,7 @@ def takes(option, word):
     return True
 
 
-def wrong_lines(line, tried):
+def bad_lines(line, tried):
     """Lines to be refused, with each option that has not been tried yet."""
     begin = line.removesuffix(" --resume")
     for option in options(line):
@@ -77,7 +77,7 @@ def wrong_lines(line, tried):
             yield f"{begin} {name} --seed"
         value = "true" if flag else "1"
         yield f"{begin} {name} {value} {name} {value}"
-        for word in WRONG:
+        for word in BAD_VALUES:
             if isinstance(kind_of(option), Count | Number) and word in ("nan", "word", "٣٣x", "[1]", "1,2"):
                 assert not takes(option, word), f"{name} {word}"
             if not takes(option, word):
@@ -95,8 +95,8 @@ def test_every_option_given_wrongly(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tried = set()
     for line in LINES[command]:
-        for wrong in list(wrong_lines(line, tried)):
-            refused(capsys, wrong.split())
+        for bad in list(bad_lines(line, tried)):
+            refused(capsys, bad.split())
     assert tried and not os.listdir(tmp_path)
 
 

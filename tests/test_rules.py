@@ -61,7 +61,7 @@ PROSE = {  # a word of a docstring, a comment, a message or a page -> what the f
 
 @dataclass(frozen=True)
 class Unit:
-    """A file, with what the rules look at."""
+    """A file, as the rules read it."""
 
     path: Path
     text: str
@@ -224,7 +224,7 @@ RULES: dict[str, tuple[Callable[[Unit], Iterator[str]], tuple[str, ...]]] = {
 
 @cache
 def offenders(rule: str) -> set[str]:
-    """What breaks a rule today, as `file:name`."""
+    """The names that break a rule today, as `file:name`."""
     find, folders = RULES[rule]
     found = {f"{unit.name}:{name}" for folder in folders for unit in units(folder) for name in find(unit)}
     return {name for name in found if not name.startswith("tests/test_rules.py:")}  # which names the words
@@ -238,7 +238,7 @@ def page_offenders() -> set[str]:
 
 
 def allowed(rule: str) -> set[str]:
-    """What the list allows to break a rule."""
+    """The names that the list allows to break a rule."""
     lines = (line.partition(" ") for line in ALLOWED.read_text().splitlines())
     return {name for found, _, name in lines if found == rule}
 

@@ -1,4 +1,4 @@
-"""What environments may be like, for every algorithm that takes them."""
+"""Every algorithm takes every kind of environment that it declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What presets promise, over several seeds."""
+"""Presets reach the returns that they promise, over several seeds."""
 
 from __future__ import annotations
 

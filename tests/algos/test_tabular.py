@@ -1,4 +1,4 @@
-"""What algorithms of values make of a corridor whose values they could keep in a table."""
+"""Algorithms of values on a corridor whose values fit into a table."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def pytest(tests: Iterable[str], package: Path, cache: Path, seconds: int | None
     return done.returncode, (done.stdout + done.stderr)[-2000:]
 
 
-def judge(mutant: Mutant, package: Path, cache: Path) -> tuple[str, str]:
+def verdict_on(mutant: Mutant, package: Path, cache: Path) -> tuple[str, str]:
     """-> (killed, SURVIVED, OUT OF DATE or BROKEN; the output where it matters)."""
     if mutant.occurrences != 1:
         return "OUT OF DATE", f"'{mutant.old}' stands {mutant.occurrences} times in rljax/{mutant.file}"
@@ -84,7 +84,7 @@ def main(words: list[str]) -> int:
                 print(f"the tests do not pass as they are:\n{output}")
                 return 1
         counts: Counter[str] = Counter()
-        for mutant, (verdict, output) in zip(chosen, pool.map(lambda m: borrowed(judge, m), chosen)):
+        for mutant, (verdict, output) in zip(chosen, pool.map(lambda m: borrowed(verdict_on, m), chosen)):
             counts[verdict] += 1
             print(f"{verdict:11} {mutant.file}: {mutant.meaning}", output, sep="\n" if output else "", flush=True)
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no such error")

@@ -27,4 +27,6 @@ def within(file: str, tests: str, *errors: tuple[str, ...]) -> list[Mutant]:
 
     Several tests are separated by a space.
     """
-    return [Mutant(file, old, new, meaning, tuple((own or [tests])[0].split())) for old, new, meaning, *own in errors]
+    return [
+        Mutant(file, old, new, meaning, tuple((named or [tests])[0].split())) for old, new, meaning, *named in errors
+    ]

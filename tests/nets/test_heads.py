@@ -202,7 +202,7 @@ def test_tanh_gaussian_entropy_and_its_gradient_by_quadrature():
 
 
 def test_an_entry_without_width_is_left_alone():
-    """What the policy says of the others is what it would say without it, in value and in gradient."""
+    """The policy of the other entries is the same as without it, in value and in gradient."""
     fixed, free = jnp.array([-1.0, 2.0, 0.0]), jnp.array([1.0, 2.0, 3.0])
 
     def look(mean, low, high, keep):

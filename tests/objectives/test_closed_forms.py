@@ -118,9 +118,9 @@ def test_kl_penalties_estimate_the_divergences_and_their_gradients():
 
 
 def test_mirror_descent_lets_the_step_size_fall_to_zero():
-    constant, falling = KLPenalty(reverse=2.0), KLPenalty(reverse=2.0, final=0.0)
+    constant, annealed = KLPenalty(reverse=2.0), KLPenalty(reverse=2.0, final=0.0)
     for progress in (0.0, 0.5, 0.9):
         expected = drift(constant, 1.5, 1.0, progress) / (1 - progress)
-        np.testing.assert_allclose(drift(falling, 1.5, 1.0, progress), expected, rtol=1e-9)
+        np.testing.assert_allclose(drift(annealed, 1.5, 1.0, progress), expected, rtol=1e-9)
     assert drift(constant, 1.5, 1.0, 0.9) == drift(constant, 1.5, 1.0, 0.0)
-    assert jnp.isfinite(gain(falling, 1.5, 1.0, 1.0))
+    assert jnp.isfinite(gain(annealed, 1.5, 1.0, 1.0))

@@ -1,4 +1,4 @@
-"""What every registered objective must satisfy; a new one is tested by being registered."""
+"""The contract of every registered objective; a new one is tested by being registered."""
 
 from __future__ import annotations
 

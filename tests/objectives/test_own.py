@@ -88,9 +88,9 @@ def test_fields_in_a_record_are_those_that_the_class_declares():
 def test_an_objective_is_refused_where_an_algorithm_has_none():
     with pytest.raises(ConfigError, match=r"unknown setting of dqn 'objective'"):
         rljax.train("dqn", "CartPole-v1", steps=1000, objective=objectives.PPOClip())
-    for wrong in (3, object(), lambda *x: 0.0):
+    for other in (3, object(), lambda *x: 0.0):
         with pytest.raises(ConfigError, match=r"objective="):
-            rljax.make("ppo", PROBE, objective=wrong)
+            rljax.make("ppo", PROBE, objective=other)
 
 
 def test_what_was_trained_by_an_own_objective_takes_it_again(module, plugged, capsys):

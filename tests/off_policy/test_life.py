@@ -1,4 +1,4 @@
-"""What all methods share that learn from a memory."""
+"""The training loop that all off-policy methods share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several critics say together, and the loss of all of them, in closed form."""
+"""The least value of several critics, and the loss of all of them, in closed form."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def loss(values, expectile=0.5, bonus=0.0):
 @strict
 def test_the_loss_is_summed_over_critics_and_a_weighted_mean_over_samples():
     values = jnp.array([[2.0, 2.0], [5.0, 0.0]])
-    total, wrong = loss(values)
+    total, priority = loss(values)
     np.testing.assert_allclose(total, (0.0 + 3 * 0.5) / 2 + (4.5 + 3 * 0.5) / 2)
-    np.testing.assert_allclose(wrong, [1.5, 1.0])  # priorities: unweighted, on average over critics
+    np.testing.assert_allclose(priority, [1.5, 1.0])  # priorities: unweighted, on average over critics
 
 
 @strict
 def test_above_a_half_what_turned_out_better_counts_more():
     values = jnp.array([[2.0, 2.0], [5.0, 0.0]])  # only the last one is below its target
-    total, wrong = loss(values, 0.8)
+    total, priority = loss(values, 0.8)
     np.testing.assert_allclose(total, 0.4 * (0.0 + 3 * 0.5) / 2 + (0.4 * 4.5 + 1.6 * 3 * 0.5) / 2, rtol=1e-6)
-    np.testing.assert_allclose(wrong, [1.5, 1.0])
+    np.testing.assert_allclose(priority, [1.5, 1.0])
 
 
 def test_no_gradient_passes_through_the_target():

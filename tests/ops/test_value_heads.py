@@ -51,16 +51,16 @@ def test_the_mean_of_a_target_is_the_bellman_target(head):
 @strict
 @pytest.mark.parametrize("head", EVERY[:3], ids=lambda head: type(head).__name__)
 def test_at_the_target_nothing_is_left_to_learn(head):
-    """And anywhere else there is. (Quantiles have a test of their own.)"""
+    """And anywhere else exact is. (Quantiles have a test of their own.)"""
     target = head.target(follows(head), NUMBERS)
-    there = target[:, :1] if isinstance(head, heads.ScalarHead) else jnp.log(target + 1e-20)
+    exact = target[:, :1] if isinstance(head, heads.ScalarHead) else jnp.log(target + 1e-20)
 
     def total(outputs):
         return head.loss(outputs, target, NUMBERS)[0].sum()
 
-    np.testing.assert_allclose(head.loss(there, target, NUMBERS)[1], 0.0, atol=1e-5)
-    np.testing.assert_allclose(jax.grad(total)(there), 0.0, atol=1e-6)
-    elsewhere = jnp.broadcast_to(jnp.linspace(1.0, 2.0, head.size), there.shape)
+    np.testing.assert_allclose(head.loss(exact, target, NUMBERS)[1], 0.0, atol=1e-5)
+    np.testing.assert_allclose(jax.grad(total)(exact), 0.0, atol=1e-6)
+    elsewhere = jnp.broadcast_to(jnp.linspace(1.0, 2.0, head.size), exact.shape)
     assert (head.loss(elsewhere, target, NUMBERS)[1] > 1e-3).all()
     assert total(elsewhere - 0.01 * jax.grad(total)(elsewhere)) < total(elsewhere)
 
@@ -77,9 +77,9 @@ def test_a_scalar_head_uses_the_loss_it_is_told(kind):
         "dqn-reg": lambda: dqn_reg(value, y, 0.3),
         "dqn-clipped": lambda: dqn_clipped(value, y, following, discount),
     }
-    loss, wrong = head.loss(value[:, None], head.target(after, NUMBERS), NUMBERS._replace(weight=0.3))
+    loss, priority = head.loss(value[:, None], head.target(after, NUMBERS), NUMBERS._replace(weight=0.3))
     np.testing.assert_array_equal(loss, by_name[kind]())
-    np.testing.assert_array_equal(wrong, jnp.abs(value - y))
+    np.testing.assert_array_equal(priority, jnp.abs(value - y))
 
 
 @strict

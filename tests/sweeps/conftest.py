@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: a finished sweep, and a count of what is compiled."""
+"""Fixtures of the tests of sweeps: a finished sweep, and a count of compilations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compiled(every_compilation):
 
 @pytest.fixture(autouse=True)
 def shared_programs(request, monkeypatch):
-    """What one sweep has compiled serves the next one too, but where compilations are counted."""
+    """Shares compiled programs between sweeps, except where compilations are counted."""
     if "compiled" in request.fixturenames:
         return
     of = Programs.of

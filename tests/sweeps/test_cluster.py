@@ -81,7 +81,7 @@ def test_processes_with_different_arguments_end_in_the_same_line(tmp_path):
 
 
 class Store:
-    """What processes of a job share, here between threads."""
+    """The key-value store that the processes of a job share, here between threads."""
 
     def __init__(self):
         self.entries = {}
@@ -95,7 +95,7 @@ class Store:
 
 
 def together(monkeypatch, *processes):
-    """What each of these functions, run as the processes of a job, comes to or raises."""
+    """Runs functions as the processes of a job; gives the result or the error of each."""
     store, me, places = Store(), threading.local(), defaultdict(itertools.count)
     monkeypatch.setattr(cluster, "_job", lambda: (store, me.number, len(processes)))
     monkeypatch.setattr(cluster, "LOOK", 0.01)

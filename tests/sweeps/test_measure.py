@@ -1,4 +1,4 @@
-"""How wide a program is made: what is compared, what stops it, and what is said of it."""
+"""The width of a program is chosen by measurement: which widths are compared, what ends that, and the reason given."""
 
 from __future__ import annotations
 

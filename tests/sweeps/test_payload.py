@@ -1,4 +1,4 @@
-"""What is sent to another process arrives as it left, the classes of a script too; what does not is refused."""
+"""A job arrives in another process as it left, with the classes of a script; one that does not is refused."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Leash(struct.PyTreeNode):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What several processes are compared with: an environment and an objective of one's own, in this process."""
+    """A sweep in this process, to compare several processes with: the environment and the objective are the user's."""
     start = 3  # closed over
     if "mine/counter" not in envs.names():
         envs.register("mine/counter", lambda: counter(start))

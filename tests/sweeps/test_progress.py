@@ -1,4 +1,4 @@
-"""How far a sweep is, in a line."""
+"""The progress of a sweep, in a line."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_what_was_finished_before_counts(console):
 
 
 def test_the_best_row_is_that_of_each_environment(console):
-    """Where there are more than a few, none is named: returns of different ones do not compare."""
+    """With more than a few environments no row is named: returns of different ones do not compare."""
     finished = [((row, seed), float(row)) for row in range(4) for seed in (0, 1)]
     bar = progress(console, runs=8, environments=["a", "a", "b", "b"])
     bar.news(News(100, finished, math.nan))

@@ -1,4 +1,4 @@
-"""Which rows are better: on each environment by itself, with what is missing said."""
+"""Rows are ranked on each environment separately, and missing runs are pointed out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `sweep.json` says, and that a folder is gone on with by the same sweep alone."""
+"""The content of `sweep.json`; only the same sweep continues a folder."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def port():
 
 
 def job(port, *visits, host="127.0.0.1"):
-    """What processes come to that all start at once: each visit is (processes, number), or a function."""
+    """The outcomes of processes that all start at once: each visit is (processes, number), or a function."""
     found = [None] * len(visits)
 
     def go(i, visit):

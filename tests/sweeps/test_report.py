@@ -23,7 +23,7 @@ POINTS = np.array([2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 122])
 
 
 def quality(fields) -> float:
-    """What the settings are worth, of 1: lr best at 1e-3, then num_envs, everything else hardly."""
+    """The score of settings, at most 1: lr best at 1e-3, then num_envs, everything else hardly matters."""
     score = np.exp(-0.5 * np.log10(fields.get("lr", 1e-3) / 1e-3) ** 2 / 0.5)
     score *= {16: 0.8, 64: 0.97, 256: 1.0}.get(fields.get("num_envs"), 1.0)
     return score - 0.05 * (fields.get("activation") == "relu")

@@ -1,4 +1,4 @@
-"""What came of a sweep: arrays, rows, tables, curves and policies."""
+"""The result of a sweep: arrays, rows, tables, curves and policies."""
 
 from __future__ import annotations
 

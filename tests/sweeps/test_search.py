@@ -263,7 +263,7 @@ def test_the_seed_of_the_draws_matters_and_nothing_else(tried):
 
 @pytest.fixture
 def told(monkeypatch):
-    """What optuna is told, as (parameters, state, value)."""
+    """The trials that optuna is told of, as (parameters, state, value)."""
     optuna = pytest.importorskip("optuna")
     add, trials = optuna.Study.add_trial, []
 

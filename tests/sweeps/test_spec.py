@@ -1,4 +1,4 @@
-"""What is asked for: checked, and the same when it is read back from its record."""
+"""The specification of a sweep is checked, and the same when it is read back from its record."""
 
 from __future__ import annotations
 
