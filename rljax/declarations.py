@@ -1,8 +1,8 @@
-"""What a class declares: its fields, asked of the class itself or read from the source of the package's own.
+"""The declared fields of a class: taken from the class, or read from the source of the package's modules.
 
-A field made by `rljax.fields` says its kind, default and meaning. A class that inherits it may give it another default
-alone, `lr: Scalar = 1e-4`. Of any other field the kind is that of its annotation or else of its default, and the
-meaning is the comment behind it.
+A field made by `rljax.fields` has a kind, a default and a meaning. A subclass may give it another default,
+`lr: Scalar = 1e-4`. The kind of any other field is that of its annotation or else of its default, and its meaning is
+the comment behind it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Declared(NamedTuple):
 
 
 def of_class(cls: type) -> list[Declared]:
-    """The fields of a dataclass or a pytree, with the values that it has by default.
+    """Lists the fields of a dataclass or a pytree, with their defaults.
 
     Raises:
       ConfigError: it is neither.
@@ -75,7 +75,7 @@ def of_class(cls: type) -> list[Declared]:
 
 
 def in_source(module: str, name: str) -> list[Declared]:
-    """The same of a class in a module of the package whose fields are all made by `rljax.fields`; nothing is run.
+    """Reads the fields of a class, all made by `rljax.fields`, from the source of a module of rljax; runs nothing.
 
     Its bases may be in other modules of the package, imported as a class, `from rljax.off_policy.loop import Config`,
     or with their module, `from rljax.off_policy import loop` and `loop.Config`.
@@ -84,14 +84,14 @@ def in_source(module: str, name: str) -> list[Declared]:
 
 
 def file_of(module: str) -> Path:
-    """Where a module of the package is; looked up without importing what it is in."""
+    """Finds the file of a module of the package, without importing the package that it is in."""
     place = Path(__file__).parent.joinpath(*module.split(".")[1:])
     package = place / "__init__.py"
     return package if package.exists() else place.with_suffix(".py")
 
 
 def kind_of(annotation: Any, default: Any) -> Kind:
-    """What a field takes that does not say so itself."""
+    """Infers the kind of a field that declares none."""
     if is_array(default) and default.shape:
         return Weights()
     if default is None and annotation is not None and type(None) not in get_args(annotation):
@@ -101,7 +101,7 @@ def kind_of(annotation: Any, default: Any) -> Kind:
 
 
 def of_annotation(annotation: Any) -> Kind | None:
-    """What an annotation lets a field take; None where it does not settle that."""
+    """Infers a kind from an annotation; None where it does not determine one."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in SIMPLE:
         return SIMPLE[annotation]
@@ -118,7 +118,7 @@ def of_annotation(annotation: Any) -> Kind | None:
 
 
 def of_number(value: Any) -> Kind:
-    """What may stand in place of a number or an array of that type: never NaN, and infinity only in place of one."""
+    """The kind of values that may replace a number or an array: never NaN, and infinity only in place of infinity."""
     import numpy as np
 
     dtype = np.result_type(value)
@@ -141,13 +141,13 @@ def _kind_of_value(value: Any) -> Kind:
 
 
 def _metadata(cls: type, field: dataclasses.Field) -> Mapping[str, Any]:
-    """What a field says of itself, or what it was declared as in the nearest base that says so."""
+    """The metadata of a field, or those of the nearest base that declares it by `rljax.fields`."""
     same = (vars(base).get("__dataclass_fields__", {}).get(field.name) for base in cls.__mro__)
     return next((one.metadata for one in same if one is not None and "doc" in one.metadata), field.metadata)
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """Annotations as what they name; none where one of them names what is not there at run time."""
+    """Resolves annotations; empty where one of them names something that does not exist at run time."""
     try:
         return typing.get_type_hints(cls)
     except (NameError, TypeError, AttributeError):
@@ -155,7 +155,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _comments(cls: type) -> dict[str, str]:
-    """The comments behind the fields of a class and its bases, where their source can be had."""
+    """The comments behind the fields of a class and its bases, where their source is available."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         try:
@@ -175,7 +175,7 @@ def _read(module: str, name: str) -> dict[str, Declared]:
     tree = ast.parse(file_of(module).read_text())
     imported = _imports(tree)
     cls = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    if cls is None and name in imported:  # a package hands on what one of its modules defines
+    if cls is None and name in imported:  # a package re-exports a class of one of its modules
         return _read(*imported[name].rsplit(".", 1))
     if cls is None:
         raise LookupError(f"{module} defines no class {name}")
@@ -195,7 +195,7 @@ def _read(module: str, name: str) -> dict[str, Declared]:
 
 
 def _imports(tree: ast.Module) -> dict[str, str]:
-    """What a module imports from the package: name there -> full path of the class or module."""
+    """The imports of a module from the package: local name -> full path of the class or module."""
     return {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
         for node in tree.body
@@ -205,7 +205,7 @@ def _imports(tree: ast.Module) -> dict[str, str]:
 
 
 def _declared(name: str, node: ast.AnnAssign, inherited: Declared | None) -> Declared:
-    """The field that a call in the source makes, of plain values and names alone, or an inherited one's new default."""
+    """Evaluates the call that makes a field, of plain values and names alone, or an inherited field's new default."""
     if not isinstance(node.value, ast.Call):
         if inherited is None or node.value is None:
             raise LookupError(f"{name}: declare it by a function of rljax.fields")
@@ -224,7 +224,7 @@ def _declared(name: str, node: ast.AnnAssign, inherited: Declared | None) -> Dec
 
 
 def _argument(node: ast.expr) -> Any:
-    """A value of the source; a name, such as that of a class, as text."""
+    """Evaluates a value in the source; a name, such as that of a class, becomes text."""
     text = ast.unparse(node)
     if text in ("INF", "-INF"):
         return float(text)

@@ -1,4 +1,4 @@
-"""Which values a field takes, and how a value as numpy, YAML or a record has it becomes one of them. Needs no jax.
+"""Kinds of fields: the values that they take, and the conversion of values of numpy, YAML or a record. Needs no jax.
 
 Every `convert` here raises ConfigError for a value that the field does not take.
 """
@@ -15,31 +15,31 @@ from typing import Any, Literal
 from rljax.errors import nearest, require
 
 INF = math.inf
-LARGEST = 2**31 - 1  # that an int32 holds
-SMALLEST = 2.0**-126  # that a float32 holds and a program does not take for 0
+LARGEST = 2**31 - 1  # the largest int32
+SMALLEST = 2.0**-126  # the smallest float32 that a program does not take for 0
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Which values a field takes; this one any."""
+    """The values that a field takes; the base class takes any."""
 
     def convert(self, name: str, value: Any) -> Any:
-        """The value in the field's own type."""
+        """Converts a value to the type of the field."""
         return value
 
     @property
     def type(self) -> Any:
-        """What stands for it on the command line; None where it cannot be written there."""
+        """The annotation of an option on the command line; None where the field cannot be written there."""
         return None
 
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A number within bounds, or an array of such.
+    """A number within bounds, or an array of such numbers.
 
     Attributes:
-      low, high: bounds that it may reach. Without one it is still finite; where one is infinite, it may be that too.
-      above, below: bounds that it may not reach; the name of another field stands for that one's value.
+      low, high: inclusive bounds. Without one the number is still finite; an infinite bound allows infinity.
+      above, below: exclusive bounds; the name of another field stands for that one's value.
     """
 
     low: float | None = None
@@ -64,12 +64,12 @@ class Number(Kind):
         return float(value) if math.isfinite(single(value)) else single(value)
 
     def check_array(self, name: str, value: Any) -> None:
-        """The same as `check` for every number of an array."""
+        """Checks every number of an array as `check` does."""
         for end in extremes(name, value):
             self.check(name, end)
 
     def check(self, name: str, value: Any) -> None:
-        """Raises ConfigError unless one number lies within the bounds, also as a program has it, in float32."""
+        """Raises ConfigError unless a number is within the bounds, also when it is rounded to float32."""
         require(value == value, name, value, "must be a number")
         x = single(value)
         infinite = (x == INF and self.high != INF) or (x == -INF and self.low != -INF)
@@ -123,7 +123,7 @@ class Flag(Kind):
 
 @dataclass(frozen=True)
 class Choice(Kind):
-    """One of these."""
+    """One of several values."""
 
     options: tuple[Any, ...]
 
@@ -142,7 +142,7 @@ class Choice(Kind):
 
 @dataclass(frozen=True)
 class Table(Kind):
-    """Names, each with a value; None is none of them. Numbers of numpy's become Python's."""
+    """A dictionary of names and values; None is an empty one. Numbers of numpy become Python's."""
 
     def convert(self, name: str, value: Any) -> dict[str, Any]:
         fits = value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value))
@@ -165,7 +165,7 @@ class Text(Kind):
 
 @dataclass(frozen=True)
 class Maybe(Kind):
-    """None, or what another kind takes."""
+    """None, or a value of another kind."""
 
     kind: Kind
 
@@ -179,7 +179,7 @@ class Maybe(Kind):
 
 @dataclass(frozen=True)
 class Several(Kind):
-    """A tuple of what another kind takes; one of them stands for itself."""
+    """A tuple of values of another kind; a single value stands for a tuple of one."""
 
     kind: Kind
 
@@ -193,7 +193,7 @@ class Several(Kind):
 
 @dataclass(frozen=True)
 class PolicyObjective(Kind):
-    """A policy objective: its name, or itself."""
+    """A policy objective: its name, or the objective."""
 
     @property
     def type(self) -> Any:
@@ -206,7 +206,7 @@ class PolicyObjective(Kind):
 
 @dataclass(frozen=True)
 class Part(Kind):
-    """Many numbers that were learned: the file that holds them, or they themselves."""
+    """Learned numbers: the file that holds them, or their tree."""
 
     @property
     def type(self) -> Any:
@@ -215,7 +215,7 @@ class Part(Kind):
 
 @dataclass(frozen=True)
 class Weights(Kind):
-    """An array of finite numbers, or a list as a record has it."""
+    """An array of finite numbers, or a list of them from a record."""
 
     def convert(self, name: str, value: Any) -> Any:
         if is_array(value):
@@ -227,36 +227,36 @@ class Weights(Kind):
 
 
 def convert(given: Any, **kinds: Kind) -> None:
-    """These fields of a frozen dataclass as their kinds have them. Raises ConfigError for one that cannot be."""
+    """Converts these fields of a frozen dataclass in place. Raises ConfigError for a value that one does not take."""
     for name, kind in kinds.items():
         object.__setattr__(given, name, kind.convert(name, getattr(given, name)))
 
 
 def plain(value: Any) -> Any:
-    """A number of numpy's, alone or in an array of no axes, as one of Python's; anything else as it is."""
+    """Converts a number of numpy, alone or in an array without axes, to one of Python; leaves anything else."""
     kind: Any = type(value)
     return value.item() if kind.__module__.partition(".")[0] == "numpy" and value.shape == () else value
 
 
 def whole(value: Any) -> Any:
-    """The same, and a whole number among the floats as an integer: 1e3 is a thousand."""
+    """Converts as `plain`, and a float that is a whole number to an int: 1e3 is a thousand."""
     value = plain(value)
     value = value.item() if is_array(value) and value.shape == () else value
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def shown(value: Any) -> Any:
-    """A value as an error shows it: what is text is seen to be."""
+    """Shows a value in an error, with quotes around text."""
     return repr(value) if isinstance(value, str) else value
 
 
 def not_text(value: Any) -> str:
-    """What to add where a number was given as text."""
+    """The end of an error where a number was given as text."""
     return ", not text" if isinstance(value, str) else ""
 
 
 def single(value: Any) -> float:
-    """A number as a program has it, in float32; what is too small there is 0."""
+    """Rounds a number to float32; one that is too small becomes 0."""
     try:
         (x,) = struct.unpack("f", struct.pack("f", value))
     except (OverflowError, struct.error):
@@ -265,12 +265,12 @@ def single(value: Any) -> float:
 
 
 def is_array(value: Any) -> bool:
-    """Whether this is an array, of numpy or jax, traced or not."""
+    """Whether a value is an array, of numpy or jax, traced or not."""
     return hasattr(value, "dtype") and hasattr(value, "shape")
 
 
 def extremes(name: str, value: Any) -> tuple[float, ...]:
-    """The least and the greatest number of an array, NaN for both if there is one; none where they are traced.
+    """The least and the greatest number of an array, NaN for both if it has one; empty for a traced array.
 
     Raises:
       ConfigError: it is empty, or holds no real numbers.
@@ -279,7 +279,7 @@ def extremes(name: str, value: Any) -> tuple[float, ...]:
 
     try:
         numbers = np.asarray(value)
-    except TypeError:  # inside a program: nobody knows them yet
+    except TypeError:  # inside a program, where the numbers are not known yet
         return ()
     fits = numbers.size > 0 and numbers.dtype.kind not in "bcSUOmM"
     require(fits, name, f"{numbers.dtype}{list(numbers.shape)}", "must be a number, or an array of numbers")

@@ -22,7 +22,7 @@ REQUIRED = {"method": "how it was trained", "tasks": "on what", "scores": "what 
 
 
 class Stored(NamedTuple):
-    """What such a file holds."""
+    """The content of a file with a learned objective."""
 
     kind: str  # the class
     arrays: dict[str, Any]  # its fields, of numpy
@@ -30,7 +30,7 @@ class Stored(NamedTuple):
 
 
 def write(path: str | Path, stored: Stored) -> None:
-    """Writes the file, all of it or nothing.
+    """Writes the file, atomically.
 
     Raises:
       ConfigError: the provenance lacks something or is not JSON, or there is no such folder.

@@ -1,7 +1,7 @@
-"""Objectives of the user's own: which classes may be used by a name, and which of them a record may name.
+"""Objectives of the user: classes that may be used by a name, and named by a record.
 
-A name alone imports nothing. The user who writes `module:Class` has it imported; a record that says so is read once the
-user has plugged the class in again.
+A name alone imports nothing. `module:Class` from the user is imported; a record that says so can be read once the user
+has plugged the class in again.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ PLUGGED: Registry[type] = Registry("objective of the user's own", {})  # by `mod
 def register(objective: Any, name: str | None = None) -> type:
     """Lets records name an objective of your own: a class, one of its instances, or `module:Class`, which is imported.
 
-    Also what a class may be decorated with. Where a class of that name was there before, the new one counts.
+    It is a decorator of classes, too. A class replaces an earlier one of the same name.
 
     Args:
-      objective: what it is.
+      objective: the class, an instance, or `module:Class`.
       name: to choose it by, as those of rljax are; a class with a `load` then reads files of its learned numbers too.
 
     Returns:
@@ -56,7 +56,7 @@ def register(objective: Any, name: str | None = None) -> type:
 
 
 def plug_in(given: Any) -> Any:
-    """What a user gave as an objective, as settings take it; one of the user's own may be named by records from now on.
+    """Converts a user's objective to the form that settings take; records may name its class from now on.
 
     Raises:
       ConfigError: it is none.
@@ -81,31 +81,31 @@ def plug_in_again(names: Iterable[Any], given: Any, call: str) -> None:
 
     Raises:
       ConfigError: what is given is no objective.
-      NotPluggedIn: one of them is not there.
+      NotPluggedIn: one of them has not been plugged in.
     """
-    own = list(dict.fromkeys(filter(is_path, names)))
+    paths = list(dict.fromkeys(filter(is_path, names)))
     if given is not None:
-        require(bool(own), "objective", repr(given), "nothing there is a class of your own; leave it out")
+        require(bool(paths), "objective", repr(given), "nothing there is a class of your own; leave it out")
         kind = register(given)
-        alike = [name for name in own if name.partition(":")[2] == kind.__qualname__]
-        missing = [name for name in own if name not in PLUGGED]
+        alike = [name for name in paths if name.partition(":")[2] == kind.__qualname__]
+        missing = [name for name in paths if name not in PLUGGED]
         for name in alike or (missing if len(missing) == 1 else []):
             PLUGGED.register(name, kind)
-    for name in own:
+    for name in paths:
         if name not in PLUGGED:
             raise NotPluggedIn(name, call)
 
 
 def named(name: str) -> type:
-    """The class that was plugged in under a name. Raises NotPluggedIn if there is none."""
+    """Finds the class that was plugged in under a name. Raises NotPluggedIn if there is none."""
     if name not in PLUGGED:
         raise NotPluggedIn(name)
     return PLUGGED[name]
 
 
 def name_of(kind: type) -> str:
-    """What a record calls a class: as an older record does that is gone on with, else `module:Class`."""
-    return next((name for name, there in reversed(PLUGGED.registered().items()) if there is kind), path_of(kind))
+    """The name of a class in a record: the one in the record that is being continued, else `module:Class`."""
+    return next((name for name, known in reversed(PLUGGED.registered().items()) if known is kind), path_of(kind))
 
 
 def path_of(kind: type) -> str:
@@ -114,16 +114,16 @@ def path_of(kind: type) -> str:
 
 
 def is_path(objective: Any) -> bool:
-    """Whether this is `module:Class`."""
+    """Whether an objective is given as `module:Class`."""
     return isinstance(objective, str) and ":" in objective and not objective.endswith(FILE)
 
 
 def make(name: str, fields: Mapping[str, Any]) -> Any:
-    """An objective of the class that was plugged in under a name, with these fields.
+    """Makes an objective of the class that was plugged in under a name, with these fields.
 
     Raises:
       NotPluggedIn: there is no such class.
-      ConfigError: a field that it has not, one that is missing, or a value that it does not take.
+      ConfigError: an unknown field, a missing one, or a value that a field does not take.
     """
     kind = named(name)
     known = {field.name: field for field in declarations.of_class(kind)}

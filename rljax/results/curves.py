@@ -1,4 +1,4 @@
-"""Curves of what is measured now and then: what joins two points, what smooths them, and where nothing is known."""
+"""Curves of irregular measurements: joined over short distances, smoothed over windows, and broken at gaps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WINDOW = 0.04  # of the run: the width of the smoothing window, unless that has 
 BINS = 1500  # parts of a line that a picture shows apart
 
 Columns = Mapping[str, np.ndarray]
-"""What a run has logged: `step` and others, `[rows]` each."""
+"""The logged columns of a run: `step` and others, `[rows]` each."""
 
 
 def bridge(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def thinned(values: np.ndarray, bins: int = BINS) -> np.ndarray:
 
 
 def isolated(values: np.ndarray) -> np.ndarray:
-    """Which points `[U]` have no neighbour to be joined to: a line would not show them."""
+    """Marks points `[U]` without a neighbour to be joined to, which a line would not show."""
     known = np.concatenate(([False], np.isfinite(values), [False]))
     return known[1:-1] & ~known[:-2] & ~known[2:]
 

@@ -26,7 +26,7 @@ DETAILS = ("policy_loss", "value_loss", "critic_loss", "actor_loss", "loss", "en
 def plot_runs(
     run_dirs: Sequence[str | Path], out: str | Path, metric: str = "episode_return", title: str | None = None
 ) -> Path:
-    """Draw learning curves: one a setting, the mean of its seeds with a 95% bootstrap band; a panel an environment.
+    """Draws learning curves: one a setting, the mean of its seeds with a 95% bootstrap band; a panel an environment.
 
     Runs are seeds of one setting if nothing else differs: algorithm, settings, length, the environment, its numbers,
     its arguments and its code. A curve is smoothed over a share of its own length that the figure names, and broken
@@ -66,7 +66,7 @@ def plot_runs(
 
 
 def _draw_panels(panels: list[list[LoggedRun]], metric: str, title: str | None) -> Figure:
-    """A panel for each environment, a label having the same colour in all of them."""
+    """Draws a panel for each environment, with the same colour for a label in all of them."""
     groups = [by_setting(runs) for runs in panels]
     colors = {label: i for i, label in enumerate(dict.fromkeys(label for group in groups for label in group))}
     across = min(3, len(panels))
@@ -113,7 +113,7 @@ def _draw_curves(
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
-    """Name the curves where they end, from the lowest up, none over another."""
+    """Writes the name of each curve at its end, from the lowest up, without overlaps."""
     ends = sorted(ends)
     values = np.array([value for value, _, _ in ends])
     bottom, top = axes.get_ylim()
@@ -160,7 +160,7 @@ def _title(runs: list[LoggedRun]) -> str:
 
 
 def _note(groups: dict[str, list[LoggedRun]], windows: list[float], raw: bool) -> str:
-    """How the curves were made."""
+    """Says how the curves were made."""
     seeds = sorted({len(group) for group in groups.values()})
     over = " to ".join(dict.fromkeys(compact(window) for window in (min(windows), max(windows))))
     parts = [f"smoothed over {over} steps" + (", raw behind" if raw else "")]
