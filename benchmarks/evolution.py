@@ -19,11 +19,11 @@ import numpy as np
 from harness import header, save
 from workload import CARTPOLE
 
+from rljax.engine.pool import Pool
 from rljax.meta import evolve, registry, spec
 from rljax.meta.crew import Crew
 from rljax.sweeps import driver, planning
 from rljax.sweeps.execute import Job
-from rljax.sweeps.pool import Pool
 from rljax.sweeps.spec import specify
 
 STEPS, POPSIZE = 2**16, 32

@@ -128,7 +128,8 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
     import dataclasses
 
     from rljax import resources
-    from rljax.sweeps import driver, planning, pool, result, spec
+    from rljax.engine import pool
+    from rljax.sweeps import driver, planning, result, spec
     from rljax.sweeps.execute import Job
 
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}

@@ -17,9 +17,9 @@ from test_cli import call, rljax
 from toys import COMMAND, PROBE, assert_same_chunks, assert_same_results, instead, sweep
 
 from rljax import cli
+from rljax.engine.plan import Programs
 from rljax.results.folder import SWEEP, locked
-from rljax.sweeps import measure, result, store
-from rljax.sweeps.plan import Programs
+from rljax.sweeps import result, store
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(capsys, tmp_path, monkeypatc
 
 def test_environments_grids_and_samples_on_one_line(capsys, monkeypatch):
     monkeypatch.setattr(Programs, "of", lambda self, group: SimpleNamespace(bytes=1000, metrics=["episode_return"]))
-    monkeypatch.setattr(measure, "_time", lambda programs, group: 1.0)
+    monkeypatch.setattr("rljax.engine.width._time", lambda programs, group: 1.0)
     command = [word.replace(PROBE, f"{PROBE},probe/action") for word in COMMAND]
     more = ["--grid", "task.length=1,2", "--sample", "discount=uniform:0.9:0.999", "--trials=3", "--sample-seed=1"]
     code, out, _ = call(capsys, *command, *more, "--objective=dpo", "--dry-run", "--workers=1")

@@ -22,9 +22,9 @@ from toys import tiny
 from rljax import algos, api, envs, objectives
 from rljax.checkpoint import Checkpointer
 from rljax.divergence import diverged
+from rljax.engine import payload
 from rljax.policy import Policy
 from rljax.run import advance, as_arrays, run, start
-from rljax.sweeps import payload
 from rljax.sweeps.rows import Row
 from rljax.types import Algorithm, Env
 
@@ -135,7 +135,7 @@ def test_every_algorithm_reaches_another_process_whole():
         for algo, env, settings in (case.values for case in CASES)
     ]
     sent = payload.pack(made, [row.prepare() for row in made], len)
-    program = "import sys; from rljax.sweeps import pickling; print(pickling.loads(sys.stdin.buffer.read())())"
+    program = "import sys; from rljax.engine import pickling; print(pickling.loads(sys.stdin.buffer.read())())"
     path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as a worker has it
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, input=sent, capture_output=True, timeout=300, env=os.environ | path)

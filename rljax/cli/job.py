@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rljax.engine.cluster import KEPT
 from rljax.errors import SIGNALLED, ConfigError, WorkerError, require
 from rljax.processes import STOPPING, end_with
-from rljax.sweeps.cluster import KEPT
 
 INSIDE = "RLJAX_INSIDE_JOB"
 

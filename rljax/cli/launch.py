@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from rljax.arguments import NUMBER, PROCESSES
 from rljax.cli import parser
 from rljax.cli.options import Option
+from rljax.engine import rendezvous
 from rljax.errors import SIGNALLED, RljaxError, require
 from rljax.kinds import Maybe
 from rljax.settings import literal, pairs
-from rljax.sweeps import rendezvous
 
 FROM_ENVIRONMENT = "env"
 USAGE = 2  # how the option parser leaves
@@ -57,7 +57,7 @@ class Launch:
             command = parse()
             return self._submit(arguments) if self.submit else command()
         from rljax.cli import job
-        from rljax.sweeps import cluster
+        from rljax.engine import cluster
 
         by_hand = self.coordinator != FROM_ENVIRONMENT
         try:

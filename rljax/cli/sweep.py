@@ -115,8 +115,9 @@ def _options(steps: int | None) -> list[Option]:
 
 
 def _sweep(algorithms: list[str], environments: list[str], options: Any, settings: dict[str, Any]) -> int:
+    from rljax.engine import cluster
     from rljax.results.folder import Numbered
-    from rljax.sweeps import cluster, driver, planning, spec
+    from rljax.sweeps import driver, planning, spec
 
     name = "-".join([*algorithms, *environments]).replace("/", "-")
     where = Numbered(absolute("sweeps"), name) if options.out is None else absolute(options.out)

@@ -11,12 +11,13 @@ import numpy as np
 
 from rljax import resources
 from rljax.build import Prepared
+from rljax.engine import machine, payload, pool
+from rljax.engine.plan import Group, Programs
+from rljax.engine.width import choose_width
 from rljax.meta import fitness, leaves, tasks
 from rljax.meta.lives import Job, Lot, News
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain, Life
 from rljax.run import point_size
-from rljax.sweeps import machine, measure, payload, pool
-from rljax.sweeps.plan import Group, Programs
 
 Member = tuple[int, Life]  # which theta, and the life that it lives
 
@@ -64,7 +65,7 @@ class Crew:
         self.machine = machine.choose(workers, members, need, limit)
         share, fixed = -(-members // len(groups)), widths is not None or width is not None
         self.groups = [
-            measure.choose(self.programs, group, share, self.machine, domain.row, fixed)
+            choose_width(self.programs, group, share, self.machine, domain.row, fixed)
             for group, domain in zip(groups, self.domains)
         ]
         self._pool = pool.Pool(self.machine.workers, logs, kept)

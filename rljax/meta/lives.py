@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from rljax.divergence import diverged, warn_of_environment
+from rljax.engine.plan import Group, Programs
+from rljax.engine.program import Inputs
 from rljax.meta import fitness
 from rljax.ops.rollout import NOT_FINITE
-from rljax.sweeps.plan import Group, Programs
-from rljax.sweeps.population import Inputs
 
 
 class Lot(NamedTuple):

@@ -1,14 +1,12 @@
 """Sweeps: rows of settings x seeds, as few compiled programs, on the whole machine, to a plain folder.
 
+The programs, the processes and the hosts are those of `rljax.engine`.
+
 space.py       what to try: grids and distributions
 rows.py        each setting: as asked for, as built, as recorded
 spec.py        what is asked for, all together
-plan.py        rows that share a program, in lots that run side by side
-measure.py     how wide a program should be
 planning.py    from what is asked for to a plan, round after round
-population.py  the programs: `init` and `step` over an axis of members, placed on every device
-execute.py     runs lots in this process; pool.py: in one process a core; cluster.py: as one of those of several hosts,
-               which meet first, rendezvous.py
+execute.py     runs shards of a plan in this process
 search.py      what to try next: successive halving, and a sampler that learns
 driver.py      `rljax.sweep` itself; progress.py: how far it is
 store.py       the folder of a sweep; record.py: what `sweep.json` says

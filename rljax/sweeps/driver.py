@@ -13,15 +13,16 @@ from typing import Any
 import jax
 
 from rljax import records, runtime
+from rljax.engine import cluster, payload
+from rljax.engine.plan import Programs
+from rljax.engine.pool import Pool, here
 from rljax.errors import Stopped, require
 from rljax.results.folder import SWEEP, Numbered, locked, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
-from rljax.sweeps import cluster, payload, ranking, record, result, space, spec, store
+from rljax.sweeps import ranking, record, result, space, spec, store
 from rljax.sweeps.execute import Job, Lot
-from rljax.sweeps.plan import Programs
 from rljax.sweeps.planning import Plan, next_round
-from rljax.sweeps.pool import Pool, here
 from rljax.sweeps.progress import Progress
 from rljax.sweeps.record import plan_in, to_record
 from rljax.types import Env

@@ -17,14 +17,14 @@ import numpy as np
 
 from rljax.checkpoint import Checkpointer
 from rljax.divergence import diverged
+from rljax.engine.plan import Group, Member, Programs
+from rljax.engine.program import as_numpy, stack
 from rljax.errors import CheckpointError
 from rljax.ops.rollout import NOT_FINITE
 from rljax.ops.tree import named_leaves
 from rljax.run import Saver, summarise
 from rljax.spaces import zeros
 from rljax.sweeps import store
-from rljax.sweeps.plan import Group, Member, Programs
-from rljax.sweeps.population import as_numpy, stack
 from rljax.types import Algorithm, Env
 
 CALL_SECONDS = 1.0  # how long one call of a program should last: how often there is news, and how soon it can stop

@@ -10,13 +10,15 @@ import jax
 
 from rljax import footprint, resources
 from rljax.arguments import PROCESSES, SOME
+from rljax.engine import machine
+from rljax.engine.machine import Machine
+from rljax.engine.plan import Group, Programs
+from rljax.engine.plan import group as group_rows
+from rljax.engine.width import BRIEF, GIVEN, choose_width, training_seconds
 from rljax.errors import unknown
 from rljax.kinds import Maybe
 from rljax.ops.rollout import NOT_FINITE
-from rljax.sweeps import machine, measure, rows
-from rljax.sweeps.machine import Machine
-from rljax.sweeps.plan import Group, Programs
-from rljax.sweeps.plan import group as group_rows
+from rljax.sweeps import rows
 from rljax.sweeps.result import SweepResult
 from rljax.sweeps.spec import Sweep
 
@@ -49,7 +51,7 @@ class Plan:
 
     def __str__(self) -> str:
         runs = len(self.sweep.rows) * len(self.sweep.seeds)
-        takes = measure.seconds(self.groups, len(self.sweep.seeds), self.machine)
+        takes = training_seconds(self.groups, len(self.sweep.seeds), self.machine)
         where = _where(self.machine)
         lines = [
             f"{len(self.sweep.rows)} rows x {len(self.sweep.seeds)} seeds = {runs} runs, {self.steps:,} steps in all",
@@ -94,10 +96,10 @@ def make_plan(
     need = max(programs.of(group).bytes for group in groups)
     chosen = machine.choose(workers, len(sweep.rows) * len(sweep.seeds), need, limit)
     groups = [
-        measure.choose(programs, group, len(sweep.seeds), chosen, sweep.rows[group.rows[0]], width is not None)
+        choose_width(programs, group, len(sweep.seeds), chosen, sweep.rows[group.rows[0]], width is not None)
         for group in groups
     ]
-    if workers is None and measure.seconds(groups, len(sweep.seeds), chosen._replace(workers=1)) < measure.BRIEF:
+    if workers is None and training_seconds(groups, len(sweep.seeds), chosen._replace(workers=1)) < BRIEF:
         chosen = chosen._replace(workers=1)  # more processes would take longer to start than they save
     return Plan(sweep, sweep.search.begin(groups), chosen, programs)
 
@@ -109,10 +111,10 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
     if points:
         asked = dataclasses.replace(asked, rows=[*asked.rows, *(asked.rows[0].at(point) for point in points)])
         model = planned.groups[0]
-        given = jax.process_count() > 1 or model.why == measure.GIVEN  # processes would each measure something else
+        given = jax.process_count() > 1 or model.why == GIVEN  # processes would each measure something else
         new = Programs([row.prepare() for row in asked.rows], planned.programs.made)
         groups = [
-            measure.choose(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], given)
+            choose_width(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], given)
             for group in (
                 group if group.why else dataclasses.replace(group, width=model.width if given else 1)
                 for group in group_rows(new, asked.log_every, planned.groups)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rljax import runtime
+from rljax.engine import machine
+from rljax.engine.plan import Group, Programs
 from rljax.errors import ConfigError, require
 from rljax.storage import write_json
-from rljax.sweeps import machine, rows, store
-from rljax.sweeps.plan import Group, Programs
+from rljax.sweeps import rows, store
 from rljax.sweeps.planning import Plan, make_plan
 from rljax.sweeps.spec import Sweep
 

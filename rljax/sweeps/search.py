@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from rljax.engine.plan import Group
 from rljax.errors import ConfigError, require
-from rljax.sweeps.plan import Group
 from rljax.sweeps.ranking import TASK, environments
 from rljax.sweeps.result import SCORE, SweepResult
 from rljax.sweeps.rows import Row, plain

@@ -15,6 +15,7 @@ from test_runtime import python
 from toys import PROBE
 
 from rljax import api
+from rljax.engine.program import Program
 from rljax.errors import ConfigError, Stopped
 from rljax.meta import evolve, registry, result, spec, tasks
 from rljax.meta import search as searches
@@ -23,7 +24,6 @@ from rljax.meta.strategies import OpenES, raw
 from rljax.objectives import LPO, network
 from rljax.results import stats
 from rljax.run import run
-from rljax.sweeps import population
 
 SMALL = {"num_epochs": 1, "num_minibatches": 1, "num_envs": 4, "num_steps": 8, "hidden": (8,)}
 SEARCH = {
@@ -149,8 +149,8 @@ def test_an_interrupt_keeps_what_was_reached_and_is_one(undisturbed, tmp_path, m
 
 def test_one_program_whatever_the_lengths_of_lives(monkeypatch):
     made = []
-    own = population.Program.__init__
-    monkeypatch.setattr(population.Program, "__init__", lambda self, *a, **k: (made.append(a), own(self, *a, **k))[1])
+    own = Program.__init__
+    monkeypatch.setattr(Program, "__init__", lambda self, *a, **k: (made.append(a), own(self, *a, **k))[1])
     found = search(steps=(64, 320), generations=2, lives=3)
     assert len(made) == 1
     assert len(np.unique(np.diff(found.history["step"]))) >= 1 and found.complete

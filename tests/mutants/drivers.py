@@ -7,7 +7,7 @@ from mutants.mutant import within
 ENDS = "ops/test_rollout.py::test_episode_ends"
 LIMIT = "test_run.py::test_an_evaluated_episode_ends_at_a_limit_too_and_counts_nothing_after"
 OPENS = "test_run.py::test_only_the_first_observation_opens_an_evaluated_episode"
-POPULATION = "sweeps/test_population.py"
+POPULATION = "engine/test_program.py"
 RANKING = "sweeps/test_ranking.py::test_a_diverged_row_has_no_score_and_is_last"
 RESULT, SEARCH = (f"sweeps/test_{name}.py::test_" for name in ("result", "search"))
 MUTANTS = [
@@ -84,7 +84,7 @@ MUTANTS = [
         ),
     ),
     *within(
-        "sweeps/population.py",
+        "engine/program.py",
         f"{POPULATION}::test_what_differs_has_an_axis_and_nothing_else",
         (
             "algo.init(jax.random.key(seed), *inputs",
@@ -96,8 +96,8 @@ MUTANTS = [
         ("if not all(np.array_equal(first, x)", "if not any(np.array_equal(first, x)", "what differs from all others"),
     ),
     *within(
-        "sweeps/plan.py",
-        "sweeps/test_plan.py",
+        "engine/plan.py",
+        "engine/test_plan.py",
         (
             "range(self.start + self.log_every, self.updates + 1",
             "range(self.start, self.updates + 1",

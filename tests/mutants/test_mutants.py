@@ -11,7 +11,19 @@ from mutants.mutant import ROOT
 def test_there_are_enough_of_all_kinds():
     assert len(MUTANTS) >= 80
     rooms = {mutant.file.split("/")[0] for mutant in MUTANTS}
-    wanted = {"ops", "data", "nets", "objectives", "off_policy", "algos", "run.py", "sweeps", "meta", "results"}
+    wanted = {
+        "ops",
+        "data",
+        "nets",
+        "objectives",
+        "off_policy",
+        "algos",
+        "run.py",
+        "engine",
+        "sweeps",
+        "meta",
+        "results",
+    }
     assert wanted <= rooms
     algorithms = {mutant.file for mutant in MUTANTS if mutant.file.startswith("algos/")}
     assert len(algorithms) >= 7, algorithms

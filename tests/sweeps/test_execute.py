@@ -21,12 +21,12 @@ from toys import asked, assert_same_chunks, assert_same_results, sweep
 
 import rljax.run
 from rljax.checkpoint import Checkpointer
+from rljax.engine.plan import Group, Programs
+from rljax.engine.program import Program
 from rljax.errors import StorageError
 from rljax.ops.tree import named_leaves
 from rljax.sweeps import driver, execute, store
-from rljax.sweeps.plan import Group, Programs
 from rljax.sweeps.planning import make_plan
-from rljax.sweeps.population import Program
 
 
 class Killed(BaseException):

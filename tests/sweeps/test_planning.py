@@ -11,18 +11,18 @@ from toys import PROBE, asked
 
 from rljax import resources
 from rljax.errors import ConfigError
-from rljax.sweeps import measure, store
+from rljax.sweeps import store
 from rljax.sweeps.driver import run
 from rljax.sweeps.planning import make_plan
 
 
 @pytest.fixture
 def the_wider_the_faster(monkeypatch):
-    monkeypatch.setattr(measure, "_time", lambda programs, group: 10.0 / group.width)
+    monkeypatch.setattr("rljax.engine.width._time", lambda programs, group: 10.0 / group.width)
 
 
 def test_a_plan_says_what_it_will_do(monkeypatch):
-    monkeypatch.setattr(measure, "_time", lambda programs, group: 1.0)
+    monkeypatch.setattr("rljax.engine.width._time", lambda programs, group: 1.0)
     found = make_plan(asked(grid={"num_envs": [4, 8], "lr": [1e-3, 1e-2]}, seeds=3), workers=2, width=1)
     assert len(found.groups) == 2 and found.steps == 4 * 3 * 640
     text = str(found).splitlines()
@@ -36,7 +36,7 @@ def test_a_plan_says_what_it_will_do(monkeypatch):
 def test_a_few_seconds_are_not_worth_several_processes(monkeypatch):
     monkeypatch.setattr(resources, "cores", lambda: 4)
     for seconds, workers in ((0.01, 1), (1.0, 4)):
-        monkeypatch.setattr(measure, "_time", lambda programs, group, s=seconds: s)
+        monkeypatch.setattr("rljax.engine.width._time", lambda programs, group, s=seconds: s)
         assert make_plan(asked(), width=1).machine.workers == workers
     assert make_plan(asked(), width=1, workers=2).machine.workers == 2
 
@@ -99,14 +99,16 @@ import jax
 import numpy as np
 
 from rljax import resources
-from rljax.sweeps import measure, planning, population, spec
+from rljax.engine import width
+from rljax.engine.program import stack
+from rljax.sweeps import planning, spec
 
-measure._time = lambda programs, group: 1.0
+width._time = lambda programs, group: 1.0
 settings = {"capacity": 2**21, "num_envs": 4, "warmup": 512, "hidden": (8,), "batch_size": 8}
 found = planning.make_plan(spec.specify("dqn", "CartPole-v1", 4096, 4, **settings), workers=1, width=4)
 [group] = found.groups
 program = found.programs.of(group)
-members = population.stack([found.programs.member(0)] * 4, frozenset(group.varying))
+members = stack([found.programs.member(0)] * 4, frozenset(group.varying))
 before = resources.resident()
 inputs = program.place(members)
 done = program.advance(program.start(np.arange(4), inputs), inputs, 2)

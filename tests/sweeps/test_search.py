@@ -10,9 +10,9 @@ import pytest
 from test_contract import leaves_equal
 from toys import asked, assert_same_chunks, assert_same_results, sweep
 
+from rljax.engine.plan import Group, Programs
 from rljax.errors import ConfigError
-from rljax.sweeps import driver, measure, spec, store
-from rljax.sweeps.plan import Group, Programs
+from rljax.sweeps import driver, spec, store
 from rljax.sweeps.planning import next_round
 from rljax.sweeps.record import plan_in
 from rljax.sweeps.result import SweepResult
@@ -348,7 +348,7 @@ def shapes(monkeypatch):
     pytest.importorskip("optuna")
     stub = SimpleNamespace(bytes=1000, metrics=["episode_return"])
     monkeypatch.setattr(Programs, "of", lambda self, group: stub)
-    monkeypatch.setattr(measure, "_time", lambda programs, group: 1.0)
+    monkeypatch.setattr("rljax.engine.width._time", lambda programs, group: 1.0)
     monkeypatch.setattr(Optuna, "points", lambda self, found: [{"hidden": (4, 4) if found else (8, 8)}])
     return asked(**(TRIALS | {"sample": {"hidden": "choice:8x8,4x4"}, "trials": 2, "batch": 1}))
 

@@ -19,8 +19,9 @@ import pytest
 from test_cli import rljax
 from toys import COMMAND, assert_same_chunks, assert_same_results, instead, sweep
 
+from rljax.engine import cluster
 from rljax.errors import ConfigError, WorkerError
-from rljax.sweeps import cluster, driver, store
+from rljax.sweeps import driver, store
 
 
 def free_port():
@@ -190,7 +191,7 @@ def test_a_signal_to_one_process_stops_all(monkeypatch):
 
 JOIN = """
 import rljax, jax
-from rljax.sweeps import cluster
+from rljax.engine import cluster
 cluster.join()
 print(jax.process_index(), jax.device_count())
 """

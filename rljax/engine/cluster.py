@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rljax.engine import rendezvous
 from rljax.errors import CheckpointError, ConfigError, RljaxError, WorkerError, require
-from rljax.sweeps import rendezvous
 
 HEARTBEAT = 30  # seconds until a silent process counts as dead
 LOOK = 0.2  # seconds between looks at the others while there is nothing else to do

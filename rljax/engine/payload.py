@@ -18,12 +18,11 @@ import numpy as np
 
 from rljax import algos, envs, registry
 from rljax.build import Prepared, abstract_state
+from rljax.engine.pickling import MAIN, REMEDY, dumps, is_unimportable
+from rljax.engine.plan import Programs, Setting, signature
 from rljax.errors import WorkerError
 from rljax.objectives import own
 from rljax.ops.tree import named_leaves
-from rljax.sweeps.pickling import MAIN, REMEDY, dumps, is_unimportable
-from rljax.sweeps.plan import Programs, signature
-from rljax.sweeps.rows import Row
 
 PARTS = ("Config", "Hypers", "make", "policy", "regularised", "unused")  # of an algorithm's module
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -33,7 +32,7 @@ SHOWN = 8  # a leaf of so few numbers is shown as such; of others a digest is ke
 class Payload(NamedTuple):
     """Calling it, in the other process, gives the job. Raises WorkerError where anything arrived as something else."""
 
-    rows: list[Row]
+    rows: list[Setting]
     job: Callable[[list[Prepared]], Any]
     registered: dict[str, dict[str, Any]]  # what rows name and does not come with rljax, see `registry.registered`
     sent: list[dict[str, Any]]  # `described` of each row
@@ -49,7 +48,7 @@ class Payload(NamedTuple):
         return self.job(prepared)
 
 
-def pack(rows: Sequence[Row], prepared: Sequence[Prepared], job: Callable[[list[Prepared]], Any]) -> bytes:
+def pack(rows: Sequence[Setting], prepared: Sequence[Prepared], job: Callable[[list[Prepared]], Any]) -> bytes:
     """`job(built rows)` for other processes: `pickling.loads(...)()` gives it there.
 
     Args:
@@ -77,7 +76,7 @@ def _first_of_each(prepared: Sequence[Prepared]) -> list[int]:
     return list(first.values())
 
 
-def _names(rows: Sequence[Row]) -> set[str]:
+def _names(rows: Sequence[Setting]) -> set[str]:
     """All names in rows: of algorithms, environments, wrappers, and whatever settings choose by name."""
     found = {value for row in rows for value in row.settings.values() if isinstance(value, str)}
     for row in rows:
@@ -85,7 +84,7 @@ def _names(rows: Sequence[Row]) -> set[str]:
     return found
 
 
-def _is_shipped(row: Row) -> bool:
+def _is_shipped(row: Setting) -> bool:
     """Whether nothing in a row is the user's own, so that its state cannot be another in another process."""
     objective = row.settings.get("objective", "")
     ours = not own.is_path(objective) if isinstance(objective, str) else type(objective).__module__.startswith("rljax.")

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from toys import asked
 
+from rljax.engine.machine import Machine
+from rljax.engine.plan import Group, Programs, group
+from rljax.engine.width import choose_width, training_seconds
 from rljax.errors import ConfigError
-from rljax.sweeps import measure
-from rljax.sweeps.machine import Machine
-from rljax.sweeps.plan import Group, Programs, group
 
 GIGA = 10**9
 
@@ -35,10 +35,10 @@ def choose(monkeypatch):
     def choose(seconds, members=256, workers=1, devices=1, limit=GIGA, width=None):
         """The group, and the widths that were measured."""
         measured = Measured(seconds)
-        monkeypatch.setattr(measure, "_time", measured.time)
+        monkeypatch.setattr("rljax.engine.width._time", measured.time)
         planned = Group(list(range(members)), [0], 1000, 10, 1000, width=width or 1)
         machine = Machine(workers, devices, limit)
-        return measure.choose(measured, planned, 1, machine, None, width is not None), measured.widths
+        return choose_width(measured, planned, 1, machine, None, width is not None), measured.widths
 
     return choose
 
@@ -99,21 +99,21 @@ def test_a_given_width_that_does_not_fit_is_refused(choose):
 
 def test_a_group_that_has_a_width_is_left_alone(monkeypatch):
     known = Group([0], [0], 10, 1, 10, width=3, why="because")
-    assert measure.choose(None, known, 1, Machine(1, 1, 0), None) is known
+    assert choose_width(None, known, 1, Machine(1, 1, 0), None) is known
 
 
 def test_a_real_group_is_measured():
     found = asked()
     programs = Programs([row.prepare() for row in found.rows])
     [planned] = group(programs, 2)
-    chosen = measure.choose(programs, planned, 2, Machine(1, 1, GIGA), found.rows[0])
+    chosen = choose_width(programs, planned, 2, Machine(1, 1, GIGA), found.rows[0])
     assert chosen.seconds > 0 and chosen.bytes == programs.of(chosen).bytes > 0
 
 
 def test_the_time_it_takes_counts_slots_rounds_and_updates():
     one = Group([0, 1, 2], [0], 100, 10, 100, width=2, seconds=0.5)
-    assert measure.seconds([one], 4, Machine(1, 1, 0)) == 6 * 2 * 0.5 * 100
-    assert measure.seconds([one], 4, Machine(4, 1, 0)) == 2 * 2 * 0.5 * 100
+    assert training_seconds([one], 4, Machine(1, 1, 0)) == 6 * 2 * 0.5 * 100
+    assert training_seconds([one], 4, Machine(4, 1, 0)) == 2 * 2 * 0.5 * 100
 
 
 def test_a_row_too_big_even_alone_is_refused_with_the_figure_and_the_field(monkeypatch):
@@ -124,12 +124,12 @@ def test_a_row_too_big_even_alone_is_refused_with_the_figure_and_the_field(monke
             config = self.prepared[group.rows[0]].config
             return SimpleNamespace(bytes=1000 * config["num_envs"] + 10_000 * config["num_steps"])
 
-    monkeypatch.setattr(measure, "Programs", Sized)
+    monkeypatch.setattr("rljax.engine.width.Programs", Sized)
     found = asked(num_envs=16, num_steps=4)
     programs = Sized([row.prepare() for row in found.rows])
     [planned] = group(programs, 2)
     with pytest.raises(ConfigError) as caught:
-        measure.choose(programs, planned, 2, Machine(2, 1, 100_000), found.rows[0])
+        choose_width(programs, planned, 2, Machine(2, 1, 100_000), found.rows[0])
     assert str(caught.value) == (
         "num_steps=4: one run needs 56 kB and 50 kB are free; give a smaller num_steps, or more with memory="
     )

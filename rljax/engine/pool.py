@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from rljax import processes
+from rljax.engine.plan import Programs
 from rljax.errors import WorkerError
-from rljax.sweeps.plan import Programs
 
 STOP = "stop"
 PATIENCE = 0.2  # seconds between looks at the signals
@@ -56,7 +56,7 @@ class Worker:
         settled = {"PJRT_NPROC": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
         with log.open("wb") as file, processes.deaf():
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rljax.sweeps.pool", str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-m", "rljax.engine.pool", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -187,7 +187,7 @@ def _next(pending: list[Any], last: Any) -> Any:
 
 def _work(connection: Connection) -> None:
     """A process's life: jobs, and lots of the latest of them; None says that it has finished one."""
-    from rljax.sweeps import pickling
+    from rljax.engine import pickling
 
     def stopping():  # while a lot runs, the only message is the one to stop
         return connection.poll() and connection.recv() == STOP
@@ -226,6 +226,6 @@ def _picklable(error: Exception) -> Exception:
 
 
 if __name__ == "__main__":
-    from rljax.sweeps import pool  # so that what it sends is of that module, not of __main__
+    from rljax.engine import pool  # so that what it sends is of that module, not of __main__
 
     pool.main()

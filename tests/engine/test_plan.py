@@ -8,9 +8,9 @@ import pytest
 from objectives.networks import random_network
 from toys import asked, counter, sweep
 
+from rljax.engine import plan
+from rljax.engine.plan import Group, Programs, group
 from rljax.objectives import DPO, LPO, PPOClip, network
-from rljax.sweeps import plan
-from rljax.sweeps.plan import Group, Programs, group
 
 
 def programs(**changes):

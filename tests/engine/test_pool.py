@@ -19,8 +19,9 @@ from test_runtime import python
 from toys import asked, assert_same_chunks, assert_same_results, counter, sweep
 
 from rljax import envs
+from rljax.engine import pickling, pool
 from rljax.errors import StorageError, WorkerError
-from rljax.sweeps import driver, execute, pickling, pool, store
+from rljax.sweeps import driver, execute, store
 from rljax.sweeps.planning import make_plan
 from rljax.sweeps.record import plan_in
 
@@ -180,8 +181,8 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from rljax.sweeps import pickling
-from rljax.sweeps.pool import Worker
+from rljax.engine import pickling
+from rljax.engine.pool import Worker
 
 class Endless:
     programs = SimpleNamespace(made={})
@@ -200,7 +201,7 @@ while True:
 
 def alive(pid):
     try:
-        return "rljax.sweeps.pool" in Path(f"/proc/{pid}/cmdline").read_text()
+        return "rljax.engine.pool" in Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return False
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from rljax.engine import rendezvous
 from rljax.errors import ConfigError, WorkerError
-from rljax.sweeps import rendezvous
 
 
 @pytest.fixture

@@ -6,17 +6,17 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from rljax import resources
+from rljax.engine.machine import Machine
+from rljax.engine.plan import Group, Programs, Setting
+from rljax.engine.program import stack
 from rljax.errors import ConfigError
 from rljax.log import compact
-from rljax.sweeps.machine import Machine
-from rljax.sweeps.plan import Group, Programs
-from rljax.sweeps.population import stack
-from rljax.sweeps.rows import Row
 
 BRIEF = 20.0  # seconds: a group that takes less in turn is not worth a comparison
 GIVEN = "as given"
@@ -24,7 +24,9 @@ GAIN = 1.1  # a wider program must be so many times as fast
 WIDER = 8  # how many times as wide the next program to try is
 
 
-def choose(programs: Programs, planned: Group, seeds: int, machine: Machine, row: Row, given: bool = False) -> Group:
+def choose_width(
+    programs: Programs, planned: Group, seeds: int, machine: Machine, row: Setting, given: bool = False
+) -> Group:
     """The group with the fastest width that fits, by measurement; with the width it has, if that was given or chosen.
 
     Raises:
@@ -58,8 +60,8 @@ def choose(programs: Programs, planned: Group, seeds: int, machine: Machine, row
     return dataclasses.replace(best, why=_why(best, tried, programs.prepared[best.rows[0]].algorithm.steps_per_update))
 
 
-def seconds(groups: Sequence[Group], seeds: int, machine: Machine) -> float:
-    """How long the training itself will take."""
+def training_seconds(groups: Sequence[Group], seeds: int, machine: Machine) -> float:
+    """Estimates how long the training itself will take."""
     return sum(
         g.seconds
         * g.width
@@ -110,7 +112,7 @@ def _slot(machine: Machine) -> str:
     return "device" if machine.devices > 1 else "process" if machine.workers > 1 else "turn"
 
 
-def _too_big(programs: Programs, alone: Group, row: Row, need: int, budget: int) -> str:
+def _too_big(programs: Programs, alone: Group, row: Setting, need: int, budget: int) -> str:
     """The error where a lot does not fit: the figure, and the field to shrink: that whose half saves most."""
     if alone.width > 1:
         short = f"needs {resources.write(need)}, {resources.write(budget)} are free; give a smaller one"
@@ -119,7 +121,7 @@ def _too_big(programs: Programs, alone: Group, row: Row, need: int, budget: int)
     for name, value in programs.prepared[alone.rows[0]].config.items():
         if type(value) is not int or value < 2:
             continue
-        smaller = dataclasses.replace(row, settings=row.settings | {name: value // 2})
+        smaller: Any = dataclasses.replace(row, settings=row.settings | {name: value // 2})  # pyright: ignore[reportArgumentType]
         try:
             halved = Programs([smaller.prepare()])
             halves[name] = halved.of(dataclasses.replace(alone, rows=[0])).bytes

@@ -15,8 +15,9 @@ import pytest
 from flax import struct
 from toys import asked, counter
 
+from rljax.engine import pickling
 from rljax.errors import ConfigError, WorkerError
-from rljax.sweeps import driver, execute, pickling
+from rljax.sweeps import driver, execute
 from rljax.sweeps.planning import make_plan
 
 
@@ -113,7 +114,7 @@ def test_own_classes_are_pytrees_in_another_process_as_they_are_here(tmp_path):
     trees = local_classes()
     (tmp_path / "trees").write_bytes(pickling.dumps(trees, [trees]))
     program = (
-        "import sys, jax; from pathlib import Path; from rljax.sweeps import pickling;"
+        "import sys, jax; from pathlib import Path; from rljax.engine import pickling;"
         "trees = pickling.loads(Path(sys.argv[1]).read_bytes());"
         "print(jax.tree.leaves_with_path(trees)); print(jax.tree.structure(jax.tree.map(lambda x: x + 1, trees)))"
     )

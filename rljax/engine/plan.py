@@ -6,19 +6,31 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 
 from rljax.build import Prepared
+from rljax.engine.program import Program, differing
 from rljax.ops.tree import as_arrays
 from rljax.run import point_size
-from rljax.sweeps.population import Program, differing
 
 POINTS_A_CALL = 8
 KEPT = 20  # programs at a time: each takes 1000 to 3000 memory maps, and a process on Linux may have 65,530
 
 Member = tuple[int, int]  # a row and a seed
+
+
+class Setting(Protocol):
+    """A description from which runs are built: a row of a sweep, or a domain of a search; a frozen dataclass."""
+
+    algo: str
+    env: Any
+    settings: dict[str, Any]
+
+    def prepare(self) -> Prepared:
+        """Builds it."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from test_contract import leaves_equal
 from toys import PROBE, tiny
 
 from rljax import algos, envs
+from rljax.engine.program import Inputs, Program, differing, stack
 from rljax.run import advance, as_arrays, start
-from rljax.sweeps.population import Inputs, Program, differing, stack
 
 UPDATES, SIZE = 6, 16  # done, and as many as the programs of a small sweep can do at once
 LR = 0  # of the leaves of (hypers, task), the first
