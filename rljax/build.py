@@ -77,7 +77,7 @@ def _made(
     module, known = algos.load(algo), algos.settings(algo)
     config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
     shapes = module.Config(**config)
-    built = module.make(env, shapes).in_32_bits()
+    built = module.make(env, shapes)
     numbers = {name: value for name, value in settings.items() if name not in config}
     for name, need in (module.unused(shapes, env) if hasattr(module, "unused") and not recorded else {}).items():
         given = numbers.get(name, known[name].default)  # a record holds what were the defaults then
@@ -192,8 +192,9 @@ def fingerprints(algo: str, env: str | Env, algorithm: Algorithm, there: Env) ->
     objective, module = type(getattr(algorithm.hypers, "objective", None)), algos.load(algo)
     if not foreign(objective.__module__):
         found["objective"] = fingerprint(objective)
-    if not foreign(getattr(module.make, "__module__", "")):
-        found["algo"] = fingerprint(module.make)
+    code = module if isinstance(module, type) and issubclass(module, Algorithm) else module.make
+    if not foreign(getattr(code, "__module__", "")):
+        found["algo"] = fingerprint(code)
     return found
 
 

@@ -9,28 +9,24 @@ import numpy as np
 
 from rljax import envs
 from rljax.errors import DivergedError
-from rljax.ops.rollout import NOT_FINITE, in_words
-from rljax.types import DIAGNOSTICS
+from rljax.ops.metrics import NOT_FINITE, in_words, is_diagnostic
 
 
-def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
-    """Marks where a metric, or what an environment gave, is not finite; of the shape of one metric."""
-    faults = [~np.isfinite(x) for name, x in metrics.items() if _tells(name)]
-    return np.any([*faults, *(metrics[name] != 0 for name in metrics.keys() & {NOT_FINITE})], axis=0)
+def diverged(metrics: dict[str, np.ndarray], diagnostics: frozenset[str] = frozenset()) -> np.ndarray:
+    """Marks where a metric that is no diagnostic, or what an environment gave, is not finite; shaped as one metric."""
+    spoiled = [~np.isfinite(x) for name, x in metrics.items() if not is_diagnostic(name, diagnostics)]
+    return np.any([*spoiled, *(metrics[name] != 0 for name in metrics.keys() & {NOT_FINITE})], axis=0)
 
 
-def _tells(name: str) -> bool:
-    """Whether a run has diverged if this metric is not finite."""
-    return not name.startswith("episode") and name not in DIAGNOSTICS
-
-
-def refuse_divergence(row: dict[str, Any], updates: int, env_name: str) -> None:
-    """Removes `NOT_FINITE` from a row. Raises DivergedError where it or another metric tells of a NaN."""
+def refuse_divergence(
+    row: dict[str, Any], updates: int, env_name: str, diagnostics: frozenset[str] = frozenset()
+) -> None:
+    """Removes `NOT_FINITE` from a row. Raises DivergedError where it, or another metric, says of a NaN."""
     fault = row.pop(NOT_FINITE, 0)
     if fault:
         raise DivergedError(_fault(fault, env_name, f" by update {updates}"))
     for name, x in row.items():
-        if _tells(name) and not np.isfinite(x):
+        if not is_diagnostic(name, diagnostics) and not np.isfinite(x):
             raise DivergedError(f"{name} is {x} by update {updates}: training diverged; try a smaller lr")
 
 

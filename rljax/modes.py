@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import jax
@@ -53,16 +54,20 @@ class Single:
     Args:
       function: pure.
       narrowed: which of its positional arguments are cast to 32 bits.
+      state: which of them is the state; 1 of a method.
     """
 
     __wrapped__: Callable[..., Any]
 
-    def __init__(self, function: Callable[..., Any], narrowed: tuple[int, ...] = ()):
+    def __init__(self, function: Callable[..., Any], narrowed: tuple[int, ...] = (), state: int = 0):
         functools.update_wrapper(self, function)
-        self.narrowed = narrowed
+        self.narrowed, self.state = narrowed, state
+
+    def __get__(self, instance: Any, owner: type) -> Callable[..., Any]:
+        return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        if not is_on("jax_enable_x64") or _is_wide(arguments[:1]):
+        if not is_on("jax_enable_x64") or _is_wide(arguments[self.state : self.state + 1]):
             return self.__wrapped__(*arguments, **keywords)
         with in_32_bits():
             given = (narrow(x) if i in self.narrowed else x for i, x in enumerate(arguments))
@@ -81,9 +86,9 @@ def _is_wide(state: Any) -> bool:
     return any(getattr(x, "dtype", None) == jnp.float64 for x in leaves)
 
 
-def single(function: Callable[..., Any], narrowed: tuple[int, ...] = ()) -> Single:
-    """Wraps a function as `Single(function, narrowed)`, unless it is one already."""
-    return function if isinstance(function, Single) else Single(function, narrowed)
+def single(function: Callable[..., Any], narrowed: tuple[int, ...] = (), state: int = 0) -> Single:
+    """Wraps a function as `Single(function, narrowed, state)`, unless it is one already."""
+    return function if isinstance(function, Single) else Single(function, narrowed, state)
 
 
 def outside(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -89,7 +89,7 @@ class Policy:
         obs = obs if batch else jax.tree.map(lambda x: x[None], obs)
         first = self._carry is None
         if first:
-            self._carry = self.algo.initial_carry(size)
+            self._carry = self.algo.initial_carry(self.state, size)
         reset = np.full(size, first) if reset is None else np.asarray(reset, bool).reshape(-1)
         require(reset.shape == (size,), "reset.shape", reset.shape, f"must be {(size,)}, as there are obs")
         greedy = key is None
@@ -117,7 +117,7 @@ class Policy:
             raise ConfigError(f"environment '{self.env.name}' has no picture; give its Env a render function")
         k_reset, k_play = jax.random.split(_key_of(seed))
         env_state, obs = jax.jit(self.env.reset)(k_reset, self.env.task)
-        step, act, carry = jax.jit(self.env.step), jax.jit(self.algo.act), self.algo.initial_carry(1)
+        step, act, carry = jax.jit(self.env.step), jax.jit(self.algo.act), self.algo.initial_carry(self.state, 1)
         frames = [draw(env_state, self.env.task)]
         for t in range(max_steps):
             k_act, k_step = jax.random.split(jax.random.fold_in(k_play, t))

@@ -19,7 +19,8 @@ from rljax import modes
 from rljax.divergence import refuse_divergence
 from rljax.errors import Interrupted, Terminated
 from rljax.log import Sink
-from rljax.ops.rollout import NOT_FINITE
+from rljax.ops.metrics import summarise
+from rljax.ops.rollout import play_init, play_step
 from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Array, Env, Metrics
 
@@ -118,7 +119,7 @@ def train(
             state, metrics = advance(algo, state, hypers, task, np.int32(n), size)
             done += n
             row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
-            refuse_divergence(row, done, env_name)
+            refuse_divergence(row, done, env_name, algo.diagnostics)
             place = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began}
             for sink in sinks:
                 sink.write(place | row)
@@ -152,31 +153,6 @@ class Saver:
         self._save(updates, state)
         ended = time.perf_counter()
         self._due = ended + max(SAVE_SECONDS, (ended - began) / SAVE_SHARE)
-
-
-def summarise(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Means over the last axis, in double precision; episode figures are weighted by the episodes that ended.
-
-    Args:
-      metrics: name -> `[..., n]`, with `episodes` the number that ended in each update.
-
-    Returns:
-      name -> `[...]`; the sum of `episodes`; NaN for an episode figure where none ended; all bits of `NOT_FINITE`.
-    """
-    episodes = metrics.get("episodes", np.zeros(1)).astype(np.float64)
-    total = episodes.sum(-1)
-    found = {}
-    for name, x in metrics.items():
-        if name == "episodes":
-            found[name] = total.astype(int)
-        elif name == NOT_FINITE:
-            found[name] = np.bitwise_or.reduce(x, axis=-1)
-        elif name.startswith("episode_"):
-            sums = (np.where(episodes > 0, x, 0.0) * episodes).sum(-1)
-            found[name] = np.where(total > 0, sums / np.maximum(total, 1.0), np.nan)
-        else:
-            found[name] = x.mean(-1, dtype=np.float64)
-    return found
 
 
 @contextmanager
@@ -256,22 +232,17 @@ def evaluate(
 def _play(
     algo: Algorithm, state: Any, env: Env, key: Array, episodes: int, greedy: bool | Array, task: Any, bound: Array
 ) -> Array:
-    k_reset, k_play = jax.random.split(key)
-    reset, step = modes.outside(env.reset), modes.outside(env.step)
-    env_state, obs = jax.vmap(reset, (0, None))(jax.random.split(k_reset, episodes), task)
+    def policy(carry, obs, reset, key):
+        return *algo.act(state, carry, obs, reset, key, greedy), ()
 
     def going(loop):
-        t, alive, *_ = loop
-        return (t < bound) & alive.any()
+        playing, _ = loop
+        return (playing.t < bound) & playing.alive.any()
 
-    def play(loop):
-        t, alive, env_state, obs, carry, returns = loop
-        k_act, k_step = jax.random.split(jax.random.fold_in(k_play, t))
-        carry, action = algo.act(state, carry, obs, jnp.full(episodes, t == 0), k_act, greedy)
-        env_state, result = jax.vmap(step, (0, 0, 0, None))(jax.random.split(k_step, episodes), env_state, action, task)
-        returns = jnp.where(alive, returns + result.reward.astype(jnp.float32), returns)
-        alive &= ~(result.terminated | result.truncated)
-        return t + 1, alive, env_state, result.obs, carry, returns
+    def step(loop):
+        playing, returns = loop
+        after, step = play_step(env, task, policy, playing)
+        return after, jnp.where(playing.alive, returns + step.reward, returns)
 
-    loop = (0, jnp.ones(episodes, bool), env_state, obs, algo.initial_carry(episodes), jnp.zeros(episodes))
-    return jax.lax.while_loop(going, play, loop)[-1]
+    first = play_init(env, task, algo.initial_carry(state, episodes), key, episodes)
+    return jax.lax.while_loop(going, step, (first, jnp.zeros(episodes)))[1]

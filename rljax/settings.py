@@ -47,23 +47,32 @@ def of_algorithm(algorithm: Any) -> dict[str, Setting]:
 
 
 def parts_of(algorithm: Any) -> Any:
-    """What has an algorithm's `Config`, `Hypers` and `make`: a module, by its import path too, a class or an object.
+    """What has an algorithm's `Config`, `Hypers` and `make`: a class, a module, an import path of these, an object.
 
     Raises:
       ConfigError: it cannot be imported, or lacks one of these.
     """
-    try:
-        found = importlib.import_module(algorithm) if isinstance(algorithm, str) else algorithm
-    except ImportError as error:
-        raise ConfigError(f"module '{algorithm}' cannot be imported: {error}") from None
+    found = _imported(algorithm) if isinstance(algorithm, str) else algorithm
     for name in ("Config", "Hypers", "make"):
         what = f"'{getattr(found, '__name__', type(found).__name__)}'"
         require(hasattr(found, name), "algorithm", what, f"has no {name}; give it Config, Hypers and make")
     return found
 
 
+def _imported(path: str) -> Any:
+    """A module, or `module:Class`. Raises ConfigError where there is none."""
+    module, _, name = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"module '{module}' cannot be imported: {error}") from None
+    require(not name or hasattr(found, name), "algorithm", path, f"module '{module}' has no {name}")
+    return getattr(found, name) if name else found
+
+
 @cache
-def _shipped(module: str) -> dict[str, Setting]:
+def _shipped(path: str) -> dict[str, Setting]:
+    module, _, _ = path.partition(":")
     return _settings(*(declarations.in_source(module, name) for name in ("Config", "Hypers")))
 
 

@@ -6,9 +6,10 @@ Axis letters, used in every docstring of the package: `T` time, `E` parallel env
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -23,55 +24,136 @@ from rljax.spaces import Space as Space
 
 Array = jax.Array
 Metrics = dict[str, Array]
-DIAGNOSTICS = frozenset({"approx_kl", "bootstrap_entropy", "entropy", "explained_variance"})
-"""Metrics to look at, from which nothing is learned: they may be anything. Any other one that is not finite, but for
-those of episodes (there may have been none), means that a run has diverged."""
 Scalar = float | Array
 """A number that is traced: a Python float in a default, an array inside a compiled program."""
 DEFAULT_BOUND = 10_000
 """Steps after which an evaluation ends an episode that nothing else bounds."""
 
 
+class _ClassOf:
+    """The class of the default of a dataclass's field, asked of the dataclass."""
+
+    def __init__(self, field_name: str):
+        self.field_name = field_name
+
+    def __get__(self, instance: Any, owner: type) -> type:
+        return type(owner.__dataclass_fields__[self.field_name].default)
+
+
 @dataclass(frozen=True)
 class Algorithm:
-    """A learning algorithm: pure functions of three explicit pytrees.
+    """A learning algorithm: methods that are pure functions of three explicit pytrees.
 
-    **state** evolves (arrays only), **hypers** say how to learn (traced numbers), **task** says on what
-    (environment parameters, or a dataset). Built by an algorithm's `make(env, config)`, which is cached: the same
-    arguments give the same functions, so nothing recompiles. Two algorithms are equal if their functions are, whatever
-    their default hypers, which makes one a good static argument.
+    **state** evolves (arrays only), **hypers** say how to learn (traced numbers), **task** says on what (the
+    environment's parameters, or a dataset). An algorithm is a frozen dataclass that derives from this one:
+
+        @dataclass(frozen=True)
+        class PPO(Algorithm):
+            config: Config = Config()
+            hypers: Hypers = field(default=Hypers(), compare=False)
+
+    Two are one program if their classes, environments and configs are equal, whatever their default hypers, so an
+    algorithm is a good static argument. A subclass that overrides one method is an algorithm of its own. What is listed
+    in `IN_32_BITS` computes in 32 bits whatever `jax_enable_x64` says, see `modes`.
 
     Attributes:
-      init: `(key, hypers, task) -> state`.
-      step: `(state, hypers, task) -> (state, metrics)`; one update, scan-able and vmap-able. `metrics` is a flat
-        dict of scalars with fixed keys.
-      act: `(state, carry, obs [B, ...], reset [B], key, greedy) -> (carry, action [B, ...])`.
-      initial_carry: `(batch_size) -> carry` for `act`; `()` for feed-forward policies.
-      hypers: the default hyperparameters.
-      steps_per_update: environment steps that one `step` takes (0 offline).
+      env: the environment.
+      config: what fixes shapes and branches; hashable.
+      hypers: the default hyperparameters, a pytree.
+      steps_per_update: environment steps that one `step` takes; 0 offline, where a run is counted in updates.
       warmup_steps: environment steps that `init` takes.
+      diagnostics: names of metrics from which nothing is learned, see `ops.metrics`.
+      policy: None, or `(state, carry, obs [T, B, ...], reset [T, B]) -> (carry, distribution over actions [T, B],
+        value [T, B])`, which can be differentiated in the state: for meta-gradients, cloning and distillation.
+      outer_weights: metrics whose means over the updates are added to the loss that meta-gradients descend, each with
+        its weight.
+
+    Raises:
+      ConfigError: it cannot run with this config on this environment.
     """
 
-    init: Callable[..., Any]
-    step: Callable[..., tuple[Any, Metrics]]
-    act: Callable[..., tuple[Any, Array]]
-    initial_carry: Callable[[int], Any]
-    hypers: Any = field(compare=False)
-    steps_per_update: int
-    warmup_steps: int = 0
+    env: Env
+    config: Any = None
+    hypers: Any = field(default=None, compare=False)
 
-    def in_32_bits(self) -> Algorithm:
-        """The same, computing in 32 bits whatever `jax_enable_x64` says, see `modes`; once is as good as twice."""
-        narrowed = {"init": (1,), "step": (1,), "act": (), "initial_carry": ()}  # 1: the hypers
-        return replace(self, **{name: modes.single(getattr(self, name), which) for name, which in narrowed.items()})
+    IN_32_BITS: ClassVar[dict[str, tuple[int, ...]]] = {  # with the arguments that are cast: hypers
+        "init": (2,),
+        "step": (2,),
+        "act": (),
+        "initial_carry": (),
+        "policy": (),
+    }
+    steps_per_update: ClassVar[int]
+    warmup_steps: ClassVar[int] = 0
+    diagnostics: ClassVar[frozenset[str]] = frozenset()
+    policy: ClassVar[Callable[..., Any] | None] = None
+    outer_weights: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    Config, Hypers = _ClassOf("config"), _ClassOf("hypers")
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for name, narrowed in cls.IN_32_BITS.items():
+            if callable(function := vars(cls).get(name)):
+                setattr(cls, name, modes.single(function, narrowed, state=1))
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    @classmethod
+    def make(cls, env: Env, config: Any = None) -> Algorithm:
+        """Builds the algorithm, by default with its default config. Raises ConfigError, as the class does."""
+        return cls(env, cls.Config() if config is None else config)
+
+    @classmethod
+    def unused(cls, config: Any, env: Env) -> dict[str, str]:
+        """The numbers in `Hypers` that have no effect under this config, each with what would use it."""
+        return {}
+
+    def check(self) -> None:
+        """Refuses what cannot run. Raises ConfigError."""
+
+    def init(self, key: Array, hypers: Any, task: Any) -> Any:
+        """The state in which learning begins; arrays only."""
+        raise NotImplementedError
+
+    def step(self, state: Any, hypers: Any, task: Any) -> tuple[Any, Metrics]:
+        """One update -> (state, metrics), which can be scanned and vmapped.
+
+        `metrics` is a flat dict of scalars with fixed keys, see `ops.metrics`.
+        """
+        raise NotImplementedError
+
+    def initial_carry(self, state: Any, batch_size: int) -> Any:
+        """The memory of `act` before the first observation of `batch_size` episodes; () where it has none."""
+        return ()
+
+    def act(self, state: Any, carry: Any, obs: Any, reset: Array, key: Array, greedy: bool | Array) -> tuple[Any, Any]:
+        """The actions for observations `[B, ...]` -> (carry, action `[B, ...]`); it forgets where `reset` `[B]`."""
+        raise NotImplementedError
 
     def steps(self, updates: int) -> int:
         """Environment steps behind a run after that many updates."""
         return self.warmup_steps + updates * self.steps_per_update
 
     def updates(self, steps: int) -> int:
-        """Whole updates that it takes to come to that many environment steps."""
-        return max(0, -(-(steps - self.warmup_steps) // self.steps_per_update))
+        """Whole updates that it takes to come to that many environment steps; offline a step is an update."""
+        return max(0, -(-(steps - self.warmup_steps) // (self.steps_per_update or 1)))
+
+
+@dataclass(frozen=True)
+class Functions(Algorithm):
+    """An algorithm of functions; it stands in for those that are not yet classes."""
+
+    env: Any = None
+    init: Any = None
+    step: Any = None
+    act: Any = None
+    steps_per_update: int = 0  # pyright: ignore
+    warmup_steps: int = 0  # pyright: ignore
+
+    def __post_init__(self) -> None:
+        for name in ("init", "step", "act"):
+            object.__setattr__(self, name, modes.single(getattr(self, name), {"act": ()}.get(name, (1,))))
 
 
 class StepResult(NamedTuple):
@@ -84,14 +166,16 @@ class StepResult(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-    """What a rollout hands to an algorithm, time-major `[T, E, ...]`."""
+    """Steps as a rollout hands them to an algorithm, time-major `[T, E, ...]`; obs and action may be pytrees."""
 
-    obs: Array
-    action: Array
+    obs: Any
+    action: Any
     reward: Array
-    next_obs: Array  # the true successor: bootstrap from this one, never from the reset observation
+    next_obs: Any  # the true successor: bootstrap from this one, never from the reset observation
     terminated: Array  # bool: the MDP ended; never bootstrap
     truncated: Array  # bool: a limit cut it; bootstrap, then cut the trace
+    reset: Array  # bool: `obs` opens an episode
+    extras: Any = ()  # what the policy noted when it acted, such as log-probabilities
 
 
 @dataclass(frozen=True)

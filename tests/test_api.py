@@ -299,12 +299,13 @@ def test_a_policy_takes_one_observation_or_many(finished):
     ids=["discrete", "multi-discrete", "image", "dict"],
 )
 def test_a_policy_refuses_what_its_environment_cannot_show(space, good, bad):
-    def act(state, carry, obs, reset, key, greedy):
-        assert jax.tree.map(lambda x: x.dtype, obs) == jax.tree.map(lambda x: x.dtype, like(space))
-        return carry, sum(x.reshape(x.shape[0], -1).sum(-1) for x in jax.tree.leaves(obs))
+    class Summing(Algorithm):
+        def act(self, state, carry, obs, reset, key, greedy):
+            assert jax.tree.map(lambda x: x.dtype, obs) == jax.tree.map(lambda x: x.dtype, like(space))
+            return carry, sum(x.reshape(x.shape[0], -1).sum(-1) for x in jax.tree.leaves(obs))
 
     env = dataclasses.replace(counter(), observation_space=space)
-    policy = rljax.Policy(Algorithm(None, None, act, lambda size: (), (), 0), env, (), 0)  # pyright: ignore
+    policy = rljax.Policy(Summing(env), env, (), 0)
     for obs in good:
         one, each = jax.tree.leaves(like(space))[0], obs["a"] if isinstance(obs, dict) else obs
         assert policy(obs).shape == np.shape(each)[: np.ndim(each) - len(one.shape)]

@@ -113,8 +113,9 @@ def test_an_algorithm_by_another_name_is_its_base_with_other_defaults(name):
 
 
 @every_algorithm
-def test_make_is_cached(algo, env, settings):
-    assert build(algo, env, settings)[0] is build(algo, env, settings)[0]
+def test_equal_settings_are_one_program(algo, env, settings):
+    one, other = (build(algo, env, settings)[0] for _ in range(2))
+    assert one == other and hash(one) == hash(other)
 
 
 @every_algorithm
@@ -166,7 +167,13 @@ def test_64_bits_change_no_program(algo, env, settings):
         key, numbers = jax.random.key(0), (as_arrays(algorithm.hypers), as_arrays(environment.task))
         state = jax.eval_shape(algorithm.init, key, *numbers)
         space = environment.observation_space
-        look = (algorithm.initial_carry(1), jnp.zeros((1, *space.shape), space.dtype), jnp.ones(1, bool), key, True)
+        look = (
+            algorithm.initial_carry(state, 1),
+            jnp.zeros((1, *space.shape), space.dtype),
+            jnp.ones(1, bool),
+            key,
+            True,
+        )
         calls = {algorithm.init: (key, *numbers), algorithm.step: (state, *numbers), algorithm.act: (state, *look)}
         return [jax.make_jaxpr(function)(*given) for function, given in calls.items()]
 
@@ -230,11 +237,11 @@ def test_act_gives_valid_actions_for_any_batch(algo, env, settings, strict):
         obs = jax.vmap(environment.observation_space.sample)(jax.random.split(jax.random.key(1), size))
         for greedy in (True, False):
             carry, action = jax.jit(algorithm.act)(
-                state, algorithm.initial_carry(size), obs, jnp.ones(size, bool), jax.random.key(2), greedy
+                state, algorithm.initial_carry(state, size), obs, jnp.ones(size, bool), jax.random.key(2), greedy
             )
             assert action.shape == (size, *space.shape) and action.dtype == space.dtype
             assert jax.vmap(space.contains)(action).all()
-            chex.assert_trees_all_equal_shapes_and_dtypes(carry, algorithm.initial_carry(size))
+            chex.assert_trees_all_equal_shapes_and_dtypes(carry, algorithm.initial_carry(state, size))
 
 
 @every_algorithm

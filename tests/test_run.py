@@ -20,9 +20,9 @@ from rljax.divergence import diverged
 from rljax.envs import wrappers
 from rljax.errors import DivergedError, Stopped, Terminated
 from rljax.ops import streams
-from rljax.ops.rollout import NOT_FINITE
-from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signals, summarise, train
-from rljax.types import DIAGNOSTICS, Algorithm
+from rljax.ops.metrics import DIAGNOSTICS, NOT_FINITE, summarise
+from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signals, train
+from rljax.types import Algorithm
 
 NAMED = ["ppo-discrete", "lpg", "dqn", "pqn", "sac", "td3", "revalued"]
 
@@ -181,20 +181,21 @@ def test_a_diagnostic_ends_no_run():
     np.testing.assert_array_equal(diverged(metrics | {"grad_norm": np.array([1.0, np.nan, np.inf])}), [0, 1, 1])
 
 
-def still(reward: float) -> Algorithm:
+class Still(Algorithm):
     """An algorithm that does nothing, to evaluate environments with."""
 
-    def act(state, carry, obs, reset, key, greedy):
-        return carry + reset.sum(), jnp.zeros(obs.shape[0], jnp.int32)
+    def initial_carry(self, state, batch_size):
+        return jnp.int32(0)
 
-    return Algorithm(lambda *_: (), lambda s, *_: (s, {}), act, lambda batch: jnp.int32(0), (), 0)
+    def act(self, state, carry, obs, reset, key, greedy):
+        return carry + reset.sum(), jnp.zeros(obs.shape[0], jnp.int32)
 
 
 def test_evaluation_counts_each_episode_once_and_is_bounded():
     env = counter()
-    task = env.task.replace(terminate_at=3)
-    np.testing.assert_array_equal(evaluate(still(1.0), (), env, jax.random.key(0), 5, task=task), [6.0] * 5)
-    endless = evaluate(still(1.0), (), env, jax.random.key(0), 2, task=env.task.replace(truncate_at=10**9), max_steps=4)
+    task, endless = env.task.replace(terminate_at=3), env.task.replace(truncate_at=10**9)
+    np.testing.assert_array_equal(evaluate(Still(env), (), env, jax.random.key(0), 5, task=task), [6.0] * 5)
+    endless = evaluate(Still(env), (), env, jax.random.key(0), 2, task=endless, max_steps=4)
     np.testing.assert_array_equal(endless, [10.0, 10.0])
 
 
@@ -212,8 +213,8 @@ def test_evaluation_counts_each_episode_once_and_is_bounded():
 def test_evaluation_is_bounded_by_its_task(env, task, steps):
     env = make("ppo", env if isinstance(env, str) else env(), task=task)[1]
     default = envs.make("probe/truncation")
-    np.testing.assert_array_equal(evaluate(still(1.0), (), env, jax.random.key(0), 2), [steps] * 2)
-    given = evaluate(still(1.0), (), default, jax.random.key(0), 2, task=default.task.replace(limit=steps))
+    np.testing.assert_array_equal(evaluate(Still(counter()), (), env, jax.random.key(0), 2), [steps] * 2)
+    given = evaluate(Still(counter()), (), default, jax.random.key(0), 2, task=default.task.replace(limit=steps))
     np.testing.assert_array_equal(given, [steps] * 2)
 
 
@@ -230,22 +231,23 @@ def test_evaluation_shares_no_key_with_training():
 def test_an_evaluated_episode_ends_at_a_limit_too_and_counts_nothing_after(end):
     """Side by side with longer ones: from 0, 1 and 2 to 3 the rewards are 1 + 2 + 3, 2 + 3 and 3."""
     env = counter(start_high=3)
-    found = evaluate(still(1.0), (), env, jax.random.key(0), 32, task=env.task.replace(**{end: 3}))
+    found = evaluate(Still(counter()), (), env, jax.random.key(0), 32, task=env.task.replace(**{end: 3}))
     assert set(np.asarray(found).tolist()) == {6.0, 5.0, 3.0}
 
 
 def test_only_the_first_observation_opens_an_evaluated_episode():
-    env, plain = counter(), still(1.0)
+    env = counter()
 
-    def act(state, carry, obs, reset, key, greedy):
-        return carry, reset.astype(jnp.int32)
+    class Opening(Still):
+        def act(self, state, carry, obs, reset, key, greedy):
+            return carry, reset.astype(jnp.int32)
 
     def step(key, state, action, task):
         state, result = env.step(key, state, action, task)
         return state, result._replace(reward=100.0 * action)
 
     found = evaluate(
-        dataclasses.replace(plain, act=act),
+        Opening(env),
         (),
         dataclasses.replace(env, step=step),
         jax.random.key(0),

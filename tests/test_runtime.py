@@ -108,7 +108,7 @@ from rljax import envs
 from rljax.algos import ppo
 from rljax.run import as_arrays, run
 env = envs.make("CartPole-v1")
-algo = ppo.make(env, ppo.Config(num_envs=64, num_steps=128, num_minibatches=8))
+algo = ppo.PPO(env, ppo.Config(num_envs=64, num_steps=128, num_minibatches=8))
 hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
 go = jax.jit(jax.vmap(lambda key: run(algo, key, hypers, task, 8)))
 for seed in range(3):

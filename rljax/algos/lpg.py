@@ -27,12 +27,11 @@ Sources: Jackson et al. 2023 (GROOVE, arXiv:2310.02782, section 2.2, table 2) an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+from types import MappingProxyType
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -40,17 +39,15 @@ from flax import struct
 
 from rljax.errors import ConfigError, require
 from rljax.fields import INF, choice, count, flag, number, part, share, sizes, text
-from rljax.nets.features import feature_shape, features
 from rljax.nets.heads import Categorical
-from rljax.nets.initializers import orthogonal
-from rljax.nets.mlp import MLP, activation
+from rljax.nets.lpg_agent import Agent
+from rljax.nets.mlp import activation
 from rljax.nets.update_rule import UpdateRule, check_rule, initial_rule
+from rljax.on_policy import loop
 from rljax.ops import optim
 from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.returns import lambda_returns
-from rljax.ops.rollout import Episodes, begin, rollout
-from rljax.ops.schedules import progress
-from rljax.types import Algorithm, Array, Discrete, Env, Metrics, Scalar, Space, TimeStep
+from rljax.types import Array, Discrete, Scalar
 
 
 @dataclass(frozen=True)
@@ -87,188 +84,127 @@ class Hypers(struct.PyTreeNode, eq=False):  # two are equal if they are the same
     horizon: Scalar = number(INF, "updates in this run, for a temporally-aware rule", low=1.0, high=INF)
 
 
-class State(struct.PyTreeNode):
-    """All that evolves; arrays only."""
-
-    params: Any  # of `actor`, `bootstrap` and `critic`
-    opt: Any  # of each of them
-    episodes: Episodes  # [E, ...]
-    key: Array
-    updates: Array  # [] updates done
-
-
-class Network(nn.Module):
-    """Observations `[..., *shape]` -> `[..., size]`; without hidden layers it is linear, without bias."""
-
-    config: Config
-    space: Space
-    size: int
-    gain: float = 1.0
-
-    @nn.compact
-    def __call__(self, obs: Array) -> Array:
-        hidden, start = self.config.hidden, orthogonal(self.gain)
-        if isinstance(self.space, Discrete) and not hidden:
-            # The numbers of a linear layer above one-hot features, which would be wide: 3200 for gridworld/all.
-            return self.param("table", start, (self.space.n, self.size))[obs]
-        x = features(self.space, obs)
-        x = x.reshape(*x.shape[: x.ndim - len(feature_shape(self.space))], -1)
-        x = MLP(hidden, self.config.activation)(x)
-        return nn.Dense(self.size, use_bias=bool(hidden), kernel_init=start, name="linear")(x)
-
-
-class Agent(nn.Module):
-    """Three separate networks: obs [..., *shape] -> (distribution over actions, log y [..., m], value [...])."""
-
-    config: Config
-    observation_space: Space
-    actions: int
-
-    @nn.compact
-    def __call__(self, obs: Array) -> tuple[Categorical, Array, Array]:
-        config, space = self.config, self.observation_space
-        logits = Network(config, space, self.actions, gain=0.01, name="actor")(obs)
-        y = Network(config, space, config.bootstrap, name="bootstrap")(obs)
-        value = Network(config, space, 1, name="critic")(obs)
-        return Categorical(logits), jax.nn.log_softmax(y), value[..., 0]
-
-
-@cache
-def make(env: Env, config: Config = Config()) -> Algorithm:
-    """LPG on `env`; TA-LPG if `config.temporal`.
+@dataclass(frozen=True)
+class LPG(loop.OnPolicy):
+    """LPG on an environment; TA-LPG if `config.temporal`.
 
     Raises:
       ConfigError: actions that are not discrete, a count that is too small, an unknown activation or optimiser; from
         `step`, weights of a rule of other sizes.
     """
-    network: Any = agent(env, config)
-    rule: Any = UpdateRule(config.rule_width, config.bootstrap, config.embedding)
-    default = initial_rule(rule, life=2 if config.temporal else 0)
 
-    def look(params, obs):
-        return network.apply({"params": params}, obs)
+    config: Config = Config()
+    hypers: Hypers = field(default=Hypers(rule=None), compare=False)
+    # What the rule says is kept small, and predictions diverse (Jackson et al. 2023, table 2).
+    outer_weights = MappingProxyType({"pi_hat_sq": 0.005, "y_hat_sq": 0.001, "bootstrap_entropy": -0.001})
 
-    def optimisers(hypers):
-        follow = partial(optimiser, max_grad_norm=hypers.max_grad_norm)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hypers.rule is None:
+            object.__setattr__(self, "hypers", self.hypers.replace(rule=first_rule(self.rule, self.config.temporal)))
+
+    @cached_property
+    def network(self) -> Any:
+        config = self.config
+        sizes = self.env.action_space.n, config.bootstrap
+        return Agent(config.hidden, config.activation, self.env.observation_space, *sizes)
+
+    @cached_property
+    def rule(self) -> Any:
+        return UpdateRule(self.config.rule_width, self.config.bootstrap, self.config.embedding)
+
+    def initial_params(self, key, obs):
+        return self.network.init(key, obs)["params"]
+
+    def optimisers(self, hypers):
+        """Those of actor, bootstrap and critic, by name."""
+        clipped = partial(optimiser_of, max_grad_norm=hypers.max_grad_norm)
         return {
-            "actor": follow(config.optimiser, hypers.lr),
-            "bootstrap": follow(config.optimiser, hypers.bootstrap_lr),
+            "actor": clipped(self.config.optimiser, hypers.lr),
+            "bootstrap": clipped(self.config.optimiser, hypers.bootstrap_lr),
             # Adam for tables too: SGD that is safe where a world has one state is slow where it has thousands.
-            "critic": follow("adam", hypers.critic_lr),
+            "critic": clipped("adam", hypers.critic_lr),
         }
 
-    def init(key, hypers, task):
-        key, k_env, k_net = jax.random.split(key, 3)
-        episodes = begin(env, task, k_env, config.num_envs)
-        params = network.init(k_net, episodes.obs[:1])["params"]
-        opt = {name: each.init(params[name]) for name, each in optimisers(hypers).items()}
-        return State(params=params, opt=opt, episodes=episodes, key=key, updates=jnp.int32(0))
+    def initial_opt(self, hypers, params):
+        return {name: each.init(params[name]) for name, each in self.optimisers(hypers).items()}
 
-    def act(state, carry, obs, reset, key, greedy):
-        policy, _, _ = look(state.params, obs)
+    def forward(self, params, obs):
+        """(distribution over actions, log y `[..., m]`, value `[...]`) for observations `[..., *shape]`."""
+        return self.network.apply({"params": params}, obs)
+
+    def act(self, state, carry, obs, reset, key, greedy):
+        policy, _, _ = self.forward(state.params, obs)
         return carry, jnp.where(greedy, policy.mode(), policy.sample(key))
 
-    def consult(state, hypers, steps: TimeStep) -> tuple[Array, Array]:
-        """The rule's word on a rollout -> (pi_hat [T, E], log y_hat [T, E, m])."""
-        check_rule(hypers.rule, default)
-        params = state.params if config.input_gradient else jax.lax.stop_gradient(state.params)
-        policy, log_y, _ = look(params, steps.obs)
-        _, next_log_y, _ = look(params, steps.next_obs)
+    def policy(self, state, carry, obs, reset):  # pyright: ignore[reportIncompatibleVariableOverride]
+        distribution, _, value = self.forward(state.params, obs)
+        return carry, distribution, value
+
+    def behave(self, state, carry, obs, reset, key):  # which actions are drawn is nothing to differentiate
+        return carry, self.forward(jax.lax.stop_gradient(state.params), obs)[0].sample(key), ()
+
+    def targets(self, state, hypers, steps):
+        """Consults the rule on a rollout: (state, (steps, pi_hat `[T, E]`, log y_hat `[T, E, m]`), no metrics)."""
+        check_rule(hypers.rule, self.hypers.rule)
+        params = state.params if self.config.input_gradient else jax.lax.stop_gradient(state.params)
+        policy, log_y, _ = self.forward(params, steps.obs)
+        _, next_log_y, _ = self.forward(params, steps.next_obs)
         prob, y, next_y = jnp.exp(policy.log_prob(steps.action)), jnp.exp(log_y), jnp.exp(next_log_y)
-        life = when(state.updates, hypers.horizon) if config.temporal else ()
+        time = time_inputs(self.progress(state, hypers), hypers.horizon) if self.config.temporal else ()
         flags = steps.terminated, steps.truncated
-        return rule.apply({"params": hypers.rule}, steps.reward, *flags, prob, y, next_y, life)
+        told = self.rule.apply({"params": hypers.rule}, steps.reward, *flags, prob, y, next_y, time)
+        return state, (steps, *told), {}
 
-    def learn(state, hypers, steps: TimeStep, pi_hat, log_y_hat) -> tuple[State, Metrics]:
-        """One step of each network; what the rule says is taken as given."""
+    def loss(self, params, state, hypers, batch, key):
+        """The loss of all three networks on a rollout; what the rule says is taken as given."""
+        steps, pi_hat, log_y_hat = batch
+        _, _, next_value = self.forward(state.params, steps.next_obs)
         flags = steps.terminated, steps.truncated
-        _, _, next_value = look(state.params, steps.next_obs)
         target = lambda_returns(steps.reward, next_value, *flags, hypers.discount, hypers.gae_lambda)
+        policy, log_y, value = self.forward(params, steps.obs)
+        policy_loss = -(pi_hat * policy.log_prob(steps.action)).mean()
+        kl = divergence(log_y, log_y_hat).mean()
+        value_loss = squared_error(value, target).mean()
+        return policy_loss + hypers.kl_weight * kl + value_loss, {
+            "policy_loss": policy_loss,
+            "kl": kl,
+            "value_loss": value_loss,
+            "entropy": policy.entropy().mean(),
+            "bootstrap_entropy": Categorical(log_y).entropy().mean(),
+            "explained_variance": explained_variance(value, target),
+        }
 
-        def loss(params):
-            policy, log_y, value = look(params, steps.obs)
-            policy_loss = -(pi_hat * policy.log_prob(steps.action)).mean()
-            kl = divergence(log_y, log_y_hat).mean()
-            value_loss = squared_error(value, target).mean()
-            return policy_loss + hypers.kl_weight * kl + value_loss, {
-                "policy_loss": policy_loss,
-                "kl": kl,
-                "value_loss": value_loss,
-                "entropy": policy.entropy().mean(),
-                "bootstrap_entropy": Categorical(log_y).entropy().mean(),
-                "explained_variance": explained_variance(value, target),
-            }
-
-        grads, metrics = jax.grad(loss, has_aux=True)(state.params)
+    def learn(self, state, hypers, batch, key):
+        """One step of each network -> (state, metrics)."""
+        grads, metrics = jax.grad(self.loss, has_aux=True)(state.params, state, hypers, batch, key)
         params, opt = {}, {}
-        for name, each in optimisers(hypers).items():
+        for name, each in self.optimisers(hypers).items():
             params[name], opt[name] = optim.apply(each, grads[name], state.opt[name], state.params[name])
         # To look at: a norm has no derivative at 0, and a metric must not be able to spoil a meta-gradient.
         metrics["grad_norm"] = jax.lax.stop_gradient(optim.global_norm([grads["actor"], grads["bootstrap"]]))
+        _, pi_hat, log_y_hat = batch
         metrics["pi_hat_sq"] = jnp.square(pi_hat).mean()
         metrics["y_hat_sq"] = jnp.exp(2.0 * log_y_hat).sum(-1).mean()
-        return state.replace(params=params, opt=opt, updates=state.updates + 1), metrics
+        return state.replace(params=params, opt=opt), metrics
 
-    def step(state, hypers, task):
-        # 1. roll out; which actions are drawn is nothing to differentiate
-        key, k_rollout = jax.random.split(state.key)
-        params = jax.lax.stop_gradient(state.params)
-
-        def behave(carry, obs, reset, key):
-            return carry, look(params, obs)[0].sample(key), ()
-
-        episodes, _, steps, _, seen = rollout(env, task, behave, (), state.episodes, k_rollout, config.num_steps)
-        # 2. what the rule says of it
-        pi_hat, log_y_hat = consult(state, hypers, steps)
-        # 3. do as it says
-        state, learned = learn(state.replace(episodes=episodes, key=key), hypers, steps, pi_hat, log_y_hat)
-        return state, seen | learned
-
-    per_update = config.num_envs * config.num_steps
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(rule=default), per_update).in_32_bits()
+    def check(self):
+        space, config = self.env.action_space, self.config
+        if not isinstance(space, Discrete):
+            kind = type(space).__name__
+            raise ConfigError(f"action_space={kind}: must be Discrete; use another algorithm, such as ppo")
+        least = {"num_envs": 1, "num_steps": 1, "rule_width": 1, "bootstrap": 2, "embedding": 1}
+        for name, bound in least.items():
+            require(getattr(config, name) >= bound, name, getattr(config, name), f"must be at least {bound}")
+        require(min(config.hidden, default=1) >= 1, "hidden", config.hidden, "must be widths of at least 1")
+        require(config.optimiser in ("sgd", "adam"), "optimiser", config.optimiser, "must be sgd or adam")
+        activation(config.activation)
 
 
-def policy(env: Env, config: Config = Config()) -> Callable[[State, Array], tuple[Categorical, Array]]:
-    """What an outer loss for these agents needs: `(state, obs [..., *shape]) -> (distribution over actions, V [...])`.
-
-    Raises:
-      ConfigError: as `make`.
-    """
-    network: Any = agent(env, config)
-
-    def look(state, obs):
-        distribution, _, value = network.apply({"params": state.params}, obs)
-        return distribution, value
-
-    return look
-
-
-def regularised(
-    loss: Callable[..., tuple[Array, Metrics]],
-    pi_hat_coef: Scalar = 0.005,
-    y_hat_coef: Scalar = 0.001,
-    bootstrap_entropy_coef: Scalar = 0.001,
-) -> Callable[..., tuple[Array, Metrics]]:
-    r"""An outer loss that keeps the rule's words small and the agents' predictions diverse.
-
-    $$L + c_\pi \overline{\hat\pi^2} + c_y \overline{\| \hat y \|^2} - c_h \overline{H(y)}$$
-
-    Args:
-      loss: L, `(agent, key) -> (loss [], metrics)`; `agent.mean(name)` gives the mean of a metric over its updates.
-      pi_hat_coef, y_hat_coef, bootstrap_entropy_coef: the coefficients c.
-
-    Returns:
-      A loss like the one given, with its metrics.
-
-    Source: Jackson et al. 2023, arXiv:2310.02782, table 2.
-    """
-
-    def total(agent, key):
-        value, metrics = loss(agent, key)
-        value += pi_hat_coef * agent.mean("pi_hat_sq") + y_hat_coef * agent.mean("y_hat_sq")
-        return value - bootstrap_entropy_coef * agent.mean("bootstrap_entropy"), metrics
-
-    return total
+@cache
+def first_rule(rule: UpdateRule, temporal: bool) -> Any:
+    """The weights of a rule that has learned nothing."""
+    return initial_rule(rule, life=2 if temporal else 0)
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:
@@ -276,25 +212,11 @@ def divergence(log_p: Array, log_q: Array) -> Array:
     return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)
 
 
-def when(updates: Array, horizon: Scalar) -> tuple[Array, Array]:
-    """What a temporally-aware rule knows of an agent's life, `[]` each: n / N, and the order of magnitude of N."""
-    return progress(updates, horizon), jnp.log10(jnp.minimum(horizon, 1e6)) / 3.0
+def time_inputs(progress: Array, horizon: Scalar) -> tuple[Array, Array]:
+    """A temporally-aware rule's inputs about the run, `[]` each: n / N, and the order of magnitude of N."""
+    return progress, jnp.log10(jnp.minimum(horizon, 1e6)) / 3.0
 
 
-def optimiser(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
+def optimiser_of(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
     """SGD or Adam behind clipping by the norm."""
     return optax.chain(optim.clip(max_grad_norm), optax.sgd(lr)) if kind == "sgd" else optim.adam(lr, max_grad_norm)
-
-
-def agent(env: Env, config: Config) -> Agent:
-    """The networks of an agent on `env`, after refusing what cannot run."""
-    space = env.action_space
-    if not isinstance(space, Discrete):
-        raise ConfigError(f"action_space={type(space).__name__}: must be Discrete; use another algorithm, such as ppo")
-    least = {"num_envs": 1, "num_steps": 1, "rule_width": 1, "bootstrap": 2, "embedding": 1}
-    for name, bound in least.items():
-        require(getattr(config, name) >= bound, name, getattr(config, name), f"must be at least {bound}")
-    require(min(config.hidden, default=1) >= 1, "hidden", config.hidden, "must be widths of at least 1")
-    require(config.optimiser in ("sgd", "adam"), "optimiser", config.optimiser, "must be sgd or adam")
-    activation(config.activation)
-    return Agent(config, env.observation_space, space.n)

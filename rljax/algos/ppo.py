@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax import struct
 
 from rljax.errors import require
 from rljax.fields import INF, choice, count, flag, number, policy_objective, share, sizes, text
-from rljax.nets.cnn import CNN
-from rljax.nets.features import feature_shape, features
+from rljax.nets.features import feature_shape
 from rljax.nets.heads import PolicyHead, ValueHead
-from rljax.nets.mlp import MLP, activation
+from rljax.nets.torsos import check_torso, torso
 from rljax.objectives import Objective, PPOClip
 from rljax.objectives.base import bounded
-from rljax.ops import normalise, optim, schedules
+from rljax.on_policy import loop
+from rljax.ops import normalise
 from rljax.ops.losses import clipped_value_loss, explained_variance
-from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.normalise import standardise
 from rljax.ops.returns import gae
-from rljax.ops.rollout import Episodes, begin, rollout
-from rljax.types import Algorithm, Array, Box, Env, Scalar, Space
+from rljax.types import Array, Box, Scalar, Space
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,19 @@ class Hypers(struct.PyTreeNode):
     horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
-class State(struct.PyTreeNode):
+class State(loop.State):
     """All that evolves; arrays only."""
 
-    params: Any
-    opt: Any
-    episodes: Episodes  # [E, ...]
-    obs_stats: Any  # RunningStats; () if observations are not normalised
-    reward_scale: Any  # ReturnScale; () if rewards are not normalised
-    key: Array
-    updates: Array  # [] updates done
+    obs_stats: Any = ()  # RunningStats; () if observations are not normalised
+    reward_scale: Any = ()  # ReturnScale; () if rewards are not normalised
+
+
+class Extras(NamedTuple):
+    """The notes of the policy on its actions, `[T, E, ...]`."""
+
+    action: Array  # as sampled, before any clipping
+    log_prob: Array
+    value: Array
 
 
 class Batch(NamedTuple):
@@ -94,134 +94,102 @@ class ActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Any, Array]:
-        config = self.config
-        torso = CNN if config.torso == "cnn" else MLP
-        if config.torso == "mlp":
-            x = x.reshape(*x.shape[: x.ndim - len(self.feature_shape)], -1)
-        actor, critic = (torso(hidden=config.hidden, activation=config.activation)(x) for _ in range(2))
+        config, axes = self.config, len(self.feature_shape)
+        sizes = {"hidden": config.hidden, "activation": config.activation}
+        actor, critic = (torso(config.torso, x, axes, **sizes) for _ in range(2))
         return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic)
 
 
-@cache
-def make(env: Env, config: Config = Config()) -> Algorithm:
-    """PPO on `env`.
+@dataclass(frozen=True)
+class PPO(loop.OnPolicy):
+    """PPO on an environment.
 
     Raises:
       ConfigError: a count below 1, minibatches that do not divide the batch, or a network that does not fit.
     """
-    batch_size = check(env, config)
-    network: Any = ActorCritic(config, feature_shape(env.observation_space), env.action_space)
 
-    def init(key, hypers, task):
-        key, k_env, k_net = jax.random.split(key, 3)
-        episodes = begin(env, task, k_env, config.num_envs)
-        first = features(env.observation_space, episodes.obs)
-        params = network.init(k_net, first[:1])
+    config: Config = Config()
+    hypers: Hypers = field(default=Hypers(), compare=False)
+
+    @cached_property
+    def network(self) -> Any:
+        return ActorCritic(self.config, feature_shape(self.env.observation_space), self.env.action_space)
+
+    def init(self, key, hypers, task):
+        begun, config = super().init(key, hypers, task), self.config
         return State(
-            params=params,
-            opt=optim.adam(hypers.lr, hypers.max_grad_norm).init(params),
-            episodes=episodes,
-            obs_stats=normalise.init(first) if config.normalize_obs else (),
+            **vars(begun),
+            obs_stats=normalise.init(self.preprocess(begun.episodes.obs)) if config.normalize_obs else (),
             reward_scale=normalise.init_return_scale(config.num_envs) if config.normalize_reward else (),
-            key=key,
-            updates=jnp.int32(0),
         )
 
-    def forward(params, obs_stats, obs):
-        x = features(env.observation_space, obs)
-        return network.apply(params, normalise.normalise(obs_stats, x) if config.normalize_obs else x)
+    def initial_params(self, key, obs):
+        return self.network.init(key, self.preprocess(obs))
 
-    def to_env(action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not
-        return env.action_space.clip(action) if isinstance(env.action_space, Box) else action
+    def forward(self, params, obs_stats, obs):
+        """(distribution over actions, value) `[...]` for observations `[..., *shape]`."""
+        x = self.preprocess(obs)
+        return self.network.apply(params, normalise.normalise(obs_stats, x) if self.config.normalize_obs else x)
 
-    def act(state, carry, obs, reset, key, greedy):
-        policy, _ = forward(state.params, state.obs_stats, obs)
-        return carry, to_env(jnp.where(greedy, policy.mode(), policy.sample(key)))
+    def to_env(self, action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not
+        return self.env.action_space.clip(action) if isinstance(self.env.action_space, Box) else action
 
-    def collect(state, hypers, task, key):
-        """One rollout -> (state with its episodes and statistics, Batch [T, E, ...], metrics)."""
+    def act(self, state, carry, obs, reset, key, greedy):
+        policy, _ = self.forward(state.params, state.obs_stats, obs)
+        return carry, self.to_env(jnp.where(greedy, policy.mode(), policy.sample(key)))
 
-        def behave(carry, obs, reset, key):
-            policy, value = forward(state.params, state.obs_stats, obs)
-            action = policy.sample(key)
-            return carry, to_env(action), (action, policy.log_prob(action), value)
+    def policy(self, state, carry, obs, reset):  # pyright: ignore[reportIncompatibleVariableOverride]
+        return carry, *self.forward(state.params, state.obs_stats, obs)
 
-        episodes, _, steps, (action, log_prob, value), metrics = rollout(
-            env, task, behave, (), state.episodes, key, config.num_steps
-        )
-        reward, reward_scale = steps.reward, state.reward_scale
-        if config.normalize_reward:
+    def behave(self, state, carry, obs, reset, key):
+        policy, value = self.forward(state.params, state.obs_stats, obs)
+        action = policy.sample(key)
+        return carry, self.to_env(action), Extras(action, policy.log_prob(action), value)
+
+    def targets(self, state, hypers, steps):
+        """Advantages by GAE, and targets of the value: (state, Batch `[T, E, ...]`, metrics)."""
+        reward, reward_scale, (action, log_prob, value) = steps.reward, state.reward_scale, steps.extras
+        if self.config.normalize_reward:
             ended = steps.terminated | steps.truncated
             reward_scale, reward = normalise.scale_rewards(reward_scale, reward, ended, hypers.discount)
-        _, next_value = forward(state.params, state.obs_stats, steps.next_obs)
+        _, next_value = self.forward(state.params, state.obs_stats, steps.next_obs)
         flags = steps.terminated, steps.truncated
         advantage = gae(reward, value, next_value, *flags, hypers.discount, hypers.gae_lambda)
         target = advantage + value
-        if config.normalize_advantage == "batch":
+        if self.config.normalize_advantage == "batch":
             advantage = standardise(advantage)
-        metrics["explained_variance"] = explained_variance(value, target)
-        state = state.replace(episodes=episodes, reward_scale=reward_scale)
-        return state, Batch(steps.obs, action, log_prob, value, advantage, target), metrics
+        batch = Batch(steps.obs, action, log_prob, value, advantage, target)
+        state = state.replace(reward_scale=reward_scale)
+        return state, batch, {"explained_variance": explained_variance(value, target)}
 
-    def learn(state, hypers, batch, key):
-        """Epochs of minibatch updates on a Batch [T, E, ...] -> (state, metrics)."""
-        progress = schedules.progress(state.updates, hypers.horizon)
-        optimiser = optim.adam(schedules.annealed(hypers.lr, hypers.lr_final, progress), hypers.max_grad_norm)
+    def loss(self, params, state, hypers, batch, key):
+        """The policy objective, the value loss and the entropy bonus on a Batch `[B, ...]` -> (loss, metrics)."""
+        per_minibatch = self.config.normalize_advantage == "minibatch"
+        advantage = standardise(batch.advantage) if per_minibatch else batch.advantage
+        policy, value = self.forward(params, state.obs_stats, batch.obs)
+        log_ratio = policy.log_prob(batch.action) - batch.log_prob
+        policy_loss = hypers.objective(log_ratio, advantage, self.progress(state, hypers)).mean()
+        value_loss = clipped_value_loss(value, batch.value, batch.target, hypers.value_clip).mean()
+        entropy = policy.entropy(key).mean()
+        total = policy_loss + hypers.value_coef * value_loss - hypers.entropy_coef * entropy
+        bound = bounded(log_ratio)
+        kl = (jnp.expm1(bound) - bound).mean()
+        return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": kl}
 
-        def loss(params, batch, key):
-            advantage = standardise(batch.advantage) if config.normalize_advantage == "minibatch" else batch.advantage
-            policy, value = forward(params, state.obs_stats, batch.obs)
-            log_ratio = policy.log_prob(batch.action) - batch.log_prob
-            policy_loss = hypers.objective(log_ratio, advantage, progress).mean()
-            value_loss = clipped_value_loss(value, batch.value, batch.target, hypers.value_clip).mean()
-            entropy = policy.entropy(key).mean()
-            total = policy_loss + hypers.value_coef * value_loss - hypers.entropy_coef * entropy
-            bound = bounded(log_ratio)
-            kl = (jnp.expm1(bound) - bound).mean()
-            return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": kl}
+    def learn(self, state, hypers, batch, key):
+        state, metrics = super().learn(state, hypers, batch, key)
+        if self.config.normalize_obs:
+            # What was seen counts from the next update on: acting and learning use the same statistics.
+            state = state.replace(obs_stats=normalise.update(state.obs_stats, self.preprocess(batch.obs)))
+        return state, metrics
 
-        def update(carry, batch, key):
-            params, opt = carry
-            grads, metrics = jax.grad(loss, has_aux=True)(params, batch, key)
-            return optim.apply(optimiser, grads, opt, params), metrics | {"grad_norm": optim.global_norm(grads)}
-
-        (params, opt), metrics = minibatch_epochs(
-            update, (state.params, state.opt), flatten_time(batch), key, config.num_epochs, config.num_minibatches
-        )
-        return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
-
-    def step(state, hypers, task):
-        key, k_collect, k_learn = jax.random.split(state.key, 3)
-        # 1. roll out, and advantages bootstrapped from the true successors
-        state, batch, collected = collect(state, hypers, task, k_collect)
-        # 2. epochs of minibatch updates
-        state, learned = learn(state, hypers, batch, k_learn)
-        # 3. what was seen counts from the next update on: acting and learning use the same statistics
-        if config.normalize_obs:
-            seen = features(env.observation_space, batch.obs)
-            state = state.replace(obs_stats=normalise.update(state.obs_stats, seen))
-        return state.replace(key=key, updates=state.updates + 1), collected | learned
-
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size).in_32_bits()
-
-
-def check(env: Env, config: Config) -> int:
-    """The batch size E * T, after refusing what cannot run."""
-    for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-        require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
-    batch_size = config.num_envs * config.num_steps
-    require(
-        batch_size % config.num_minibatches == 0,
-        "num_minibatches",
-        config.num_minibatches,
-        f"must divide num_envs * num_steps = {batch_size}",
-    )
-    parts = {"minibatch": config.num_minibatches, "batch": 1}.get(config.normalize_advantage, 0)
-    alone = f"num_envs * num_steps = {batch_size} in {parts} parts are single steps, each of which it would make 0"
-    remedy = f"{alone}; give more steps, fewer minibatches, or normalize_advantage=none"
-    require(batch_size != parts, "normalize_advantage", config.normalize_advantage, remedy)
-    shape = env.observation_space.shape
-    require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")
-    require(not config.squash or isinstance(env.action_space, Box), "squash", True, "needs continuous actions")
-    activation(config.activation)
-    return batch_size
+    def check(self):
+        super().check()
+        config = self.config
+        parts = {"minibatch": config.num_minibatches, "batch": 1}.get(config.normalize_advantage, 0)
+        size = self.steps_per_update
+        alone = f"num_envs * num_steps = {size} in {parts} parts are single steps, each of which it would make 0"
+        remedy = f"{alone}; give more steps, fewer minibatches, or normalize_advantage=none"
+        require(size != parts, "normalize_advantage", config.normalize_advantage, remedy)
+        check_torso(config, self.env.observation_space)
+        require(not config.squash or isinstance(self.env.action_space, Box), "squash", True, "needs continuous actions")

@@ -9,27 +9,24 @@ over a rollout (eq. 7 there), the trace cut where an episode ends; the network d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 
-from rljax.errors import ConfigError, require
+from rljax.errors import ConfigError
 from rljax.fields import INF, choice, count, flag, number, share, sizes, text
-from rljax.nets.features import feature_shape, features
-from rljax.nets.mlp import activation
+from rljax.nets.features import feature_shape
 from rljax.nets.q import QNetwork, chosen
-from rljax.ops import optim, schedules
+from rljax.nets.torsos import check_torso
+from rljax.on_policy import loop
 from rljax.ops.explore import epsilon_greedy
 from rljax.ops.losses import explained_variance, squared_error
-from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.returns import lambda_returns
-from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.ops.schedules import linear_schedule
-from rljax.types import Algorithm, Array, Discrete, Env, Scalar
+from rljax.types import Array, Discrete, Scalar
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,10 @@ class Hypers(struct.PyTreeNode):
     horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
-class State(struct.PyTreeNode):
+class State(loop.State):
     """All that evolves; arrays only."""
 
-    params: Any
-    opt: Any
-    episodes: Episodes  # [E, ...]
     epsilon: Array  # [] share of random actions
-    key: Array
-    updates: Array  # [] updates done
 
 
 class Batch(NamedTuple):
@@ -80,98 +72,69 @@ class Batch(NamedTuple):
     target: Array
 
 
-@cache
-def make(env: Env, config: Config = Config()) -> Algorithm:
-    """PQN on `env`.
+@dataclass(frozen=True)
+class PQN(loop.OnPolicy):
+    """PQN on an environment.
 
     Raises:
       ConfigError: actions that are not discrete, a count below 1, minibatches that do not divide the batch.
     """
-    batch_size = check(env, config)
-    space = env.action_space
-    assert isinstance(space, Discrete)
-    network: Any = QNetwork(
-        actions=space.n,
-        axes=len(feature_shape(env.observation_space)),
-        torso=config.torso,
-        hidden=config.hidden,
-        activation=config.activation,
-        layer_norm=config.layer_norm,
-        dueling=config.dueling,
-    )
 
-    def look(params, obs):
-        return network.apply(params, features(env.observation_space, obs))[..., 0]
+    config: Config = Config()
+    hypers: Hypers = field(default=Hypers(), compare=False)
 
-    def init(key, hypers, task):
-        key, k_env, k_net = jax.random.split(key, 3)
-        episodes = begin(env, task, k_env, config.num_envs)
-        params = network.init(k_net, features(env.observation_space, episodes.obs[:1]))
-        opt = optim.adam(hypers.lr, hypers.max_grad_norm).init(params)
-        return State(params, opt, episodes, jnp.float32(0.0), key, jnp.int32(0))
+    @cached_property
+    def network(self) -> Any:
+        config = self.config
+        return QNetwork(
+            actions=self.env.action_space.n,
+            axes=len(feature_shape(self.env.observation_space)),
+            torso=config.torso,
+            hidden=config.hidden,
+            activation=config.activation,
+            layer_norm=config.layer_norm,
+            dueling=config.dueling,
+        )
 
-    def act(state, carry, obs, reset, key, greedy):
-        best = look(state.params, obs).argmax(-1).astype(jnp.int32)
-        return carry, epsilon_greedy(key, best, jnp.where(greedy, 0.0, state.epsilon), space.n)
+    def init(self, key, hypers, task):
+        return State(**vars(super().init(key, hypers, task)), epsilon=jnp.float32(0.0))
 
-    def collect(state, hypers, task, key):
-        """One rollout -> (state with its episodes, Batch [T, E, ...], metrics)."""
+    def initial_params(self, key, obs):
+        return self.network.init(key, self.preprocess(obs))
 
-        def behave(carry, obs, reset, key):
-            carry, action = act(state, carry, obs, reset, key, False)
-            return carry, action, ()
+    def q_values(self, params, obs):
+        """Q `[..., A]` for observations `[..., *shape]`."""
+        return self.network.apply(params, self.preprocess(obs))[..., 0]
 
-        episodes, _, steps, _, metrics = rollout(env, task, behave, (), state.episodes, key, config.num_steps)
-        next_value = look(state.params, steps.next_obs).max(-1)
+    def act(self, state, carry, obs, reset, key, greedy):
+        best = self.q_values(state.params, obs).argmax(-1).astype(jnp.int32)
+        epsilon = jnp.where(greedy, 0.0, state.epsilon)
+        return carry, epsilon_greedy(key, best, epsilon, self.env.action_space.n)
+
+    def collect(self, state, hypers, task, key):
+        progress = self.progress(state, hypers)
+        epsilon = linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        state, steps, metrics = super().collect(state.replace(epsilon=epsilon), hypers, task, key)
+        return state, steps, metrics | {"epsilon": epsilon}
+
+    def targets(self, state, hypers, steps):
+        """Lambda-returns: (state, Batch `[T, E, ...]`, no metrics)."""
+        next_value = self.q_values(state.params, steps.next_obs).max(-1)
         flags = steps.terminated, steps.truncated
         target = lambda_returns(steps.reward, next_value, *flags, hypers.discount, hypers.trace_lambda)
-        return state.replace(episodes=episodes), Batch(steps.obs, steps.action, target), metrics
+        return state, Batch(steps.obs, steps.action, target), {}
 
-    def learn(state, hypers, batch, key):
-        """Epochs of minibatch updates on a Batch [T, E, ...] -> (state, metrics)."""
-        progress = schedules.progress(state.updates, hypers.horizon)
-        optimiser = optim.adam(schedules.annealed(hypers.lr, hypers.lr_final, progress), hypers.max_grad_norm)
+    def loss(self, params, state, hypers, batch, key):
+        """The squared error of a Batch `[B, ...]` -> (loss, metrics)."""
+        value = chosen(self.q_values(params, batch.obs)[..., None], batch.action)[..., 0]
+        total = squared_error(value, batch.target).mean()
+        fit = explained_variance(value, batch.target)
+        return total, {"value_loss": total, "value": value.mean(), "explained_variance": fit}
 
-        def loss(params, batch):
-            value = chosen(look(params, batch.obs)[..., None], batch.action)[..., 0]
-            total = squared_error(value, batch.target).mean()
-            fit = explained_variance(value, batch.target)
-            return total, {"value_loss": total, "value": value.mean(), "explained_variance": fit}
-
-        def update(carry, batch, key):
-            params, opt = carry
-            grads, metrics = jax.grad(loss, has_aux=True)(params, batch)
-            return optim.apply(optimiser, grads, opt, params), metrics | {"grad_norm": optim.global_norm(grads)}
-
-        (params, opt), metrics = minibatch_epochs(
-            update, (state.params, state.opt), flatten_time(batch), key, config.num_epochs, config.num_minibatches
-        )
-        return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
-
-    def step(state, hypers, task):
-        key, k_collect, k_learn = jax.random.split(state.key, 3)
-        progress = schedules.progress(state.updates, hypers.horizon)
-        epsilon = linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
-        # 1. roll out, and targets by lambda-returns
-        state, batch, seen = collect(state.replace(epsilon=epsilon), hypers, task, k_collect)
-        # 2. epochs of minibatch updates
-        state, learned = learn(state, hypers, batch, k_learn)
-        return state.replace(key=key, updates=state.updates + 1), seen | learned | {"epsilon": epsilon}
-
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), batch_size).in_32_bits()
-
-
-def check(env: Env, config: Config) -> int:
-    """The batch size E * T, after refusing what cannot run."""
-    space = env.action_space
-    if not isinstance(space, Discrete):
-        raise ConfigError(f"action_space={type(space).__name__}: must be Discrete; use another algorithm, such as ppo")
-    for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-        require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
-    batch_size = config.num_envs * config.num_steps
-    fits = batch_size % config.num_minibatches == 0
-    require(fits, "num_minibatches", config.num_minibatches, f"must divide num_envs * num_steps = {batch_size}")
-    shape = env.observation_space.shape
-    require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")
-    activation(config.activation)
-    return batch_size
+    def check(self):
+        space = self.env.action_space
+        if not isinstance(space, Discrete):
+            kind = type(space).__name__
+            raise ConfigError(f"action_space={kind}: must be Discrete; use another algorithm, such as ppo")
+        super().check()
+        check_torso(self.config, self.env.observation_space)

@@ -107,7 +107,7 @@ def memory(env: Env, config: Any) -> Memory:
     require(length * num_envs >= least, "capacity", config.capacity, f"must be at least {least}")
     obs, action = like(env.observation_space), like(env.action_space)
     number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
-    step: Any = (obs, action, number, obs, flag, flag)
+    step: Any = (obs, action, number, obs, flag, flag, flag)
     layout = rows.layout(TimeStep(*step))
     need, free = length * num_envs * layout.words * rows.WORD, resources.free()
     short = f"takes {resources.write(need)} and {resources.write(free)} are free; give a smaller one"

@@ -24,7 +24,7 @@ from rljax.errors import WorkerError
 from rljax.objectives import own
 from rljax.ops.tree import named_leaves
 
-PARTS = ("Config", "Hypers", "make", "policy", "regularised", "unused")  # of an algorithm's module
+PARTS = ("Config", "Hypers", "make", "unused")  # of an algorithm's module
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 SHOWN = 8  # a leaf of so few numbers is shown as such; of others a digest is kept
 

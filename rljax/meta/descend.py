@@ -24,10 +24,10 @@ from rljax.build import Prepared
 from rljax.divergence import warn_of_environment
 from rljax.errors import ConfigError, require
 from rljax.kinds import INF, Number, convert
-from rljax.meta import gradient, leaves, search, spec, tasks
+from rljax.meta import gradient, leaves, outer_loss, search, spec, tasks
 from rljax.meta.result import Learned
 from rljax.ops import optim
-from rljax.ops.rollout import NOT_FINITE
+from rljax.ops.metrics import NOT_FINITE
 from rljax.ops.tree import as_arrays
 from rljax.types import Env
 
@@ -38,8 +38,7 @@ OUTER_STEPS = 20  # of the fresh rollout that judges K updates
 class Descent(spec.Search):
     """A search by meta-gradients, on one domain.
 
-    The algorithm's module must have `policy(env, config)`, as `algos.lpg` does; `regularised(loss)`, if it has one, is
-    put around the outer loss.
+    The algorithm must have a `policy`, as on-policy ones do.
 
     Attributes:
       agents: N, that live at a time.
@@ -64,8 +63,8 @@ class Descent(spec.Search):
         convert(self, agents=SOME, num_updates=SOME, meta_steps=SOME)
         convert(self, meta_lr=Number(low=0.0), meta_max_grad_norm=Number(above=0.0, high=INF))
         algo = algos.base(self.domains[0].row.algo)
-        if not hasattr(algos.load(algo), "policy"):
-            raise ConfigError(f"algo={algo}: has no policy for an outer loss to look at; lpg has")
+        if getattr(algos.load(algo), "policy", None) is None:
+            raise ConfigError(f"algo={algo}: has no policy for an outer loss to look at; lpg and ppo have")
 
     def check_memory(self, prepared: Sequence[Prepared]) -> None:
         super().check_memory(prepared)
@@ -84,15 +83,14 @@ class Descent(spec.Search):
 
     def setup(self, prepared: Prepared) -> gradient.Setup:
         """What stays as it is."""
-        env, module = prepared.env, algos.load(self.domains[0].row.algo)
-        policy = module.policy(env, module.Config(**prepared.config))
-        loss = gradient.actor_critic_loss(env, policy, OUTER_STEPS)
+        env, algorithm = prepared.env, prepared.algorithm
+        loss = outer_loss.actor_critic_loss(algorithm, OUTER_STEPS)
         low, high = map(math.log, self.domains[0].bounds(prepared))
         own = as_arrays(env.task)
         return gradient.Setup(
-            algo=prepared.algorithm,
+            algo=algorithm,
             put=leaves.write,
-            loss=module.regularised(loss) if hasattr(module, "regularised") else loss,
+            loss=outer_loss.regularised(loss, algorithm.outer_weights),
             new_lifetime=lambda key: jnp.round(jnp.exp(jax.random.uniform(key, (), minval=low, maxval=high))),
             new_task=env.new_task or (lambda key: own),
             optimiser=optax.chain(optim.clip(self.meta_max_grad_norm), optax.adam(self.meta_lr, eps_root=1e-16)),

@@ -22,35 +22,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from rljax import modes
 from rljax.errors import require
+from rljax.meta.outer_loss import Agent, OuterLoss, mean_over
 from rljax.meta.strategies import as_parameters
-from rljax.ops.normalise import standardise
+from rljax.ops.metrics import NOT_FINITE, either
 from rljax.ops.optim import apply, global_norm
-from rljax.ops.returns import gae
-from rljax.ops.rollout import NOT_FINITE, either, rollout
-from rljax.types import Algorithm, Array, Box, Env, Metrics, Scalar
-
-
-class Agent(NamedTuple):
-    """One agent after its K updates: what an outer loss judges. All of it may depend on theta."""
-
-    state: Any
-    hypers: Any  # with theta and the horizon in place
-    task: Any
-    metrics: Metrics  # [K] each, as `step` gave them
-    alive: Array  # [K] bool: the update took place; where not, its metrics mean nothing
-
-    def mean(self, name: str) -> Array:
-        """The mean of a metric over the updates that took place, `[]`; for regularisers."""
-        return _mean(self.metrics[name], self.alive)
+from rljax.types import Algorithm, Array, Metrics
 
 
 @dataclass(frozen=True)
@@ -75,7 +59,7 @@ class Setup:
 
     algo: Algorithm
     put: Callable[[Any, Any], Any]
-    loss: Callable[[Agent, Array], tuple[Array, Metrics]]
+    loss: OuterLoss
     new_lifetime: Callable[[Array], Array]
     new_task: Callable[[Array], Any]
     optimiser: optax.GradientTransformation
@@ -166,62 +150,8 @@ def meta_gradient(
     lives = lives.replace(state=agents.state, age=age, key=keys[:, 0])
     sound = jnp.isfinite(losses)
     metrics = _summary(agents.metrics, agents.alive & sound[:, None])
-    metrics |= {name: _mean(x, sound) for name, x in judged.items()} | {"meta_loss": _mean(losses, sound)}
+    metrics |= {name: mean_over(x, sound) for name, x in judged.items()} | {"meta_loss": mean_over(losses, sound)}
     return grads, (lives, losses), metrics
-
-
-def actor_critic_loss(
-    env: Env,
-    policy: Callable[[Any, Array], tuple[Any, Array]],
-    num_steps: int = 20,
-    discount: Scalar = 0.99,
-    gae_lambda: Scalar = 0.95,
-    entropy_coef: Scalar = 0.05,
-) -> Callable[[Agent, Array], tuple[Array, Metrics]]:
-    r"""The outer loss for on-policy agents: the policy-gradient loss on a fresh rollout of the updated agent,
-
-    $$L = -\frac{1}{T E} \sum_{t, e} \left( \hat A \log \pi(a | s) + \beta H(\pi(\cdot | s)) \right)_{t, e},$$
-
-    $\hat A$ being advantages by GAE, standardised over the rollout and taken as given, like all of the rollout. It
-    goes on from the episodes that the agent is in, and the agent itself does not: it learns nothing from it.
-
-    An `Algorithm` shows no log-probabilities, so `policy` has to be given. The critic is the agent's own; one whose
-    rule needs none keeps one in its state for this purpose. Regularisers (of what the updates did) can be added by a
-    loss that calls this one, see `Agent.mean`.
-
-    Args:
-      env: where the agents live; of each the own task.
-      policy: `(state, obs [..., *shape]) -> (distribution over actions, value [...])`, feed-forward. It must treat
-        observations as the agent does, and be differentiable in the parameters within the state.
-      num_steps: T. E is as in the state, which must have `episodes` as `ops.rollout` makes them.
-      discount, gae_lambda: of the advantages, apart from those that an agent learns by.
-      entropy_coef: beta.
-
-    Returns:
-      A `loss` for `Setup`, whose metrics are `outer_reward`, a mean per step, and `outer_entropy`.
-
-    Source: Oh et al. 2020, arXiv:2007.08794; form and defaults: Jackson et al. 2023, arXiv:2310.02782, table 2.
-    """
-
-    def loss(agent, key):
-        k_rollout, k_entropy = jax.random.split(key)
-        now = jax.lax.stop_gradient(agent.state)
-
-        def behave(carry, obs, reset, key):
-            action = policy(now, obs)[0].sample(key)
-            inside = env.action_space.clip(action) if isinstance(env.action_space, Box) else action
-            return carry, inside, action
-
-        _, _, steps, action, _ = rollout(env, agent.task, behave, (), now.episodes, k_rollout, num_steps)
-        value, next_value = (policy(now, obs)[1] for obs in (steps.obs, steps.next_obs))
-        advantage = gae(steps.reward, value, next_value, steps.terminated, steps.truncated, discount, gae_lambda)
-        advantage = standardise(advantage)
-        distribution, _ = policy(agent.state, steps.obs)
-        entropy = distribution.entropy(k_entropy).mean()
-        gain = (jax.lax.stop_gradient(advantage) * distribution.log_prob(jax.lax.stop_gradient(action))).mean()
-        return -gain - entropy_coef * entropy, {"outer_reward": steps.reward.mean(), "outer_entropy": entropy}
-
-    return loss
 
 
 def _live(
@@ -280,17 +210,12 @@ def _choose(condition: Array, x: Any, y: Any) -> Any:
     return jax.tree.map(pick, x, y)
 
 
-def _mean(x: Array, weight: Array) -> Array:
-    """The mean of `x` weighted by `weight`, of one shape; NaN where there is none, or 0 under `jax_debug_nans`."""
-    return modes.ratio(jnp.where(weight > 0, x * weight, 0.0).sum(), weight.sum())
-
-
 def _summary(metrics: Metrics, alive: Array) -> Metrics:
     """Scalars from metrics `[N, K]`: means over updates that took place, those of episodes over episodes; their sum."""
-    found = {name: _mean(x, alive) for name, x in metrics.items()}
+    found = {name: mean_over(x, alive) for name, x in metrics.items()}
     if "episodes" in metrics:
         episodes = jnp.where(alive, metrics["episodes"], 0)
-        found |= {name: _mean(x, episodes) for name, x in metrics.items() if name.startswith("episode_")}
+        found |= {name: mean_over(x, episodes) for name, x in metrics.items() if name.startswith("episode_")}
         found["episodes"] = episodes.sum()
     if NOT_FINITE in metrics:
         found[NOT_FINITE] = either(jnp.where(alive, metrics[NOT_FINITE], 0))

@@ -14,7 +14,7 @@ from rljax.divergence import diverged, warn_of_environment
 from rljax.engine.plan import Group, Programs
 from rljax.engine.program import Inputs
 from rljax.meta import fitness
-from rljax.ops.rollout import NOT_FINITE
+from rljax.ops.metrics import NOT_FINITE
 
 
 class Lot(NamedTuple):

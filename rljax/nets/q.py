@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rljax.nets.cnn import CNN
 from rljax.nets.initializers import orthogonal
-from rljax.nets.mlp import MLP
 from rljax.nets.noisy import NoisyDense
+from rljax.nets.torsos import torso
 from rljax.types import Array
 
 
@@ -49,10 +48,8 @@ class QNetwork(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         dense = NoisyDense if self.noisy else nn.Dense
-        kind = CNN if self.torso == "cnn" else MLP
-        if self.torso == "mlp":
-            x = x.reshape(*x.shape[: x.ndim - self.axes], -1)
-        x = kind(hidden=self.hidden, activation=self.activation, layer_norm=self.layer_norm, dense=dense)(x)
+        sizes = {"hidden": self.hidden, "activation": self.activation, "layer_norm": self.layer_norm, "dense": dense}
+        x = torso(self.torso, x, self.axes, **sizes)
 
         def outputs(actions: int, name: str) -> Array:
             made = dense(actions * self.size, kernel_init=orthogonal(1.0), name=name)(x)

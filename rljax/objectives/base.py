@@ -14,8 +14,15 @@ LARGEST = 15.0
 class Objective(Protocol):
     """A policy objective: a loss per sample."""
 
-    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
-        """The loss per sample, to be minimised: `[...]`, the shape of `log_ratio`."""
+    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar, reference: Array | None = None) -> Array:
+        """The loss per sample, to be minimised; the shape of `log_ratio`.
+
+        Args:
+          log_ratio: log pi(a | s) minus what it was when the action was taken.
+          advantage: of the action.
+          progress: the part of the run that is over.
+          reference: log pi(a | s) minus that of a frozen reference policy, where there is one.
+        """
         ...
 
 

@@ -20,6 +20,6 @@ class PPOClip(struct.PyTreeNode):
 
     clip: Scalar = number(0.2, "epsilon", low=0.0, high=INF)
 
-    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
+    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar, reference: Array | None = None) -> Array:
         ratio = jnp.exp(bounded(log_ratio))
         return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1.0 - self.clip, 1.0 + self.clip) * advantage)

@@ -30,7 +30,7 @@ class DPO(struct.PyTreeNode):
     alpha: Scalar = number(2.0, "how far the probability of good actions may rise", low=1e-6)
     beta: Scalar = number(0.6, "how far that of bad ones may fall", low=1e-6)
 
-    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
+    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar, reference: Array | None = None) -> Array:
         log_ratio = bounded(log_ratio)
         change = jnp.expm1(log_ratio)  # r - 1, exact near r = 1
         good = advantage >= 0.0

@@ -33,7 +33,7 @@ class KLPenalty(struct.PyTreeNode):
     reverse: Scalar = number(1.0, "weight of KL(new || old)", low=0.0)
     final: Scalar = number(1.0, "fraction of the step size (1 / weight) that is left at the end of the run", low=0.0)
 
-    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
+    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar, reference: Array | None = None) -> Array:
         log_ratio = bounded(log_ratio)
         change = jnp.expm1(log_ratio)  # r - 1, exact near r = 1
         ratio = 1.0 + change

@@ -57,7 +57,7 @@ class LPO(struct.PyTreeNode, eq=False):  # two are equal if they are the same: a
     clip: Scalar = number(0.2, "epsilon of the PPO drift that it starts from", low=0.0, high=INF)
     ppo: Scalar = number(1.0, "weight p of that drift; 0: start from none", low=0.0)
 
-    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar) -> Array:
+    def __call__(self, log_ratio: Array, advantage: Array, progress: Scalar, reference: Array | None = None) -> Array:
         log_ratio = bounded(log_ratio)
         ratio = jnp.exp(log_ratio)
         clip = jnp.maximum(self.clip, 0.0)  # where a search oversteps it

@@ -21,8 +21,9 @@ from rljax.data.memory import Held, memory
 from rljax.data.transitions import transition
 from rljax.errors import require
 from rljax.ops import optim, schedules
-from rljax.ops.rollout import NOT_FINITE, Episodes, begin, either, not_finite, rollout
-from rljax.types import Algorithm, Array, Box, Env, Metrics, Scalar
+from rljax.ops.metrics import NOT_FINITE, either, not_finite
+from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.types import Algorithm, Array, Box, Env, Functions, Metrics, Scalar
 
 SMALLEST = 1e-6  # what is added to how wrong a value was, so that no transition is forgotten
 
@@ -114,8 +115,8 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
 
         def collect(loop, key):
             episodes, held = loop
-            episodes, _, steps, _, _ = rollout(env, task, at_random, (), episodes, key, config.num_steps)
-            return (episodes, store.add(held, steps)), None
+            done = rollout(env, task, at_random, (), episodes, key, config.num_steps)
+            return (done.episodes, store.add(held, done.steps)), None
 
         return jax.lax.scan(collect, (episodes, store.start()), jax.random.split(key, blocks(config)))[0]
 
@@ -135,8 +136,8 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
             return carry, action, ()
 
         # 1. act, and remember
-        episodes, _, steps, _, seen = rollout(env, task, behave, (), state.episodes, k_collect, config.num_steps)
-        held = store.add(state.held, steps)
+        done = rollout(env, task, behave, (), state.episodes, k_collect, config.num_steps)
+        episodes, seen, held = done.episodes, done.metrics, store.add(state.held, done.steps)
         # 2. learn from what is remembered
         learner, held, learned = learn(state.learner, held, hypers, progress, k_learn)
         state = state.replace(learner=learner, episodes=episodes, held=held, key=key, updates=state.updates + 1)
@@ -174,7 +175,8 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
         return learner, held, over_steps(metrics)
 
     warmup = blocks(config) * per_update
-    return Algorithm(init, step, act, lambda batch_size: (), hypers, per_update, warmup).in_32_bits()
+    functions = {"init": init, "step": step, "act": act}
+    return Functions(env, (method, config), hypers, **functions, steps_per_update=per_update, warmup_steps=warmup)
 
 
 def over_steps(metrics: Metrics) -> Metrics:

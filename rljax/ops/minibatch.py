@@ -16,6 +16,20 @@ def flatten_time(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
+def sequences(tree: Any, length: int) -> Any:
+    """Leaves `[T, E, ...]` -> `[T * E / length, length, ...]`: stretches of each environment, their steps in order.
+
+    `length` divides T. With 1 that is `flatten_time`, beside an axis of one step.
+    """
+
+    def cut(x: Array) -> Array:
+        time, num_envs = x.shape[:2]
+        x = x.reshape(time // length, length, num_envs, *x.shape[2:]).swapaxes(1, 2)
+        return x.reshape(-1, length, *x.shape[3:])
+
+    return jax.tree.map(cut, tree)
+
+
 def permutation(key: Array, size: int) -> Array:
     """A random order of `0 .. size-1`, int32, by one sort of random high bits above index low bits.
 

@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from rljax import modes
-from rljax.types import Array, Env, Metrics, TimeStep
+from rljax.ops.metrics import NOT_FINITE, either, not_finite
+from rljax.types import Array, Env, Metrics, StepResult, TimeStep
 
-NOT_FINITE = "not_finite"
-"""A metric: which `GIVEN` an environment gave as a NaN or an infinity, bit by bit; 0 where all is well."""
-GIVEN = ("observation", "reward")
+Policy = Callable[..., tuple[Any, Any, Any]]
+"""`(carry, obs [E, ...], reset [E], key) -> (carry, action [E, ...], extras [E, ...])`."""
 
 
 class Episodes(struct.PyTreeNode):
     """The episodes in progress, one per environment; part of an algorithm's state."""
 
     env_state: Any  # [E, ...]
-    obs: Array  # [E, ...] what the policy acts on next
+    obs: Any  # [E, ...] what the policy acts on next
     reset: Array  # [E] bool: `obs` opens an episode
     returns: Array  # [E] undiscounted return so far
     lengths: Array  # [E] steps so far
 
 
-def begin(env: Env, task: Any, key: Array, num_envs: int) -> Episodes:
-    """`num_envs` fresh episodes."""
-    return _opening(*_reset(env, task, key, jnp.arange(num_envs)))
+class Rollout(NamedTuple):
+    """The result of `rollout`."""
+
+    episodes: Episodes  # where the next rollout goes on from
+    carry: Any  # of the policy, after the last step
+    steps: TimeStep  # [T, E, ...]; what the policy noted is in `extras`
+    after: Any  # [T, E, ...] what `after` gave; () without it
+    metrics: Metrics
+
+
+class Play(NamedTuple):
+    """Whole episodes that are being played, none of which begins again."""
+
+    t: Array  # [] steps so far
+    alive: Array  # [B] bool: the episode has not ended
+    env_state: Any  # [B, ...]
+    obs: Any  # [B, ...]
+    carry: Any  # of the policy
+    key: Array  # [] of all steps
+
+
+def begin(env: Env, task: Any, key: Array, num_envs: int, group: int = 1) -> Episodes:
+    """Begins `num_envs` episodes, of which every `group` that follow each other start alike."""
+    return _opening(*_reset(env, task, key, jnp.arange(num_envs) // group))
 
 
 def rollout(
     env: Env,
     task: Any,
-    policy: Callable[..., tuple[Any, Array, Any]],
+    policy: Policy,
     carry: Any,
     episodes: Episodes,
     key: Array,
     num_steps: int,
-) -> tuple[Episodes, Any, TimeStep, Any, Metrics]:
+    after: Callable[[Any, Any, Array], Any] | None = None,
+) -> Rollout:
     """Takes `num_steps` steps in every environment, beginning a new episode wherever one ends.
 
     Args:
@@ -48,84 +70,97 @@ def rollout(
       carry: the policy's memory, `()` if it has none.
       episodes: where to go on from.
       num_steps: T.
+      after: `(carry, next_obs [E, ...], key) -> pytree [E, ...]`, called with the carry after the step and the true
+        successor, before any reset: V(next_obs) of a policy that has a memory.
 
     Returns:
-      (episodes, carry, steps [T, E, ...], extras [T, E, ...], metrics): `steps.next_obs` is the true successor, also
-      where an episode ends; `metrics` holds `episodes`, the number that ended here, their mean `episode_return` and
-      `episode_length` (NaN where none ended, or 0 under `jax_debug_nans`), and `NOT_FINITE`.
+      The steps and where they end. `steps.next_obs` is the true successor, also where an episode ends; `metrics` holds
+      `episodes`, the number that ended here, their mean `episode_return` and `episode_length` (NaN where none ended, or
+      0 under `jax_debug_nans`), and `NOT_FINITE`.
     """
     num_envs = episodes.reset.shape[0]
 
     def one(loop, key):
         episodes, carry = loop
-        k_act, k_step, k_reset = jax.random.split(key, 3)
+        k_act, k_step, k_reset, *k_after = jax.random.split(key, 3 if after is None else 4)
         carry, action, extras = policy(carry, episodes.obs, episodes.reset, k_act)
-        env_state, result = jax.vmap(modes.outside(env.step), (0, 0, 0, None))(
-            jax.random.split(k_step, num_envs), episodes.env_state, action, task
-        )
-        result = result._replace(
-            obs=result.obs.astype(episodes.obs.dtype), reward=result.reward.astype(episodes.returns.dtype)
-        )
+        env_state, result = _step(env, task, k_step, episodes.env_state, action, episodes.obs)
         ended = result.terminated | result.truncated
         returns, lengths = episodes.returns + result.reward, episodes.lengths + 1
         finished = (ended.sum(), jnp.where(ended, returns, 0.0).sum(), jnp.where(ended, lengths, 0).sum())
-        step = TimeStep(episodes.obs, action, result.reward, result.obs, result.terminated, result.truncated)
+        flags = result.terminated, result.truncated, episodes.reset
+        step = TimeStep(episodes.obs, action, result.reward, result.obs, *flags, extras)
+        seen = () if after is None else after(carry, result.obs, *k_after)
         if env.costly_reset:
             fresh = _opening(*_reset_ended(env, task, k_reset, ended, env_state, result.obs))
         else:
             fresh = begin(env, task, k_reset, num_envs)
         going = episodes.replace(env_state=env_state, obs=result.obs, returns=returns, lengths=lengths)
-        fault = not_finite(step, episodes.reset)
-        return (_where(ended, fresh, going).replace(reset=ended), carry), (step, extras, finished, fault)
+        return (_where(ended, fresh, going).replace(reset=ended), carry), (step, seen, finished, not_finite(step))
 
-    (episodes, carry), (steps, extras, finished, faults) = jax.lax.scan(
+    (episodes, carry), (steps, seen, finished, faults) = jax.lax.scan(
         one, (episodes, carry), jax.random.split(key, num_steps)
     )
     count, returns, lengths = (x.sum() for x in finished)
     means = {"episode_return": modes.ratio(returns, count), "episode_length": modes.ratio(lengths, count)}
-    return episodes, carry, steps, extras, {"episodes": count, **means, NOT_FINITE: either(faults)}
+    return Rollout(episodes, carry, steps, seen, {"episodes": count, **means, NOT_FINITE: either(faults)})
 
 
-def not_finite(step: TimeStep, reset: Array | bool = False) -> Array:
-    """Which `GIVEN` the environments gave as a NaN or an infinity: `[]` int32, bit i for the i-th.
-
-    What follows an action that is none itself is not theirs: then it is the policy that has diverged.
+def play(
+    env: Env, task: Any, policy: Policy, carry: Any, key: Array, num_episodes: int, max_steps: int, group: int = 1
+) -> tuple[TimeStep, Array]:
+    """Plays whole episodes from their start, of which every `group` that follow each other start alike.
 
     Args:
-      step: `[...]`, of any batch axes.
-      reset: `[...]` bool: `obs` opens an episode.
+      policy, carry: as for `rollout`.
+      num_episodes: B.
+      max_steps: T; an episode that takes longer is truncated there.
+
+    Returns:
+      (steps `[T, B, ...]`, mask `[T, B]` bool: the step belongs to the episode; what follows its end means nothing).
     """
-    obs, after, reward, action = (
-        _not_finite(x, step.reward.ndim) for x in (step.obs, step.next_obs, step.reward, step.action)
-    )
-    observation = (obs & (reset | ~action)) | (after & ~action)
-    return jnp.int32(observation.any()) + 2 * jnp.int32((reward & ~action).any())
+
+    def one(play, _):
+        play, step = play_step(env, task, policy, play)
+        cut = (play.t == max_steps) & ~step.terminated
+        return play, step._replace(truncated=step.truncated | cut)
+
+    first = play_init(env, task, carry, key, num_episodes, group)
+    _, steps = jax.lax.scan(one, first, None, max_steps)
+    ended = steps.terminated | steps.truncated
+    return steps, jnp.cumsum(ended, axis=0) - ended == 0
 
 
-def either(codes: Array) -> Array:
-    """What is set in any of these values of `NOT_FINITE`, `[...]` -> `[]`."""
-    return (codes & 1).max() + 2 * (codes >> 1).max()
+def play_init(env: Env, task: Any, carry: Any, key: Array, num_episodes: int, group: int = 1) -> Play:
+    """Starts `num_episodes` whole episodes; see `play`."""
+    k_reset, k_play = jax.random.split(key)
+    keys = jax.random.split(k_reset, num_episodes)
+    keys = keys[jnp.arange(num_episodes) // group] if group > 1 else keys
+    env_state, obs = jax.vmap(modes.outside(env.reset), (0, None))(keys, task)
+    return Play(jnp.int32(0), jnp.ones(num_episodes, bool), env_state, obs, carry, k_play)
 
 
-def in_words(code: int) -> str:
-    """What a value of `NOT_FINITE` says."""
-    return " and ".join(name for i, name in enumerate(GIVEN) if int(code) >> i & 1)
+def play_step(env: Env, task: Any, policy: Policy, play: Play) -> tuple[Play, TimeStep]:
+    """Takes one step of every episode -> (what is played, step `[B, ...]`), those that have ended included."""
+    k_act, k_step = jax.random.split(jax.random.fold_in(play.key, play.t))
+    reset = jnp.full(play.alive.shape, play.t == 0)
+    carry, action, extras = policy(play.carry, play.obs, reset, k_act)
+    env_state, result = _step(env, task, k_step, play.env_state, action, play.obs)
+    step = TimeStep(play.obs, action, result.reward, result.obs, result.terminated, result.truncated, reset, extras)
+    alive = play.alive & ~(result.terminated | result.truncated)
+    return Play(play.t + 1, alive, env_state, result.obs, carry, play.key), step
 
 
-def _not_finite(tree: Any, axes: int) -> Array:
-    """Where floats of a tree are NaN or infinite, over its leading axes.
-
-    A product with a small vector is one wherever an entry is; a sum costs more, for compilers do not reorder it (PPO on
-    Breakout is 2 % slower with the one, 3 % with the other). Small, so that large numbers do not add up to an infinity.
-    """
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    rows = [jax.lax.stop_gradient(x).reshape(*x.shape[:axes], -1) for x in floats]
-    totals = [x @ jnp.full(x.shape[-1], 1e-9, x.dtype) for x in rows]
-    return ~jnp.isfinite(sum(totals[1:], totals[0])) if totals else jnp.array(False)
+def _step(env: Env, task: Any, key: Array, env_state: Any, action: Any, obs: Any) -> tuple[Any, StepResult]:
+    """A step of every environment `[E, ...]`, its observation of the dtypes of `obs` and its reward float32."""
+    keys = jax.random.split(key, jax.tree.leaves(obs)[0].shape[0])
+    env_state, result = jax.vmap(modes.outside(env.step), (0, 0, 0, None))(keys, env_state, action, task)
+    seen = jax.tree.map(lambda x, like: x.astype(like.dtype), result.obs, obs)
+    return env_state, result._replace(obs=seen, reward=result.reward.astype(jnp.float32))
 
 
-def _opening(env_state: Any, obs: Array) -> Episodes:
-    num_envs = obs.shape[0]
+def _opening(env_state: Any, obs: Any) -> Episodes:
+    num_envs = jax.tree.leaves(obs)[0].shape[0]
     return Episodes(
         env_state=env_state,
         obs=obs,

@@ -20,9 +20,9 @@ from rljax.divergence import diverged
 from rljax.engine.plan import Group, Member, Programs
 from rljax.engine.program import as_numpy, stack
 from rljax.errors import CheckpointError
-from rljax.ops.rollout import NOT_FINITE
+from rljax.ops.metrics import NOT_FINITE, summarise
 from rljax.ops.tree import named_leaves
-from rljax.run import Saver, summarise
+from rljax.run import Saver
 from rljax.spaces import zeros
 from rljax.sweeps import store
 from rljax.types import Algorithm, Env
@@ -109,6 +109,7 @@ class _Work:
     def __init__(self, job: Job, lots: Sequence[Lot]):
         self.job, self.group = job, job.groups[lots[0].group]
         self.program = program = job.programs.of(self.group)
+        self.prepared = job.programs.prepared[self.group.rows[0]]
         everywhere = [*lots, *[lots[-1]] * (program.population // program.width - len(lots))]
         mine = [i // program.width for i in program.local[:: program.width]]
         self.lots = [everywhere[i] for i in mine]  # of this process
@@ -140,8 +141,8 @@ class _Work:
         skipped = self.group.updates - self.done  # where all diverged
         leaves = named_leaves(self.program.state)
         if not self.job.keep_states:
-            prepared = self.job.programs.prepared[self.group.rows[0]]
-            leaves = {name: leaves[name] for name in read_by_act(prepared.algorithm, prepared.env, self.program.state)}
+            read = read_by_act(self.prepared.algorithm, self.prepared.env, self.program.state)
+            leaves = {name: leaves[name] for name in read}
         states = {name: x for name, x in named_leaves(self.program.fetch(self.state)).items() if name in leaves}
         for i in self.own:
             lot = self.lots[i]
@@ -205,7 +206,7 @@ class _Work:
         for begin in range(0, n, self.group.log_every):
             end = min(begin + self.group.log_every, n)
             row = summarise({name: x[:, begin:end] for name, x in metrics.items()})
-            self.diverged |= diverged(row)
+            self.diverged |= diverged(row, self.prepared.algorithm.diagnostics)
             place = self.points.index(self.done + end)
             for name, x in row.items():
                 self.metrics[name][:, place] = x if name == NOT_FINITE else np.where(self.diverged, np.nan, x)
@@ -216,13 +217,12 @@ class _Work:
 def read_by_act(algo: Algorithm, env: Env, population: Any) -> list[str]:
     """The leaves of a state that the policy reads, by their paths: all that must be kept to act."""
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), population)
-    others = (
-        algo.initial_carry(1),
-        jax.tree.map(lambda x: x[None], zeros(env.observation_space)),
-        jnp.ones(1, bool),
-        jax.random.key(0),
-        True,
-    )
-    program = jax.make_jaxpr(algo.act)(state, *others).jaxpr
+    obs = jax.tree.map(lambda x: x[None], zeros(env.observation_space))
+    seen = (obs, jnp.ones(1, bool), jax.random.key(0), True)
+
+    def first(state, *seen):
+        return algo.act(state, algo.initial_carry(state, 1), *seen)
+
+    program = jax.make_jaxpr(first)(state, *seen).jaxpr
     read = {id(x) for equation in program.eqns for x in equation.invars} | {id(x) for x in program.outvars}
     return [name for name, x in zip(named_leaves(state), program.invars) if id(x) in read]

@@ -17,7 +17,7 @@ from rljax.engine.plan import group as group_rows
 from rljax.engine.width import BRIEF, GIVEN, choose_width, training_seconds
 from rljax.errors import unknown
 from rljax.kinds import Maybe
-from rljax.ops.rollout import NOT_FINITE
+from rljax.ops.metrics import NOT_FINITE
 from rljax.sweeps import rows
 from rljax.sweeps.result import SweepResult
 from rljax.sweeps.spec import Sweep

@@ -16,7 +16,7 @@ import numpy as np
 from rljax import storage
 from rljax.build import Prepared, abstract_state
 from rljax.errors import ConfigError, require, unknown
-from rljax.ops.rollout import NOT_FINITE, in_words
+from rljax.ops.metrics import NOT_FINITE, in_words
 from rljax.ops.tree import named_leaves
 from rljax.policy import Policy
 from rljax.results import stats

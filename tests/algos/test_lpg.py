@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache, partial
-from typing import Any, cast
 
 import chex
 import jax
@@ -18,7 +17,8 @@ from rljax.algos import lpg
 from rljax.errors import ConfigError
 from rljax.meta import spec
 from rljax.meta.compare import compare
-from rljax.meta.gradient import Agent, Setup, actor_critic_loss, meta_step, start
+from rljax.meta.gradient import Setup, meta_step, start
+from rljax.meta.outer_loss import Agent, actor_critic_loss, regularised
 from rljax.nets.update_rule import UpdateRule, initial_rule
 from rljax.objectives import files
 from rljax.ops.tree import as_arrays
@@ -57,16 +57,16 @@ PLACES = jnp.arange(3)
 
 def born(env, config, **numbers):
     """-> (algorithm, state, hypers, task)."""
-    algo = lpg.make(env, config)
+    algo = lpg.LPG(env, config)
     hypers, task = as_arrays(algo.hypers.replace(**numbers)), as_arrays(env.task)
     return algo, jit(algo.init)(jax.random.key(0), hypers, task), hypers, task
 
 
 def test_the_rules_of_the_published_sizes():
     for temporal, count in ((False, 203_946), (True, 205_482)):
-        algo = lpg.make(BANDIT, lpg.Config(temporal=temporal))
+        algo = lpg.LPG(BANDIT, lpg.Config(temporal=temporal))
         assert sum(x.size for x in jax.tree.leaves(algo.hypers.rule)) == count
-    assert lpg.make(BANDIT, lpg.Config()) is lpg.make(BANDIT, lpg.Config())
+    assert lpg.LPG(BANDIT, lpg.Config()) == lpg.LPG(BANDIT, lpg.Config())
 
 
 @pytest.mark.parametrize("bound", [np.inf, 0.02])
@@ -138,11 +138,11 @@ def trained(algo, hypers, task):
 def test_the_critic_learns_the_values_of_the_policy(config):
     """Whichever action: reward 1. Ended after three steps, or cut and going on for ever."""
     rates = RATES if config is NET else {}
-    algo = lpg.make(CORRIDOR, config)
+    algo = lpg.LPG(CORRIDOR, config)
     for cut, expected in ((False, [1.75, 1.5, 1.0]), (True, [2.0, 2.0, 2.0])):
         task = as_arrays({"bonus": 0.0, "cut": cut})
         state, metrics = trained(algo, as_arrays(algo.hypers.replace(discount=0.5, **rates)), task)
-        _, value = lpg.policy(CORRIDOR, config)(state, PLACES)
+        _, _, value = algo.policy(state, (), PLACES, ())
         np.testing.assert_allclose(value, expected, atol=0.02)
         assert cut or metrics["explained_variance"][-1] > 0.95
         assert metrics["value_loss"][-1] < metrics["value_loss"][0] / 100
@@ -161,10 +161,10 @@ def by_hand(config):
 
 def test_a_rule_that_praises_reward_teaches_the_better_action():
     """Reward is 1 + action; what is predicted follows y_hat, which is uniform here."""
-    algo = lpg.make(CORRIDOR, SMALL)
+    algo = lpg.LPG(CORRIDOR, SMALL)
     hypers = as_arrays(algo.hypers.replace(rule=by_hand(SMALL), lr=1.0))
     state, metrics = trained(algo, hypers, as_arrays(CORRIDOR.task))
-    policy, _ = lpg.policy(CORRIDOR, SMALL)(state, PLACES)
+    _, policy, _ = algo.policy(state, (), PLACES, ())
     assert (jax.nn.softmax(policy.logits)[:, 1] > 0.9).all()
     assert metrics["entropy"][-1] < metrics["entropy"][0] / 2 and metrics["kl"][-1] < 1e-4
     np.testing.assert_allclose(metrics["y_hat_sq"], 1 / 4, rtol=1e-5)
@@ -190,7 +190,7 @@ def test_only_a_temporal_rule_knows_of_the_run():
         assert np.isfinite(said).all() and len(traces) == 1
         assert len(set(said)) == (4 if temporal else 1)  # no progress in an endless run
     for horizon, order in ((1, 0.0), (10, 1 / 3), (1000, 1.0), (1e6, 2.0), (np.inf, 2.0)):
-        progress, found = lpg.when(jnp.int32(1), horizon)
+        progress, found = lpg.time_inputs(jnp.float32(1 / horizon), horizon)
         np.testing.assert_allclose((progress, found), (1 / horizon, order), rtol=1e-6)
 
 
@@ -200,12 +200,12 @@ def outer(config):
 
     It is a smooth function of all that an agent's parameters say, and of what was said to it.
     """
-    algo, network = lpg.make(CORRIDOR, config), cast("Any", lpg.agent(CORRIDOR, config))
+    algo = lpg.LPG(CORRIDOR, config)
 
     def loss(rule, weights, state, hypers, task):
         def update(state, _):
             state, metrics = algo.step(state, hypers.replace(rule=rule), task)
-            policy, log_y, value = network.apply({"params": state.params}, PLACES)
+            policy, log_y, value = algo.forward(state.params, PLACES)
             judged = (policy.log_prob(jnp.array([0, 1, 0])) * jnp.array([1.0, 2.0, -0.5])).sum()
             judged += jnp.square(value).sum() + (jnp.exp(log_y) * jnp.arange(log_y.shape[-1])).sum()
             said = (metrics[name] for name in ("pi_hat_sq", "y_hat_sq", "entropy", "bootstrap_entropy", "kl"))
@@ -276,18 +276,19 @@ def test_an_agent_that_has_settled_leaves_derivatives_finite():
 def test_the_regularisers_of_the_outer_loss():
     metrics = {"pi_hat_sq": jnp.array([1.0, 3.0]), "y_hat_sq": jnp.array([0.5, 9.0]), "bootstrap_entropy": jnp.ones(2)}
     agent = Agent(None, None, None, metrics, jnp.array([True, False]))
-    loss = lpg.regularised(lambda agent, key: (jnp.array(2.0), {"kept": jnp.ones(())}), 0.1, 0.2, 0.3)
+    weights = {"pi_hat_sq": 0.1, "y_hat_sq": 0.2, "bootstrap_entropy": -0.3}
+    loss = regularised(lambda agent, key: (jnp.array(2.0), {"kept": jnp.ones(())}), weights)
     total, kept = loss(agent, None)
     np.testing.assert_allclose(total, 2.0 + 0.1 * 1.0 + 0.2 * 0.5 - 0.3 * 1.0, rtol=1e-6)
     assert kept == {"kept": 1.0}
 
 
 def test_meta_training_on_gridworlds_is_finite_and_moves_the_rule():
-    config = dataclasses.replace(SMALL, temporal=True)
+    algo = lpg.LPG(GRIDWORLD, dataclasses.replace(SMALL, temporal=True))
     one = Setup(
-        algo=lpg.make(GRIDWORLD, config),
+        algo=algo,
         put=lambda hypers, theta: hypers.replace(rule=theta),
-        loss=lpg.regularised(actor_critic_loss(GRIDWORLD, lpg.policy(GRIDWORLD, config), num_steps=5)),
+        loss=regularised(actor_critic_loss(algo, num_steps=5), algo.outer_weights),
         new_lifetime=lambda key: jax.random.randint(key, (), 1, 4),
         new_task=lambda key: GRIDWORLD.task,
         optimiser=optax.adam(1e-3),
@@ -343,9 +344,8 @@ def test_a_state_is_arrays_and_keeps_its_shape_and_every_leaf_learns(strict):
     ],
 )
 def test_what_cannot_run_is_refused_by_field(env, settings, message):
-    for build in (lpg.make, lpg.policy):
-        with pytest.raises(ConfigError, match=message):
-            build(env, dataclasses.replace(SMALL, **settings))
+    with pytest.raises(ConfigError, match=message):
+        lpg.LPG(env, dataclasses.replace(SMALL, **settings))
 
 
 @pytest.mark.parametrize("algo", ["lpg", "ta-lpg"])
@@ -361,6 +361,6 @@ def test_the_rule_that_comes_with_rljax_teaches(algo):
 
 def test_a_rule_of_other_sizes_is_refused():
     algo, state, hypers, task = born(BANDIT, SMALL)
-    wide = lpg.make(BANDIT, dataclasses.replace(SMALL, rule_width=9)).hypers.rule
+    wide = lpg.LPG(BANDIT, dataclasses.replace(SMALL, rule_width=9)).hypers.rule
     with pytest.raises(ConfigError, match=r"rule\['gru'\]\['bias_h'\] is \(9,\), not \(8,\)"):
         algo.step(state, hypers.replace(rule=wide), task)

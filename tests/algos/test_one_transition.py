@@ -56,7 +56,7 @@ def ready(name: str, space, action, priorities=None, seed: int = 0, **settings) 
     store = memory(env, config)
     rows = state.held.ring.rows
     no = jnp.zeros((), bool)
-    step = TimeStep(jnp.full(1, NOW), action, jnp.float32(REWARD), jnp.full(1, NEXT), no, no)
+    step = TimeStep(jnp.full(1, NOW), action, jnp.float32(REWARD), jnp.full(1, NEXT), no, no, no)
     row = store.layout.pack(step)
     held = state.held.replace(ring=state.held.ring.replace(rows=jnp.broadcast_to(row, rows.shape), inserted=len(rows)))
     held = as_arrays(held)

@@ -30,7 +30,7 @@ def values(algo, env, config, state, obs):
 
 def trained(name, updates=150, config=PROBE, **numbers):
     env = envs.make(name)
-    algo = ppo.make(env, config)
+    algo = ppo.PPO(env, config)
     hypers = algo.hypers.replace(**({"lr": 5e-3, "horizon": float(updates), "value_clip": jnp.inf} | numbers))
     state, metrics = learn(algo, as_arrays(hypers), as_arrays(env.task), 2, updates)
     return algo, env, state, metrics
@@ -78,7 +78,7 @@ def test_at_the_old_policy_the_first_ratio_is_one():
     env = envs.make("Pendulum-v1")
     for squash in (False, True):
         config = tiny("ppo", num_epochs=1, num_minibatches=1, normalize_obs=True, squash=squash)
-        algo = ppo.make(env, config)
+        algo = ppo.PPO(env, config)
         state = start(algo, jax.random.key(0), as_arrays(algo.hypers), as_arrays(env.task))
         for _ in range(3):
             state, metrics = jax.jit(algo.step)(state, as_arrays(algo.hypers), as_arrays(env.task))
@@ -88,7 +88,7 @@ def test_at_the_old_policy_the_first_ratio_is_one():
 
 def test_reported_returns_are_the_environments_own():
     env = envs.make("Pendulum-v1")
-    plain, scaled = (ppo.make(env, tiny("ppo", num_steps=200, normalize_reward=flag)) for flag in (False, True))
+    plain, scaled = (ppo.PPO(env, tiny("ppo", num_steps=200, normalize_reward=flag)) for flag in (False, True))
     returns = []
     for algo in (plain, scaled):
         _, metrics = run(algo, jax.random.key(0), as_arrays(algo.hypers), as_arrays(env.task), 1)
@@ -98,7 +98,7 @@ def test_reported_returns_are_the_environments_own():
 
 def test_the_learning_rate_anneals_by_progress():
     env = envs.make("CartPole-v1")
-    algo = ppo.make(env, tiny("ppo"))
+    algo = ppo.PPO(env, tiny("ppo"))
     hypers, task = as_arrays(algo.hypers.replace(horizon=4.0, lr_final=0.0)), as_arrays(env.task)
     state = start(algo, jax.random.key(0), hypers, task)
     step = jax.jit(algo.step)
@@ -123,12 +123,12 @@ def test_the_learning_rate_anneals_by_progress():
 )
 def test_what_cannot_run_is_refused_by_field(settings, field):
     with pytest.raises(ConfigError, match=field):
-        ppo.make(envs.make("CartPole-v1"), tiny("ppo", **settings))
+        ppo.PPO(envs.make("CartPole-v1"), tiny("ppo", **settings))
 
 
 def test_multi_discrete_actions():
     env = dataclasses.replace(counter(), action_space=MultiDiscrete((2, 3)))
-    algo = ppo.make(env, tiny("ppo"))
+    algo = ppo.PPO(env, tiny("ppo"))
     arguments = as_arrays(algo.hypers), as_arrays(env.task)
     state = start(algo, jax.random.key(0), *arguments)
     after, metrics = jax.jit(algo.step)(state, *arguments)
@@ -139,7 +139,7 @@ def test_multi_discrete_actions():
 
 def test_cartpole_is_solved_with_purejaxrls_settings(optimised):
     env = envs.make("CartPole-v1")
-    algo = ppo.make(env, ppo.Config())
+    algo = ppo.PPO(env, ppo.Config())
     updates = 500_000 // algo.steps_per_update
     state, metrics = learn(
         algo, as_arrays(algo.hypers.replace(horizon=float(updates))), as_arrays(env.task), 8, updates
@@ -166,6 +166,6 @@ def test_pendulum_is_learned(optimised):
 def test_every_environment_can_be_learned_on(name):
     """Traced, not run: shapes, types and spaces fit together."""
     env = envs.make(name)
-    algo = ppo.make(env, tiny("ppo", normalize_obs=True))
+    algo = ppo.PPO(env, tiny("ppo", normalize_obs=True))
     state, metrics = jax.eval_shape(partial(run, algo, num_updates=2), jax.random.key(0), algo.hypers, env.task)
     assert state.params and metrics["policy_loss"].shape == (2,)

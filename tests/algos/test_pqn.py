@@ -52,4 +52,4 @@ def test_actions_are_told_apart():
 )
 def test_what_cannot_be_is_refused_by_field(env, settings, message):
     with pytest.raises(ConfigError, match=message):
-        pqn.make(envs.make(env), tiny("pqn", **settings))
+        pqn.PQN(envs.make(env), tiny("pqn", **settings))

@@ -27,7 +27,7 @@ def block(time):
     """Two steps of two environments; the reward says which: 10 t + e."""
     which = 10.0 * (time + jnp.arange(2))[:, None] + jnp.arange(2)[None]
     obs, flag = jnp.zeros((2, 2, 1)), jnp.zeros((2, 2), bool)
-    return TimeStep(obs, jnp.zeros((2, 2), jnp.int32), which, obs, flag, flag)
+    return TimeStep(obs, jnp.zeros((2, 2), jnp.int32), which, obs, flag, flag, flag)
 
 
 def filled(config, blocks):

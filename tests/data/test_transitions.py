@@ -17,7 +17,8 @@ def runs(n: int, size: int, ends: float) -> TimeStep:
     truncated = (draw.random((n, size)) < ends) & ~terminated
     obs = draw.normal(size=(2, n, size)).astype(np.float32)
     reward, action = draw.normal(size=(n, size)).astype(np.float32), draw.integers(0, 3, (n, size))
-    return TimeStep(*map(jnp.asarray, (obs[0], action, reward, obs[1], terminated, truncated)))
+    arrays = obs[0], action, reward, obs[1], terminated, truncated, np.zeros((n, size), bool)
+    return TimeStep(*map(jnp.asarray, arrays))
 
 
 @pytest.mark.usefixtures("strict")
@@ -38,7 +39,7 @@ def test_by_hand():
     """Three runs of three steps: terminated at the second, truncated at the second, and going on."""
     reward = jnp.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [4.0, 4.0, 4.0]])
     no = jnp.zeros((3, 3), bool)
-    steps = TimeStep(reward, reward, reward, 10 * reward, no.at[1, 0].set(True), no.at[1, 1].set(True))
+    steps = TimeStep(reward, reward, reward, 10 * reward, no.at[1, 0].set(True), no.at[1, 1].set(True), no)
     found = transition(steps, 0.5)
     np.testing.assert_array_equal(found.reward, [2.0, 2.0, 3.0])
     np.testing.assert_array_equal(found.next_obs, [20.0, 20.0, 40.0])

@@ -1,7 +1,6 @@
 """A script of a user's: every class of its own is in `__main__`, pytrees of every kind. `test_payload` runs it."""
 
 import dataclasses
-import functools
 
 import chex
 import jax
@@ -69,28 +68,29 @@ class State(struct.PyTreeNode):
     key: jax.Array
 
 
-@functools.cache
-def make(env, config):
+@dataclasses.dataclass(frozen=True)
+class Counting(Algorithm):
     """An algorithm that only counts: quick to compile, and every number that it is given shows."""
 
-    def init(key, hypers, task):
-        return State(jnp.zeros(config.num_envs), env.reset(key, task)[0], key)
+    config: Config = Config()
+    hypers: Hypers = dataclasses.field(default=Hypers(), compare=False)
 
-    def step(state, hypers, task):
+    @property
+    def steps_per_update(self):
+        return self.config.num_envs
+
+    def init(self, key, hypers, task):
+        return State(jnp.zeros(self.config.num_envs), self.env.reset(key, task)[0], key)
+
+    def step(self, state, hypers, task):
         key, k_step, k_more = jax.random.split(state.key, 3)
-        env_state, result = env.step(k_step, state.env_state, 1, task)
+        env_state, result = self.env.step(k_step, state.env_state, 1, task)
         more = hypers.objective(hypers.lr, jax.random.uniform(k_more, state.total.shape), 0.0)
         total = state.total + more * result.reward
         return State(total, env_state, key), {"episode_return": total.mean(), "episodes": 1.0, "loss": total.sum()}
 
-    def act(state, carry, obs, reset, key, greedy):
+    def act(self, state, carry, obs, reset, key, greedy):
         return carry, jnp.where(obs[:, 0] > state.total.mean(), 1, 0)
-
-    return Algorithm(init, step, act, lambda batch_size: (), Hypers(), config.num_envs)
-
-
-class Counting:
-    Config, Hypers, make = Config, Hypers, staticmethod(make)
 
 
 def reset(key, task):

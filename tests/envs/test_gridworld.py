@@ -325,7 +325,7 @@ def test_ppo_learns_on_many_levels_in_one_program():
     mode = Mode((3, 4), 20, (Kind(1, 1, 1, 0), Kind(1, -1, 1, 0)), scattered=2)
     env = gridworld.make(mode)
     config = ppo.Config(num_envs=16, num_steps=32, num_epochs=4, num_minibatches=2, hidden=(16,))
-    algo = ppo.make(env, config)
+    algo = ppo.PPO(env, config)
     hypers = as_arrays(algo.hypers.replace(lr=1e-2, horizon=30.0))
 
     @jax.jit

@@ -95,7 +95,7 @@ def test_a_meta_gradient_that_explodes_is_taken_as_one_of_the_bound():
 
 
 REFUSED = [
-    ({"algo": "ppo"}, "algo=ppo: has no policy"),
+    ({"algo": "pqn"}, "algo=pqn: has no policy"),
     ({"agents": 0}, "agents=0: must be at least 1"),
     ({"meta_max_grad_norm": 0.0}, "meta_max_grad_norm=0.0: must be above 0"),
     ({"env": ["gridworld/small", "gridworld/sparse"]}, "one environment, or one family"),
@@ -105,7 +105,7 @@ REFUSED = [
 @pytest.mark.parametrize(("changes", "message"), REFUSED)
 def test_refusals(changes, message):
     changes = {**DESCENT, **changes}
-    if changes["algo"] == "ppo":
+    if changes["algo"] == "pqn":
         changes = {n: x for n, x in changes.items() if n not in ("rule_width", "bootstrap", "embedding")}
         changes |= {"learn": ("lr",), "num_minibatches": 1}
     with pytest.raises(ConfigError, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import chex
 import jax
@@ -17,7 +18,8 @@ from toys import tiny
 from rljax import envs
 from rljax.algos import ppo
 from rljax.errors import ConfigError
-from rljax.meta.gradient import Agent, Setup, meta_gradient, meta_step, start
+from rljax.meta.gradient import Setup, meta_gradient, meta_step, start
+from rljax.meta.outer_loss import Agent
 from rljax.objectives import LPO
 from rljax.ops.tree import as_arrays
 from rljax.run import run
@@ -55,7 +57,18 @@ def born(key, hypers, task):
     return State(task + jax.random.normal(k_x, (2,), task.dtype), key, jnp.int32(0))
 
 
-TOY = Algorithm(born, descend, lambda *_: ((), jnp.zeros(0)), lambda _: (), Hypers(), 0)
+class Toy(Algorithm):
+    IN_32_BITS: ClassVar = {}  # its derivatives are checked in 64
+
+    def init(self, key, hypers, task):
+        return born(key, hypers, task)
+
+    def step(self, state, hypers, task):
+        return descend(state, hypers, task)
+
+
+ENV = envs.make("probe/action-observation")
+TOY = Toy(ENV, hypers=Hypers())
 
 
 def put(hypers, theta):
@@ -263,9 +276,6 @@ def test_what_cannot_be_used_is_refused():
         start(SETUP, jax.random.key(0), {"log_lr": 1}, HYPERS, 2)
 
 
-ENV = envs.make("probe/action-observation")
-
-
 def drift(seed):
     draws = jax.random.split(jax.random.key(seed))
     return {"hidden": jax.random.normal(draws[0], (8, 4)), "output": 0.3 * jax.random.normal(draws[1], (4,))}
@@ -285,7 +295,7 @@ def test_ppo_with_a_learned_drift_agrees_with_finite_differences():
     with jax.enable_x64(True):
         value_type = jnp.float64
         one = Setup(
-            algo=ppo.make(ENV, config),
+            algo=ppo.PPO(ENV, config),
             put=lambda hypers, theta: hypers.replace(objective=hypers.objective.replace(**theta)),
             loss=validate,
             new_lifetime=lambda key: jax.random.randint(key, (), 4, 20),

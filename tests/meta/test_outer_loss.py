@@ -11,7 +11,8 @@ import optax
 from flax import struct
 
 from rljax import envs
-from rljax.meta.gradient import Agent, Setup, actor_critic_loss, meta_step, start
+from rljax.meta.gradient import Setup, meta_step, start
+from rljax.meta.outer_loss import Agent, actor_critic_loss
 from rljax.nets.heads import Categorical
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.ops.tree import as_arrays
@@ -31,6 +32,7 @@ class Policy(struct.PyTreeNode):
     weight: jax.Array  # [] the logit of action 1 is weight * obs
     episodes: Episodes
     key: jax.Array
+    carry: tuple = ()
 
 
 def linear(state, obs):
@@ -38,29 +40,36 @@ def linear(state, obs):
     return Categorical(jnp.stack([jnp.zeros_like(logit), logit], -1)), jnp.zeros_like(logit)
 
 
-def reinforce():
+class Reinforce(Algorithm):
     """REINFORCE with a linear policy on a probe whose every step is an episode of reward 1 or -1."""
 
-    def init(key, hypers, task):
-        key, k_env = jax.random.split(key)
-        return Policy(jnp.zeros(()), begin(ENV, task, k_env, 8), key)
+    steps_per_update = 16
 
-    def step(state, hypers, task):
+    def init(self, key, hypers, task):
+        key, k_env = jax.random.split(key)
+        return Policy(jnp.zeros(()), begin(self.env, task, k_env, 8), key)
+
+    def step(self, state, hypers, task):
         key, k_rollout = jax.random.split(state.key)
 
         def behave(carry, obs, reset, key):
             action = linear(state, obs)[0].sample(key)
             return carry, action, ()
 
-        episodes, _, steps, _, metrics = rollout(ENV, task, behave, (), state.episodes, k_rollout, 2)
+        done = rollout(self.env, task, behave, (), state.episodes, k_rollout, 2)
+        steps = done.steps
 
         def gain(weight):
             return (linear(state.replace(weight=weight), steps.obs)[0].log_prob(steps.action) * steps.reward).mean()
 
         weight = state.weight + hypers.lr * jax.grad(gain)(state.weight)
-        return Policy(weight, episodes, key), metrics
+        return Policy(weight, done.episodes, key), done.metrics
 
-    return Algorithm(init, step, lambda *_: ((), jnp.zeros(0)), lambda _: (), Hypers(), 16)
+    def policy(self, state, carry, obs, reset):
+        return carry, *linear(state, obs)
+
+
+ALGO = Reinforce(ENV)
 
 
 def judged(loss, algo, weight):
@@ -80,12 +89,13 @@ def test_the_actor_critic_loss_is_the_policy_gradient_of_standardised_advantages
     On this probe reward = obs (2 a - 1), so it is -A reward / (2 T E).
     """
 
-    def policy(state, obs):
-        weight = state.weight if obs.ndim == 3 else jnp.zeros(obs.shape[:-1])  # one for all while it acts
-        return linear(state.replace(weight=weight), obs)
+    class OfSamples(Reinforce):
+        def policy(self, state, carry, obs, reset):
+            weight = state.weight if len(obs) > 1 else jnp.zeros(obs.shape[:-1])  # one for all while it acts
+            return super().policy(state.replace(weight=weight), carry, obs, reset)
 
-    loss = actor_critic_loss(ENV, policy, 16)
-    _, metrics, slope = judged(loss, reinforce(), jnp.zeros((16, 8)))
+    algo = OfSamples(ENV)
+    _, metrics, slope = judged(actor_critic_loss(algo, 16), algo, jnp.zeros((16, 8)))
     mean, found = metrics["outer_reward"], -2.0 * 128 * slope
     up, down = (1.0 - mean) / jnp.sqrt(1.0 - mean**2), (1.0 + mean) / jnp.sqrt(1.0 - mean**2)
     won = jnp.abs(found - up) < jnp.abs(found - down)
@@ -99,7 +109,7 @@ def test_the_entropy_bonus_of_the_actor_critic_loss():
         return -(p * jnp.log(p) + (1.0 - p) * jnp.log(1.0 - p))
 
     weight = jnp.array(0.7)
-    plain, bonus = (judged(actor_critic_loss(ENV, linear, 4, entropy_coef=c), reinforce(), weight) for c in (0.0, 0.3))
+    plain, bonus = (judged(actor_critic_loss(ALGO, 4, entropy_coef=c), ALGO, weight) for c in (0.0, 0.3))
     np.testing.assert_allclose(bonus[1]["outer_entropy"], entropy(weight), rtol=1e-5)
     np.testing.assert_allclose(bonus[0] - plain[0], -0.3 * entropy(weight), rtol=1e-4)
     np.testing.assert_allclose(bonus[2] - plain[2], -0.3 * jax.grad(entropy)(weight), rtol=1e-4)
@@ -108,9 +118,9 @@ def test_the_entropy_bonus_of_the_actor_critic_loss():
 def test_it_learns_from_rollouts():
     """REINFORCE that is too slow to learn within a life: its learning rate rises, and agents end their lives better."""
     one = Setup(
-        algo=reinforce(),
+        algo=ALGO,
         put=lambda hypers, theta: hypers.replace(lr=jnp.exp(theta)),
-        loss=actor_critic_loss(ENV, linear, 4, entropy_coef=0.0),
+        loss=actor_critic_loss(ALGO, 4, entropy_coef=0.0),
         new_lifetime=lambda key: jnp.int32(6),
         new_task=lambda key: ENV.task,
         optimiser=optax.adam(0.1),

@@ -74,23 +74,28 @@ MUTANTS = [
         ),
         ("target = advantage + value", "target = advantage", "advantages as targets"),
         (
-            "_, next_value = forward(state.params, state.obs_stats, steps.next_obs)",
-            "_, next_value = forward(state.params, state.obs_stats, steps.obs)",
+            "_, next_value = self.forward(state.params, state.obs_stats, steps.next_obs)",
+            "_, next_value = self.forward(state.params, state.obs_stats, steps.obs)",
             "the value of the state itself",
         ),
         ("(value, batch.value, batch.target,", "(value, batch.target, batch.value,", "old value and target"),
         (
-            "to_env(action), (action, policy",
-            "to_env(action), (to_env(action), policy",
+            "to_env(action), Extras(action, policy",
+            "to_env(action), Extras(self.to_env(action), policy",
             "the loss sees clipped actions",
             f"{PPO}::test_at_the_old_policy_the_first_ratio_is_one",
         ),
         ("+ hypers.value_coef * value_loss", "- hypers.value_coef * value_loss", "values ascend"),
+    ),
+    *within(
+        "on_policy/loop.py",
+        f"{PPO}::test_the_learning_rate_anneals_by_progress",
+        ("schedules.annealed(hypers.lr, hypers.lr_final, progress)", "hypers.lr", "no annealing"),
         (
-            "schedules.annealed(hypers.lr, hypers.lr_final, progress)",
-            "hypers.lr",
-            "no annealing",
-            f"{PPO}::test_the_learning_rate_anneals_by_progress",
+            "act(state, carry, obs, reset, key, False)",
+            "act(state, carry, obs, reset, key, True)",
+            "no exploration",
+            "algos/test_pqn.py::test_actions_are_told_apart",
         ),
     ),
     *within(
@@ -102,7 +107,6 @@ MUTANTS = [
             "the worst action follows",
             "algos/test_tabular.py::test_values_of_a_corridor[pqn]",
         ),
-        ("act(state, carry, obs, reset, key, False)", "act(state, carry, obs, reset, key, True)", "no exploration"),
         (
             "hypers.discount, hypers.trace_lambda)",
             "hypers.trace_lambda, hypers.discount)",
@@ -198,12 +202,6 @@ MUTANTS = [
             "else state.params",
             "gradient through what the rule is shown",
             f"{LPG}::test_what_the_rule_is_shown_is_no_way_for_derivatives_unless_asked_for",
-        ),
-        (
-            "- bootstrap_entropy_coef * agent",
-            "+ bootstrap_entropy_coef * agent",
-            "sign of a regulariser",
-            f"{LPG}::test_the_regularisers_of_the_outer_loss",
         ),
         (
             "next_value, *flags, hypers.discount, hypers.gae_lambda",

@@ -25,8 +25,8 @@ MUTANTS = [
             "a limit does not mark a start",
         ),
         (
-            "result.obs, result.terminated, result.truncated)",
-            "result.obs, result.truncated, result.terminated)",
+            "flags = result.terminated, result.truncated",
+            "flags = result.truncated, result.terminated",
             "flags swapped",
         ),
         ("TimeStep(episodes.obs, action", "TimeStep(result.obs, action", "what was seen is what came after"),
@@ -45,21 +45,24 @@ MUTANTS = [
         ("returns=jnp.zeros(num_envs, jnp.float32)", "returns=jnp.ones(num_envs, jnp.float32)", "returns begin at 1"),
     ),
     *within(
-        "run.py",
+        "ops/rollout.py",
         LIMIT,
         (
-            "alive &= ~(result.terminated | result.truncated)",
-            "alive &= ~result.terminated",
-            "a limit does not end an episode",
+            "play.alive & ~(result.terminated | result.truncated)",
+            "play.alive & ~result.terminated",
+            "a limit does not end a played episode",
         ),
-        ("jnp.where(alive, returns + result.reward.astype(jnp.float32), returns)", "returns + 1.0", "the dead go on"),
-        ("jnp.full(episodes, t == 0)", "jnp.full(episodes, t != 0)", "what opens an episode", OPENS),
-        (
-            "x, 0.0) * episodes).sum(-1)",
-            "x, 0.0)).sum(-1)",
-            "episodes unweighted",
-            "test_run.py::test_rows_weigh_returns_by_episodes",
-        ),
+        ("jnp.full(play.alive.shape, play.t == 0)", "jnp.full(play.alive.shape, play.t != 0)", "what opens it", OPENS),
+    ),
+    *within(
+        "ops/metrics.py",
+        "test_run.py::test_rows_weigh_returns_by_episodes",
+        ("x, 0.0) * episodes).sum(-1)", "x, 0.0)).sum(-1)", "episodes unweighted"),
+    ),
+    *within(
+        "run.py",
+        LIMIT,
+        ("jnp.where(playing.alive, returns + step.reward, returns)", "returns + 1.0", "the dead go on"),
         (
             "n = min(size - done % size, num_updates - done)",
             "n = min(size, num_updates - done)",
@@ -71,8 +74,8 @@ MUTANTS = [
         "divergence.py",
         "test_run.py",
         (
-            "faults = [~np.isfinite(x)",
-            "wrong = [np.isnan(x)",
+            "spoiled = [~np.isfinite(x)",
+            "spoiled = [np.isnan(x)",
             "infinities are fine",
             "test_run.py::test_an_infinity_is_a_divergence_too",
         ),

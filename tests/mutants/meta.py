@@ -62,6 +62,22 @@ MUTANTS = [
         ("NORMALISERS[normaliser], 1, 1)", "NORMALISERS[normaliser], 0, 0)", "ranks over lives"),
     ),
     *within(
+        "meta/outer_loss.py",
+        "meta/test_outer_loss.py",
+        (
+            "return -gain - entropy_coef * entropy",
+            "return -gain + entropy_coef * entropy",
+            "sign of the bonus",
+        ),
+        ("return -gain - entropy_coef", "return gain - entropy_coef", "descent for ascent"),
+        (
+            "return value + sum(",
+            "return value - sum(",
+            "sign of the regularisers",
+            "algos/test_lpg.py::test_the_regularisers_of_the_outer_loss",
+        ),
+    ),
+    *within(
         "meta/gradient.py",
         f"{GRADIENT}::test_agents_live_as_long_as_they_should_and_nothing_leaks",
         ("lives.age >= lives.lifetime", "lives.age > lives.lifetime", "lives that do not end"),
@@ -78,13 +94,6 @@ MUTANTS = [
             "a NaN moves theta",
             f"{GRADIENT}::test_diverged_agents_are_replaced_and_poison_nothing",
         ),
-        (
-            "return -gain - entropy_coef * entropy",
-            "return -gain + entropy_coef * entropy",
-            "sign of the bonus",
-            "meta/test_outer_loss.py",
-        ),
-        ("return -gain - entropy_coef", "return gain - entropy_coef", "descent for ascent", "meta/test_outer_loss.py"),
         (
             "return losses.mean(), (losses",
             "return losses.sum(), (losses",

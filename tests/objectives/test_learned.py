@@ -92,7 +92,7 @@ def test_it_starts_as_ppo(kind):
 
 def test_updates_with_it_are_those_of_ppo():
     env = envs.make("probe/action")
-    algo = ppo.make(env, tiny("ppo", num_epochs=4))
+    algo = ppo.PPO(env, tiny("ppo", num_epochs=4))
     go = jax.jit(lambda hypers: run(algo, jax.random.key(0), hypers, as_arrays(env.task), 3)[0].params)
     kinds = LPO(), PPOClip(), PPOClip(clip=jnp.inf)
     found, clipped, free = (go(as_arrays(algo.hypers.replace(objective=o, lr=0.02))) for o in kinds)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from toys import CounterTask, broken, counter
 
-from rljax.ops.rollout import NOT_FINITE, begin, either, in_words, rollout
+from rljax.ops.metrics import NOT_FINITE, either, in_words
+from rljax.ops.rollout import begin, rollout
 
 
 def idle(carry, obs, reset, key):
@@ -27,7 +28,7 @@ def play(env, task, num_envs=2, num_steps=7, key=0):
 @pytest.mark.parametrize("costly", [False, True])
 def test_episode_ends(flag, costly):
     env = dataclasses.replace(counter(), costly_reset=costly)
-    episodes, carry, steps, reset, metrics = play(env, CounterTask(**{flag: 3}))
+    episodes, carry, steps, _, metrics = play(env, CounterTask(**{flag: 3}))
     counts = np.array([0, 1, 2, 0, 1, 2, 0])
     np.testing.assert_array_equal(steps.obs[:, 0, 0], counts)
     np.testing.assert_array_equal(steps.next_obs[:, 0, 0], counts + 1)  # the true successor, also at the end
@@ -35,7 +36,8 @@ def test_episode_ends(flag, costly):
     ended, other = (steps.terminated, steps.truncated)[:: 1 if flag == "terminate_at" else -1]
     np.testing.assert_array_equal(ended[:, 0], counts == 2)
     assert not other.any()
-    np.testing.assert_array_equal(reset[:, 0], counts == 0)
+    np.testing.assert_array_equal(steps.reset[:, 0], counts == 0)
+    np.testing.assert_array_equal(steps.extras[:, 0], counts == 0)  # as the policy was told
     assert carry == 7
     assert metrics["episodes"] == 4 and metrics["episode_return"] == 6 and metrics["episode_length"] == 3
     np.testing.assert_array_equal(episodes.lengths, [1, 1])

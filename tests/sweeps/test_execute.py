@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -27,6 +28,7 @@ from rljax.errors import StorageError
 from rljax.ops.tree import named_leaves
 from rljax.sweeps import driver, execute, store
 from rljax.sweeps.planning import make_plan
+from rljax.types import Algorithm
 
 
 class Killed(BaseException):
@@ -147,6 +149,7 @@ def test_a_curve_ends_where_its_run_diverged_whatever_comes_after():
     """Two members, points of two updates: one of them is infinite in the second and finite again in the third."""
     work = object.__new__(execute._Work)
     work.group = Group([0], [], updates=6, log_every=2, last=6)
+    work.prepared = SimpleNamespace(algorithm=Algorithm(None))
     work.points, work.done, work.diverged = work.group.points(), 0, np.zeros(2, bool)
     work.metrics = {"loss": np.full((2, 3), np.nan, np.float32)}
     work._record({"loss": np.array([[1.0, 3.0, 1.0, np.inf, 5.0, 5.0], [1.0] * 6])})

@@ -1,0 +1,130 @@
+"""The training loop of on-policy algorithms: roll out, compute targets, learn in epochs of minibatches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from rljax.errors import require
+from rljax.nets.features import features
+from rljax.ops import optim, schedules
+from rljax.ops.minibatch import flatten_time, minibatch_epochs
+from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
+
+
+class State(struct.PyTreeNode):
+    """All that evolves; arrays only."""
+
+    params: Any
+    opt: Any
+    episodes: Episodes  # [E, ...]
+    carry: Any  # of the policy; () without a memory
+    key: Array
+    updates: Array  # [] updates done
+
+
+@dataclass(frozen=True)
+class OnPolicy(Algorithm):
+    """The base of algorithms that learn from rollouts `[T, E, ...]`.
+
+    An update is `collect`, `relabel`, `targets` and `learn`, which descends on `loss`; each can be overridden alone.
+    Its `Config` has `num_envs`, `num_steps`, `num_epochs` and `num_minibatches`, its `Hypers` `lr`, `lr_final`,
+    `max_grad_norm` and `horizon`.
+    """
+
+    @property
+    def steps_per_update(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """E * T."""
+        return self.config.num_envs * self.config.num_steps
+
+    def initial_params(self, key: Array, obs: Array) -> Any:
+        """The parameters in which learning begins, made for observations `[1, ...]`."""
+        raise NotImplementedError
+
+    def initial_opt(self, hypers: Any, params: Any) -> Any:
+        """The optimiser's state for these parameters."""
+        return self.optimiser(hypers).init(params)
+
+    def targets(self, state: Any, hypers: Any, steps: TimeStep) -> tuple[Any, Any, Metrics]:
+        """Computes what is learned from a rollout: (state, batch, a tree of arrays `[T, E, ...]`, metrics)."""
+        raise NotImplementedError
+
+    def loss(self, params: Any, state: Any, hypers: Any, batch: Any, key: Array) -> tuple[Array, Metrics]:
+        """The loss of `params` on a minibatch `[B, ...]` -> (loss `[]`, metrics); `state` is that before the update."""
+        raise NotImplementedError
+
+    def init(self, key: Array, hypers: Any, task: Any) -> Any:
+        key, k_env, k_net = jax.random.split(key, 3)
+        episodes = begin(self.env, task, k_env, self.config.num_envs)
+        params = self.initial_params(k_net, jax.tree.map(lambda x: x[:1], episodes.obs))
+        state = State(params, self.initial_opt(hypers, params), episodes, (), key, jnp.int32(0))
+        return state.replace(carry=self.initial_carry(state, self.config.num_envs))
+
+    def step(self, state: Any, hypers: Any, task: Any) -> tuple[Any, Metrics]:
+        key, k_collect, k_learn = jax.random.split(state.key, 3)
+        # 1. roll out
+        state, steps, collected = self.collect(state, hypers, task, k_collect)
+        # 2. targets, bootstrapped from the true successors
+        steps = self.relabel(state, hypers, task, steps)
+        state, batch, found = self.targets(state, hypers, steps)
+        # 3. epochs of minibatch updates
+        state, learned = self.learn(state, hypers, batch, k_learn)
+        return state.replace(key=key, updates=state.updates + 1), collected | found | learned
+
+    def collect(self, state: Any, hypers: Any, task: Any, key: Array) -> tuple[Any, TimeStep, Metrics]:
+        """Rolls out -> (state with its episodes, steps `[T, E, ...]`, metrics)."""
+
+        def behave(carry, obs, reset, key):
+            return self.behave(state, carry, obs, reset, key)
+
+        done = rollout(self.env, task, behave, state.carry, state.episodes, key, self.config.num_steps)
+        return state.replace(episodes=done.episodes, carry=done.carry), done.steps, done.metrics
+
+    def behave(self, state: Any, carry: Any, obs: Any, reset: Array, key: Array) -> tuple[Any, Any, Any]:
+        """The actions of a rollout -> (carry, action `[E, ...]`, what is to be noted in `TimeStep.extras`)."""
+        return *self.act(state, carry, obs, reset, key, False), ()
+
+    def relabel(self, state: Any, hypers: Any, task: Any, steps: TimeStep) -> TimeStep:
+        """The steps that are learned from, by default as they were: the place for a reward model."""
+        return steps
+
+    def learn(self, state: Any, hypers: Any, batch: Any, key: Array) -> tuple[Any, Metrics]:
+        """Descends on `loss` in epochs of minibatches of a batch `[T, E, ...]` -> (state, metrics)."""
+        optimiser = self.optimiser(hypers, self.progress(state, hypers))
+
+        def update(carry, batch, key):
+            params, opt = carry
+            grads, metrics = jax.grad(self.loss, has_aux=True)(params, state, hypers, batch, key)
+            return optim.apply(optimiser, grads, opt, params), metrics | {"grad_norm": optim.global_norm(grads)}
+
+        config, start = self.config, (state.params, state.opt)
+        (params, opt), metrics = minibatch_epochs(
+            update, start, flatten_time(batch), key, config.num_epochs, config.num_minibatches
+        )
+        return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
+
+    def optimiser(self, hypers: Any, progress: Scalar = 0.0) -> optax.GradientTransformation:
+        """Adam, with its learning rate for that part of the run."""
+        return optim.adam(schedules.annealed(hypers.lr, hypers.lr_final, progress), hypers.max_grad_norm)
+
+    def progress(self, state: Any, hypers: Any) -> Array:
+        """The part of the run that is over, `[]`."""
+        return schedules.progress(state.updates, hypers.horizon)
+
+    def preprocess(self, obs: Any) -> Array:
+        """Observations as the networks see them, `[..., *feature_shape]`."""
+        return features(self.env.observation_space, obs)
+
+    def check(self) -> None:
+        config = self.config
+        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
+            require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
+        size = self.steps_per_update
+        fits = f"must divide num_envs * num_steps = {size}"
+        require(size % config.num_minibatches == 0, "num_minibatches", config.num_minibatches, fits)
