@@ -33,11 +33,11 @@ def tables(result: dict[str, Any]) -> str:
     """Formats a result as text."""
     lines = [f"{result['machine']['cpu']}; {result['date']}.", ""]
     for name in PARTS:
-        for place in result.get(name, {}).get("places", ()):
-            table = place["table"]
+        for entry in result.get(name, {}).get("places", ()):
+            table = entry["table"]
             columns = [n for n in COLUMNS if any(n in row for row in table)]
             rows = [[str(row["contender"]), *(_number(row.get(n)) for n in columns)] for row in table]
-            lines += [f"**{name}: {place['env']}, {place['steps']:,} steps**", "", markdown(["", *columns], rows), ""]
+            lines += [f"**{name}: {entry['env']}, {entry['steps']:,} steps**", "", markdown(["", *columns], rows), ""]
     return "\n".join(lines)
 
 

@@ -218,7 +218,7 @@ def rivalry(name: str, objective: Any, tasks: Tasks, held_out: Sequence[str], wo
     places += [(env, LONGER * STEPS[env], STEPS[env]) for env in dict(tasks)]
     places += [(env, steps, steps) for env, steps in LONG if env in held_out]
     return [
-        once(work / f"{name}-{env.replace('/', '-')}-{steps}.json", lambda place=(env, steps, before): one(*place))
+        once(work / f"{name}-{env.replace('/', '-')}-{steps}.json", lambda entry=(env, steps, before): one(*entry))
         for env, steps, before in places
     ]
 

@@ -31,9 +31,9 @@ STEPS, POPSIZE = 2**16, 32
 
 def generations(folder: Path, settings: dict[str, Any], crew_of: Callable[[Crew], Crew]) -> Callable[[int], None]:
     """Runs one generation after the other."""
-    place = spec.domain("ppo", CARTPOLE.env, STEPS, use_preset=False, **settings)
+    domain = spec.domain("ppo", CARTPOLE.env, STEPS, use_preset=False, **settings)
     strategy = registry.strategy(popsize=POPSIZE)
-    asked = evolve.Evolution(domains=(place,), learn=evolve.DRIFT, generations=1, strategy=strategy)
+    asked = evolve.Evolution(domains=(domain,), learn=evolve.DRIFT, generations=1, strategy=strategy)
     prepared = asked.prepare()
     crew = crew_of(Crew(asked.domains, prepared, asked.members, folder, "", learn=asked.learn, width=1))
     learner, state = asked.learner(prepared, crew), asked.begin(prepared, asked.start(prepared))

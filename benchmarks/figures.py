@@ -24,36 +24,36 @@ BEST = "PPO, best clip"  # of several clips the best at that length: generous to
 COURSES = {"entropy": "entropy of the policy, nats", "pi_hat_sq": "mean square of $\\hat\\pi$"}
 
 
-def differences(places: list[dict[str, Any]]) -> Figure:
+def differences(entries: list[dict[str, Any]]) -> Figure:
     """Draws the lead of the first contender over each other one, by environment, in deviations of the other's runs."""
-    others = [row["contender"] for row in places[0]["table"][1:]]
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.33 * len(places)), layout="constrained")
+    others = [row["contender"] for row in entries[0]["table"][1:]]
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.33 * len(entries)), layout="constrained")
     axes = figure.subplots()
     for i, other in enumerate(others):
-        for y, place in enumerate(places):
-            row = next(row for row in place["table"] if row["contender"] == other)
-            runs = place["scores"][[r["contender"] for r in place["table"]].index(other)]
+        for y, entry in enumerate(entries):
+            row = next(row for row in entry["table"] if row["contender"] == other)
+            runs = entry["scores"][[r["contender"] for r in entry["table"]].index(other)]
             low, gain, high = (row[n] / np.std(runs, ddof=1) for n in ("gain_low", "gain", "gain_high"))
             at = y + 0.22 * (i - (len(others) - 1) / 2)
             axes.plot([low, high], [at, at], color=PALETTE[i], linewidth=1.6)
             axes.plot([gain], [at], "o", color=PALETTE[i], markersize=4.5, label=f"to {other}" if y == 0 else None)
     axes.axvline(0.0, color=GREY, linewidth=0.8)
-    axes.set_yticks(range(len(places)), [f"{place['env']}, {place['steps'] // 1000} k" for place in places])
+    axes.set_yticks(range(len(entries)), [f"{entry['env']}, {entry['steps'] // 1000} k" for entry in entries])
     axes.invert_yaxis()
-    name = places[0]["table"][0]["contender"]
+    name = entries[0]["table"][0]["contender"]
     label = f"{name} minus another, in standard deviations of the other's runs (95 % interval)"
     figure.supxlabel(label, fontsize=STYLE["axes.labelsize"])
     axes.legend(frameon=False)
     return figure
 
 
-def lengths(places: list[dict[str, Any]]) -> Figure:
+def lengths(entries: list[dict[str, Any]]) -> Figure:
     """Draws final returns over the length of a run, a panel an environment."""
-    envs = list(dict.fromkeys(place["env"] for place in places))
+    envs = list(dict.fromkeys(entry["env"] for entry in entries))
     figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
     for column, (env, axes) in enumerate(zip(envs, np.atleast_1d(figure.subplots(1, len(envs))))):
-        chosen = [place for place in places if place["env"] == env]
-        named = [{row["contender"]: row for row in place["table"]} for place in chosen]
+        chosen = [entry for entry in entries if entry["env"] == env]
+        named = [{row["contender"]: row for row in entry["table"]} for entry in chosen]
         annealed = [{n: row for n, row in rows.items() if n.endswith("annealed")} for rows in named]
         constant = [
             {n: row for n, row in rows.items() if n.startswith("ppo") and n not in a}
@@ -61,7 +61,7 @@ def lengths(places: list[dict[str, Any]]) -> Figure:
         ]
         lines = {name: [rows[name] for rows in named] for name in ("ta-lpo", "lpo", "dpo")}
         lines |= {BEST: [_best(rows) for rows in constant], f"{BEST}, annealed": [_best(rows) for rows in annealed]}
-        _over(axes, [round(place["steps"] / 1000) for place in chosen], lines, "iqm")
+        _over(axes, [round(entry["steps"] / 1000) for entry in chosen], lines, "iqm")
         axes.set_title(env)
         axes.set_xlabel("steps of a run, thousands")
         if column == 0:
@@ -73,17 +73,17 @@ def lengths(places: list[dict[str, Any]]) -> Figure:
 
 def rules(found: dict[str, Any]) -> Figure:
     """Draws returns of learned update rules over the length of a run, and metrics within runs."""
-    places = found["places"]
+    entries = found["places"]
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.2, 1))
     top, bottom = parts
     axes = top.subplots()
-    names = [row["contender"] for row in places[0]["table"]]
-    lines = {name: [next(r for r in place["table"] if r["contender"] == name) for place in places] for name in names}
+    names = [row["contender"] for row in entries[0]["table"]]
+    lines = {name: [next(r for r in entry["table"] if r["contender"] == name) for entry in entries] for name in names}
     # Without bands: levels differ far more than rules do. The table has intervals of differences on the same levels.
-    _over(axes, [place["updates"] for place in places], lines, "mean", bands=False)
-    axes.axhline(places[0]["optimal"], color=GREY, linewidth=0.8, linestyle=DASHES[1])
-    axes.annotate("best possible", (places[0]["updates"], places[0]["optimal"]), color=GREY, va="bottom", fontsize=8)
+    _over(axes, [entry["updates"] for entry in entries], lines, "mean", bands=False)
+    axes.axhline(entries[0]["optimal"], color=GREY, linewidth=0.8, linestyle=DASHES[1])
+    axes.annotate("best possible", (entries[0]["updates"], entries[0]["optimal"]), color=GREY, va="bottom", fontsize=8)
     axes.set_xlabel("updates in a run")
     axes.set_ylabel("mean return at the end")
     top.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=8)

@@ -26,7 +26,7 @@ PEER, PEER_ONE = "rejax", "rejax, one thread"
 
 
 def contestants(workload: Workload, agents: int, peer: Path | None, timeout: float) -> list[Contestant]:
-    """Those that take part with so many agents; the host loop has one agent."""
+    """The contestants with this number of agents; the host loop has one agent."""
     common: dict[str, Any] = {"workload": workload, "agents": agents, "timeout": timeout}
     found = [Contestant(RUN, "rljax run", env=CPU, **common)]
     if agents == 0:

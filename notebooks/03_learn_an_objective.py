@@ -79,12 +79,12 @@ plt.tight_layout()
 
 # %%
 contenders = {"learned": found.objective, "ppo": "ppo-clip"}
-places = {
+domains = {
     name: [spec.domain("ppo", "Catch-bsuite", 24_576, objective=objective, **settings)]
     for name, objective in contenders.items()
 }
-places["ppo, clip 0.5"] = [spec.domain("ppo", "Catch-bsuite", 24_576, **{"objective.clip": 0.5}, **settings)]
-comparison = compare.compare(places, seeds=16, kind="mean")
+domains["ppo, clip 0.5"] = [spec.domain("ppo", "Catch-bsuite", 24_576, **{"objective.clip": 0.5}, **settings)]
+comparison = compare.compare(domains, seeds=16, kind="mean")
 assert comparison is not None
 print(comparison.table().to_string(index=False, float_format="{:.3g}".format))
 

@@ -85,9 +85,9 @@ def in_source(module: str, name: str) -> list[Declared]:
 
 def file_of(module: str) -> Path:
     """Finds the file of a module of the package, without importing the package that it is in."""
-    place = Path(__file__).parent.joinpath(*module.split(".")[1:])
-    package = place / "__init__.py"
-    return package if package.exists() else place.with_suffix(".py")
+    path = Path(__file__).parent.joinpath(*module.split(".")[1:])
+    package = path / "__init__.py"
+    return package if package.exists() else path.with_suffix(".py")
 
 
 def kind_of(annotation: Any, default: Any) -> Kind:

@@ -44,7 +44,7 @@ def fingerprint(*values: Any) -> str:
     Another minor version of Python compiles to other instructions, so to another hash.
     """
     walk = _Walk()
-    walk.see(values)
+    walk.visit(values)
     return walk.digest.hexdigest()[:LENGTH]
 
 
@@ -80,7 +80,7 @@ class _Walk:
         """Adds words to the hash."""
         self.digest.update("\0".join(map(str, words)).encode() + b"\n")
 
-    def see(self, value: Any) -> None:
+    def visit(self, value: Any) -> None:
         """Adds a value to the hash, or its number if it was visited before."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
             self.say(type(value).__name__, repr(value))
@@ -98,23 +98,23 @@ class _Walk:
             case types.FunctionType():
                 self._function(value)
             case types.MethodType():
-                self.see((value.__self__, value.__func__))
+                self.visit((value.__self__, value.__func__))
             case functools.partial():
-                self.see((value.func, value.args, value.keywords))
+                self.visit((value.func, value.args, value.keywords))
             case types.ModuleType():
                 self.say(value.__name__)
             case type():
                 self._class(value)
             case dict():
-                self.see([(name, value[name]) for name in sorted(value, key=repr)])
+                self.visit([(name, value[name]) for name in sorted(value, key=repr)])
             case tuple() | list():
                 self.say(len(value))
                 for x in value:
-                    self.see(x)
+                    self.visit(x)
             case set() | frozenset():
-                self.see(sorted(map(repr, value)))
+                self.visit(sorted(map(repr, value)))
             case _ if callable(getattr(value, "__wrapped__", None)):  # jitted, or cached
-                self.see(value.__wrapped__)
+                self.visit(value.__wrapped__)
             case np.dtype():
                 self.say(value)
             case _ if _is_array(value):
@@ -130,14 +130,14 @@ class _Walk:
             return
         self.say(array.dtype, array.shape)
         if array.dtype == object:
-            self.see(array.tolist())
+            self.visit(array.tolist())
         else:
             self.digest.update(array.tobytes())
 
     def _code(self, code: types.CodeType, constants: tuple[Any, ...]) -> None:
         self.digest.update(code.co_code)
         self.say(code.co_argcount, code.co_kwonlyargcount, *code.co_names)
-        self.see(constants)
+        self.visit(constants)
 
     def _function(self, function: types.FunctionType) -> None:
         code, module = function.__code__, function.__globals__.get("__name__", "")
@@ -146,11 +146,11 @@ class _Walk:
         else:
             self._code(code, tuple(x for x in code.co_consts if x is None or x != function.__doc__))
             for name in sorted(_globals(code) & function.__globals__.keys()):
-                self.see((name, function.__globals__[name]))
-        self.see((function.__defaults__, function.__kwdefaults__))
+                self.visit((name, function.__globals__[name]))
+        self.visit((function.__defaults__, function.__kwdefaults__))
         for cell in function.__closure__ or ():
             try:
-                self.see(cell.cell_contents)
+                self.visit(cell.cell_contents)
             except ValueError:  # empty
                 self.say("empty")
 
@@ -158,23 +158,23 @@ class _Walk:
         self.say(cls.__qualname__)
         if foreign(cls.__module__):
             return
-        self.see(cls.__bases__)
+        self.visit(cls.__bases__)
         for name, value in sorted(vars(cls).items()):
             value = getattr(value, "__func__", getattr(value, "fget", value))  # of static methods, of properties
             written = isinstance(value, types.FunctionType) and not (
                 name in GENERATED and dataclasses.is_dataclass(cls)
             )
             if written or not name.startswith("_"):
-                self.see((name, value))
+                self.visit((name, value))
 
     def _object(self, value: Any) -> None:
-        self.see(type(value))
+        self.visit(type(value))
         known = getattr(value, "__dict__", {})
         if foreign(type(value).__module__) and not dataclasses.is_dataclass(
             value
         ):  # the parts of a library's object are the library's
             known = {n: x for n, x in known.items() if isinstance(x, bool | int | float | str | tuple)}
-        self.see(dict(known))
+        self.visit(dict(known))
 
 
 def _is_array(value: Any) -> bool:

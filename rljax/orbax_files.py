@@ -1,6 +1,6 @@
-"""Arrays and a record in one folder, written and read by orbax: the only file that knows it.
+"""Arrays and a record in one folder, written and read by orbax; no other file imports it.
 
-A record is sealed with a checksum, for orbax verifies arrays, but not JSON. What is written is read back.
+A record is sealed with a checksum, for orbax verifies arrays, but not JSON.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ PATTERN = frozenset("*?[]\\")
 
 
 def write(path: Path, arrays: dict[str, Any], record: dict[str, Any]) -> None:
-    """Writes a folder that is not there yet; raises whatever orbax and tensorstore raise where that fails."""
+    """Writes a new folder; raises whatever orbax and tensorstore raise where that fails."""
     import orbax.checkpoint as ocp
 
     items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(_sealed(record)))
-    with _plain(path) as place, _quiet(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
-        writer.save(place, args=items)
+    with _plain(path) as target, _quiet(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
+        writer.save(target, args=items)
 
 
 def verify(path: Path, arrays: dict[str, Any], record: dict[str, Any]) -> None:
-    """Raises ValueError, or what reading raises, unless a folder holds these, to the bit."""
-    here = {name: x for name, x in arrays.items() if isinstance(x, np.ndarray)}  # not what other hosts hold parts of
+    """Raises ValueError, or what reading raises, unless a folder holds these arrays and this record, to the bit."""
+    here = {name: x for name, x in arrays.items() if isinstance(x, np.ndarray)}  # other hosts have parts of the rest
     if read_record(path) != json.loads(json.dumps(record)):
         raise ValueError("its record is not what was written")
     if len(here) < len(arrays):
@@ -47,14 +47,14 @@ def verify(path: Path, arrays: dict[str, Any], record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record. Raises ValueError, and what orbax does, where it is damaged."""
+    """Reads the record. Raises ValueError, and what orbax raises, where it is damaged."""
     import orbax.checkpoint as ocp
 
     return _unsealed(_read(path, record=ocp.args.JsonRestore())["record"])
 
 
 def read_arrays(path: Path, templates: dict[str, Any]) -> dict[str, Any]:
-    """The arrays of these names, shapes, dtypes and shardings. Raises what orbax does where they are damaged."""
+    """Reads arrays of these names, shapes, dtypes and shardings. Raises what orbax raises where they are damaged."""
     import orbax.checkpoint as ocp
 
     return _read(path, state=ocp.args.StandardRestore(templates))["state"] if templates else {}
@@ -66,13 +66,13 @@ def _read(path: Path, **items: Any) -> Any:
     for file in path.rglob("*"):
         if file.parent.name != DATA and file.is_file() and file.stat().st_size > records.LARGEST:
             raise ValueError(f"{file.relative_to(path)} is larger than any record")
-    with _plain(path) as place, _quiet(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-        return reader.restore(place, args=ocp.args.Composite(**items))
+    with _plain(path) as target, _quiet(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+        return reader.restore(target, args=ocp.args.Composite(**items))
 
 
 @contextlib.contextmanager
 def _plain(path: Path) -> Iterator[Path]:
-    r"""The path through a link, where orbax would take it for a pattern (`[1]`) and tensorstore `\` for `/`."""
+    r"""Gives a path through a link, where orbax would take it for a pattern (`[1]`) and tensorstore `\` for `/`."""
     if PATTERN.isdisjoint(str(path)):
         yield path
         return
@@ -86,7 +86,7 @@ def _plain(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps orbax's own account of a failure from the terminal: what it raises says the same, and is told in a line."""
+    """Keeps orbax's log of a failure from the terminal: its error says the same, and becomes one line."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

@@ -43,7 +43,7 @@ def make(goal=3, rules=Rules()):
 
 
 def hash_of(source: str, **arguments) -> str:
-    """Of the step in a module like this."""
+    """The hash of the step in a module like this."""
     names = {"__name__": "mine"}
     exec(textwrap.dedent(source), names)
     return fingerprint(names["make"](**arguments))

@@ -32,7 +32,7 @@ PROGRAMS = [body for language, body in FENCE.findall(TEXT) if language == "pytho
 
 
 def commands() -> Iterator[str]:
-    """Those of blocks and those within sentences, in their order; `rljax report` alone is the name of one."""
+    """The commands in blocks and within sentences, in their order; `rljax report` alone is the name of one."""
     for block, span in re.findall(r"^```\n(.*?)^```$|`(rljax [^`\n]+)`", TEXT, re.DOTALL | re.MULTILINE):
         for line in block.splitlines() or [span]:
             if line.startswith("rljax ") and len(line.split()) > 2:

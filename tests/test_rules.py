@@ -46,6 +46,8 @@ NAMES = {  # a whole identifier -> what the field says
     "fresh": "init",
     "own": "envs, custom or a word for what it is",
     "there": "present, existing or found",
+    "place": "index, environment or launch",
+    "propose": "sample_policy",
 }
 PROSE = {  # a word of a docstring, a comment, a message or a page -> what the field says
     "crew": "runner",
@@ -156,9 +158,9 @@ def shapeless(unit: Unit) -> Iterator[str]:
 
 
 def indirect_heads(unit: Unit) -> Iterator[str]:
-    """Docstrings that begin with a question word instead of a subject or a verb."""
+    """Docstrings that begin with a question word or a preposition instead of a subject or a verb."""
     for name, node in unit.definitions:
-        if re.match(r"(What|How|Where|Which|Who)\b", ast.get_docstring(node) or ""):
+        if re.match(r"(What|How|Where|Which|Who|Of|Those|That|As|By|From|Until)\b", ast.get_docstring(node) or ""):
             yield name
 
 

@@ -268,7 +268,7 @@ def test_evaluation_changes_nothing_and_repeats(ppo):
 
 
 def test_an_infinity_is_a_divergence_too():
-    """Of what is measured in every update; of episodes none may have ended."""
+    """This holds for metrics of every update; in some updates no episode ends."""
     metrics = {"loss": np.array([1.0, np.inf, np.nan, 1.0]), "episode_return": np.array([1.0, 1.0, 1.0, np.nan])}
     np.testing.assert_array_equal(diverged(metrics), [False, True, True, False])
 

@@ -37,7 +37,7 @@ class Argument(NamedTuple):
 
     @property
     def written(self) -> str:
-        """As it stands on the command line."""
+        """The option as it is written on the command line."""
         return self.name.upper() if self.positional else f"--{self.name.replace('_', '-')}"
 
 

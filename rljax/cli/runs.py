@@ -135,8 +135,8 @@ class List:
 
             for name in shipped.names():
                 stored = files.read(shipped.file_of(name))
-                places = dict.fromkeys(task["env"] for task in stored.provenance["tasks"])
-                print(f"{name}: {stored.kind}, on {', '.join(places)}")
+                environments = dict.fromkeys(task["env"] for task in stored.provenance["tasks"])
+                print(f"{name}: {stored.kind}, on {', '.join(environments)}")
         else:
             print("\n".join({"algos": algos.names, "envs": envs.names, "objectives": OBJECTIVES.names}[self.what]()))
         return 0

@@ -97,7 +97,7 @@ def test_munchausen_adds_to_the_reward_what_its_policy_is_sure_of():
 
 
 def test_the_evolved_loss_lowers_values_by_its_weight():
-    """Of w Q + (Q - y)^2 the least is at y - w / 2."""
+    """The minimum of w Q + (Q - y)^2 is at y - w / 2."""
     values, _ = trained("probe/constant", settings={"loss": "dqn-reg"}, reg_weight=0.4)
     np.testing.assert_allclose(values(jnp.zeros((1, 1))), 0.8, atol=0.05)
 

@@ -34,7 +34,7 @@ def test_a_subset_is_drawn_without_replacement_and_every_critic_has_its_share():
 
 
 def loss(values, expectile=0.5, bonus=0.0):
-    """Of two critics on two transitions, weights 1 and 3: y = 1 + 0.5 (2 + bonus), then 1, where nothing follows."""
+    """The loss of two critics on two transitions, weights 1 and 3: y = 1 + 0.5 (2 + bonus), then 1, a last step."""
     after = Bootstrap(
         outputs=jnp.full((2, 1, 1), 2.0),
         weight=jnp.ones((2, 1)),

@@ -53,7 +53,7 @@ def test_a_nan_is_not_hidden():
 @pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize("unit", UNITS)
 def test_running_statistics_have_no_unit(unit):
-    """From the first batch on."""
+    """This holds from the first batch on."""
     x = unit * NORMAL.reshape(8, 32, 1)
     stats = normalise.update(normalise.init(jnp.asarray(x[0])), jnp.asarray(x))
     expected = (NORMAL - NORMAL.mean()) / NORMAL.std()

@@ -19,11 +19,11 @@ def history(generations: int = 21, envs=ENVS, every: int = 5) -> dict[str, np.nd
     mean = np.log1p(generation) + 0.1 * rng.standard_normal(generations)
     columns = {"generation": generation, "fitness_mean": mean, "fitness_low": mean - 1, "fitness_high": mean + 1}
     columns["fitness_best"] = mean + 2
-    for place, name in enumerate(envs):
-        score = np.where(generation % every == 0, place + mean, np.nan)
+    for index, name in enumerate(envs):
+        score = np.where(generation % every == 0, index + mean, np.nan)
         columns |= {f"held_out/{name}": score, f"held_out/{name}/low": score - 0.5, f"held_out/{name}/high": score + 1}
         for end, value in (("", 1.0), ("/low", 0.75), ("/high", 1.5)):
-            columns[f"start/{name}{end}"] = np.full(generations, value + place)
+            columns[f"start/{name}{end}"] = np.full(generations, value + index)
     return columns
 
 
@@ -51,16 +51,16 @@ def test_the_drawn_values(tmp_path, figures):
     assert band[:, 1].min() == columns["fitness_low"].min() and band[:, 1].max() == columns["fitness_high"].max()
     assert [axes.get_title("left") for axes in below.axes] == list(ENVS)
     assert texts(below) == ["mean of the search, with 95% interval", "PPO, with 95% interval"]
-    for place, axes in enumerate(below.axes):
+    for index, axes in enumerate(below.axes):
         learned, start = axes.lines
         np.testing.assert_array_equal(learned.get_xdata(), [0, 5, 10, 15, 20])
-        np.testing.assert_array_equal(learned.get_ydata(), place + columns["fitness_mean"][::5])
-        assert list(start.get_ydata()) == [1.0 + place] * 2 and start.get_linestyle() == "--"
+        np.testing.assert_array_equal(learned.get_ydata(), index + columns["fitness_mean"][::5])
+        assert list(start.get_ydata()) == [1.0 + index] * 2 and start.get_linestyle() == "--"
         (span,) = axes.patches
-        assert span.get_y() == 0.75 + place and span.get_height() == 0.75
+        assert span.get_y() == 0.75 + index and span.get_height() == 0.75
         ends = axes.collections[0].get_paths()[0].vertices[:, 1]
-        assert ends.min() == np.nanmin(columns[f"held_out/{ENVS[place]}/low"])
-        assert ends.max() == np.nanmax(columns[f"held_out/{ENVS[place]}/high"])
+        assert ends.min() == np.nanmin(columns[f"held_out/{ENVS[index]}/low"])
+        assert ends.max() == np.nanmax(columns[f"held_out/{ENVS[index]}/high"])
 
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3))])

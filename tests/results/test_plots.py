@@ -102,9 +102,9 @@ def test_names_of_curves_keep_apart(tmp_path, figures):
     runs = [run_dir(tmp_path / f"{lr}", lr=lr) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4)]
     plot_runs(runs, tmp_path / "curves.png")
     (axes,) = figures[0].axes
-    places = sorted(text.xy[1] for text in axes.texts[:-1])
+    heights = sorted(text.xy[1] for text in axes.texts[:-1])
     bottom, top = axes.get_ylim()
-    assert len(places) == 5 and np.diff(places).min() > 0.05 * (top - bottom) and places[-1] <= top
+    assert len(heights) == 5 and np.diff(heights).min() > 0.05 * (top - bottom) and heights[-1] <= top
 
 
 def test_many_settings_get_a_legend(tmp_path, figures):

@@ -32,7 +32,7 @@ from rljax.types import Algorithm
 
 
 class Killed(BaseException):
-    """As if by SIGKILL: nothing catches it."""
+    """Ends a process as SIGKILL does: nothing catches it."""
 
 
 @contextlib.contextmanager

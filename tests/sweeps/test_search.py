@@ -182,7 +182,7 @@ def test_a_halving_that_is_finished_is_read(halved):
 
 
 class Killed(BaseException):
-    """As if by SIGKILL: nothing catches it."""
+    """Ends a process as SIGKILL does: nothing catches it."""
 
 
 def killed_before(monkeypatch, name, times):
