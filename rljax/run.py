@@ -1,4 +1,4 @@
-"""The drivers: a whole run as one pure function, a host loop over compiled chunks, and evaluation."""
+"""Runs: a whole run as one pure function, a host loop over compiled chunks, and evaluation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
 
 
 class Outcome(NamedTuple):
-    """What the host loop ends with."""
+    """The result of the host loop."""
 
     state: Any
     updates: int
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 def run(algo: Algorithm, key: Array, hypers: Any, task: Any, num_updates: int) -> tuple[Any, Metrics]:
-    """One whole training run, pure: jit it, vmap it, differentiate it.
+    """Runs a whole training run; a pure function to jit, vmap or differentiate.
 
     Returns:
       (state, metrics [U]).
@@ -93,15 +93,14 @@ def train(
 
     Args:
       num_updates: U, of the whole run.
-      state, done: where to go on from: a state, and the updates behind it. Its arrays are donated, so gone afterwards.
-        Without a state the run starts with `init`.
-      seconds: how long it had been running before.
+      state, done: a state to continue from, whose arrays are donated, and its updates; by default that of `init`.
+      seconds: the time that the run has taken before.
       log_every: updates per chunk and row; by default a 100th of the run.
       save_every: updates between calls of `save`, rounded to whole chunks; by default as time goes, every ten seconds
         or, where saving is slow, so that it takes 2 % of the time.
       sinks: each gets one row per chunk: `updates`, `step`, `seconds` and the metrics' means over the chunk.
       save: `(updates, state) -> None`, called for checkpoints and at the end.
-      env_name: what to call the environment by, where it gives a NaN.
+      env_name: of the environment, to name it where it gives a NaN.
 
     Raises:
       DivergedError: a metric is NaN or infinite, or what the environment gave; nothing is saved from that chunk on.
@@ -120,9 +119,9 @@ def train(
             done += n
             row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
             refuse_divergence(row, done, env_name, algo.diagnostics)
-            place = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began}
+            row = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began} | row
             for sink in sinks:
-                sink.write(place | row)
+                sink.write(row)
             stopping = done == num_updates or bool(received)
             saver.offer(done, state, force=stopping)
             if stopping:
@@ -134,7 +133,7 @@ def train(
 
 
 def point_size(num_updates: int, log_every: int | None = None) -> int:
-    """Updates that make one logged point: by default a 100th of the run."""
+    """The updates of one logged point: by default a 100th of the run."""
     return max(1, min(log_every or num_updates // 100, num_updates))
 
 
@@ -157,10 +156,10 @@ class Saver:
 
 @contextmanager
 def stop_signals() -> Iterator[list[signal.Signals]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once.
+    """Collects SIGINT and SIGTERM instead of ending at once; a second SIGINT interrupts.
 
-    Outside the main thread, where signals do not arrive, it does nothing; a SIGTERM that is ignored stays ignored. What
-    was stopped ends by `stop`.
+    Outside the main thread, where signals do not arrive, it does nothing; a SIGTERM that is ignored stays ignored. The
+    run then ends by `stop`.
     """
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
@@ -184,7 +183,7 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
 
 
 def stop(by: signal.Signals, result: Any) -> NoReturn:
-    """Ends what a signal stopped, so that nothing goes on as if it had come to its end.
+    """Ends the run that a signal stopped, so that no caller continues as if it were complete.
 
     Raises:
       Interrupted: a KeyboardInterrupt with `result`, after SIGINT.

@@ -1,4 +1,4 @@
-"""The contract: what an algorithm is, what an environment is, and what passes between them.
+"""The contract: algorithms, environments, and the data between them.
 
 Axis letters, used in every docstring of the package: `T` time, `E` parallel environments, `B` batch,
 `N` hyperparameter settings or population, `S` seeds, `U` updates, `K` inner updates. Arrays are time-major.
@@ -157,7 +157,7 @@ class Functions(Algorithm):
 
 
 class StepResult(NamedTuple):
-    """What one environment step yields, before any reset."""
+    """The result of one environment step, before any reset."""
 
     obs: Array  # the true successor, also where the episode ends
     reward: Array  # []

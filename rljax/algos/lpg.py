@@ -117,7 +117,7 @@ class LPG(loop.OnPolicy):
         return self.network.init(key, obs)["params"]
 
     def optimisers(self, hypers):
-        """Those of actor, bootstrap and critic, by name."""
+        """The optimisers of actor, bootstrap and critic, by name."""
         clipped = partial(optimiser_of, max_grad_norm=hypers.max_grad_norm)
         return {
             "actor": clipped(self.config.optimiser, hypers.lr),
@@ -204,7 +204,7 @@ class LPG(loop.OnPolicy):
 @cache
 def first_rule(rule: UpdateRule, temporal: bool) -> Any:
     """The weights of a rule that has learned nothing."""
-    return initial_rule(rule, life=2 if temporal else 0)
+    return initial_rule(rule, time_inputs=2 if temporal else 0)
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The network of a learned update rule: reads what an agent did backwards, says what it should have done."""
+"""The network of a learned update rule: it reads an agent's trajectory backwards and gives targets for every step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flax import linen as nn
 from rljax.errors import ConfigError
 from rljax.types import Array
 
-INPUTS = 5  # of the recurrent layer, without those about the agent's life
+INPUTS = 5  # of the recurrent layer, without those about time
 
 
 class BackwardGRU(nn.Module):
@@ -64,7 +64,7 @@ class BackwardGRU(nn.Module):
 
 
 class UpdateRule(nn.Module):
-    r"""What every step of a trajectory should do to the agent that made it, by all that came after in its episode.
+    r"""Gives every step of a trajectory targets for policy and prediction, from all later steps of its episode.
 
     $$(\hat\pi_t, \hat y_t) = U(x_t | x_{t+1}, x_{t+2}, \ldots), \quad
     x_t = [r_t, d_t, \pi(a_t|s_t), \phi(y(s_t)), (1 - d_t) \phi(y(s_{t+1})), \ldots]$$
@@ -82,7 +82,7 @@ class UpdateRule(nn.Module):
       reward, terminated, truncated: `[T, ...]`; the last two bool.
       prob: `[T, ...]`, of the action taken.
       y, next_y: `[T, ..., m]`, the agent's categorical predictions at s_t and at its true successor.
-      life: numbers `[]` about the agent's life, the same for all steps; further entries of every x_t.
+      time: numbers `[]` about the age of the agent, the same for all steps; further entries of every x_t.
 
     Returns:
       ($\hat\pi$ `[T, ...]`, $\log \hat y$ `[T, ..., m]`).
@@ -104,22 +104,22 @@ class UpdateRule(nn.Module):
         prob: Array,
         y: Array,
         next_y: Array,
-        life: tuple[Array, ...] = (),
+        time: tuple[Array, ...] = (),
     ) -> tuple[Array, Array]:
         hidden, number = nn.Dense(self.embedding, name="embed"), nn.Dense(1, name="embed_output")
         now, successor = (number(nn.relu(hidden(v)))[..., 0] for v in (y, next_y))
         x = [reward, terminated.astype(now.dtype), prob, now, jnp.where(terminated, 0.0, successor)]
-        x = jnp.stack([*x, *(jnp.broadcast_to(number, reward.shape) for number in life)], axis=-1)
+        x = jnp.stack([*x, *(jnp.broadcast_to(number, reward.shape) for number in time)], axis=-1)
         h = nn.relu(BackwardGRU(self.width, name="gru")(x, terminated | truncated))
         return nn.Dense(1, name="pi_hat")(h)[..., 0], jax.nn.log_softmax(nn.Dense(self.bootstrap, name="y_hat")(h))
 
 
-def initial_rule(rule: UpdateRule, life: int = 0) -> dict[str, Any]:
-    """Weights to begin a search with, always the same: `rule.apply({"params": weights}, ...)`.
+def initial_rule(rule: UpdateRule, time_inputs: int = 0) -> dict[str, Any]:
+    """Makes weights to begin a search with, always the same: `rule.apply({"params": weights}, ...)`.
 
     Args:
       rule: the network.
-      life: how many numbers about the agent's life it is to be called with.
+      time_inputs: the count of numbers about time that it will be called with.
 
     Returns:
       Float32 numpy arrays, normal of variance 1 / inputs. Biases too, being weights of an input that is always 1: no
@@ -135,7 +135,7 @@ def initial_rule(rule: UpdateRule, life: int = 0) -> dict[str, Any]:
     return {
         "embed": layer(rule.bootstrap, rule.embedding, rule.embedding),
         "embed_output": layer(rule.embedding, 1, 1),
-        "gru": layer(INPUTS + life, 3 * width, 3 * width, "_x") | layer(width, 3 * width, width, "_h"),
+        "gru": layer(INPUTS + time_inputs, 3 * width, 3 * width, "_x") | layer(width, 3 * width, width, "_h"),
         "pi_hat": layer(width, 1, 1),
         "y_hat": layer(width, rule.bootstrap, rule.bootstrap),
     }

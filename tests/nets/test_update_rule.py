@@ -24,8 +24,8 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @jit
-def ask(weights, x, life=()):
-    return RULE.apply({"params": weights}, *x, life)
+def ask(weights, x, time=()):
+    return RULE.apply({"params": weights}, *x, time)
 
 
 def trajectory(seed, terminated=NEVER, truncated=NEVER):
@@ -40,19 +40,19 @@ def spliced(first, second, t):
     return tuple(jnp.concatenate([x[: t + 1], y[t + 1 :]]) for x, y in zip(first, second))
 
 
-@pytest.mark.parametrize(("bootstrap", "life", "count"), [(8, 0, 203_946), (8, 2, 205_482), (30, 0, 209_952)])
-def test_the_number_of_weights_at_published_sizes(bootstrap, life, count):
-    weights = initial_rule(UpdateRule(bootstrap=bootstrap), life)
+@pytest.mark.parametrize(("bootstrap", "time_inputs", "count"), [(8, 0, 203_946), (8, 2, 205_482), (30, 0, 209_952)])
+def test_the_number_of_weights_at_published_sizes(bootstrap, time_inputs, count):
+    weights = initial_rule(UpdateRule(bootstrap=bootstrap), time_inputs)
     assert sum(x.size for x in jax.tree.leaves(weights)) == count
 
 
-@pytest.mark.parametrize("life", [0, 2])
-def test_initial_weights_are_those_of_the_network_and_always_the_same(life):
-    numbers = (jnp.zeros(()),) * life
+@pytest.mark.parametrize("time_inputs", [0, 2])
+def test_initial_weights_are_those_of_the_network_and_always_the_same(time_inputs):
+    numbers = (jnp.zeros(()),) * time_inputs
     shapes = jax.eval_shape(RULE.init, jax.random.key(0), *trajectory(0), numbers)["params"]
-    weights = initial_rule(RULE, life)
+    weights = initial_rule(RULE, time_inputs)
     chex.assert_trees_all_equal_shapes_and_dtypes(weights, shapes)
-    chex.assert_trees_all_equal(weights, initial_rule(RULE, life))
+    chex.assert_trees_all_equal(weights, initial_rule(RULE, time_inputs))
     assert all((x != 0).all() for x in jax.tree.leaves(weights))
 
 
@@ -117,11 +117,11 @@ def test_predictions_are_distributions_and_batch_axes_are_independent():
     np.testing.assert_allclose(alone[1], log_y_hat[:, 1], rtol=1e-5, atol=1e-6)
 
 
-def test_numbers_about_the_life_are_inputs_of_every_step():
-    weights = initial_rule(RULE, life=2)
+def test_numbers_about_time_are_inputs_of_every_step():
+    weights = initial_rule(RULE, time_inputs=2)
     base = ask(weights, trajectory(0), (jnp.zeros(()), jnp.zeros(())))[0]
-    for life in ((jnp.ones(()), jnp.zeros(())), (jnp.zeros(()), jnp.ones(()))):
-        assert (ask(weights, trajectory(0), life)[0] != base).all()
+    for time in ((jnp.ones(()), jnp.zeros(())), (jnp.zeros(()), jnp.ones(()))):
+        assert (ask(weights, trajectory(0), time)[0] != base).all()
 
 
 def test_many_rules_side_by_side_are_one_program():
