@@ -20,7 +20,7 @@ from rljax.divergence import refuse_divergence
 from rljax.errors import Interrupted, Terminated
 from rljax.log import Sink
 from rljax.ops.metrics import summarise
-from rljax.ops.rollout import play_init, play_step
+from rljax.ops.rollout import mean_over_agents, play_init, play_step
 from rljax.ops.tree import as_arrays
 from rljax.types import Algorithm, Array, Env, Metrics
 
@@ -241,7 +241,7 @@ def _play(
     def step(loop):
         playing, returns = loop
         after, step = play_step(env, task, policy, playing)
-        return after, jnp.where(playing.alive, returns + step.reward, returns)
+        return after, jnp.where(playing.alive, returns + mean_over_agents(env, step.reward), returns)
 
     first = play_init(env, task, algo.initial_carry(state, episodes), key, episodes)
     return jax.lax.while_loop(going, step, (first, jnp.zeros(episodes)))[1]

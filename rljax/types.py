@@ -160,7 +160,7 @@ class StepResult(NamedTuple):
     """The result of one environment step, before any reset."""
 
     obs: Array  # the true successor, also where the episode ends
-    reward: Array  # []
+    reward: Array  # [], or [agents] where there are several, as are the flags
     terminated: Array  # [] bool: the MDP ended; never bootstrap
     truncated: Array  # [] bool: a limit cut it; bootstrap, then cut the trace. False where terminated.
 

@@ -15,7 +15,7 @@ from rljax import algos, envs
 from rljax.ops.tree import as_arrays
 from rljax.run import run
 from rljax.sweeps import spec, store
-from rljax.types import Box, Discrete, Env, StepResult
+from rljax.types import Box, Dict, Discrete, Env, MultiDiscrete, StepResult
 
 TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden": (8,)}  # of PPO
 OTHERS = {"rule_width": 8, "batch_size": 8, "capacity": 128, "warmup": 32, "gradient_steps": 2, "atoms": 5}
@@ -85,6 +85,28 @@ def broken(obs: float, reward: float, when: int, action_space=None, length: int 
     one = np.ones(2, np.float32)
     spaces = Box(-one, one), action_space or Discrete(2)
     return Env("toy/broken", reset, step, (), *spaces, time_limit=lambda task: length)
+
+
+def pair(lengths=(2, 4)) -> Env:
+    """Two agents that count the steps; agent i has ended after `lengths[i]`, and gets its action until then.
+
+    Both are seen and act together: `{"time": [], "alive": [2]}` and `[2]`.
+    """
+
+    def show(t):
+        return {"time": jnp.float32(t)[None], "alive": t < jnp.array(lengths)}
+
+    def reset(key, task):
+        return jnp.int32(0), show(jnp.int32(0))
+
+    def step(key, t, action, task):
+        reward = jnp.where(t < jnp.array(lengths), action, 0).astype(jnp.float32)
+        ended = t + 1 >= jnp.array(lengths)
+        return t + 1, StepResult(show(t + 1), reward, ended, jnp.zeros(2, bool))
+
+    bound, no = np.full(1, max(lengths), np.float32), np.zeros(2, bool)
+    space = Dict({"time": Box(0 * bound, bound), "alive": Box(no, ~no, np.dtype(bool))})
+    return Env("toy/pair", reset, step, (), space, MultiDiscrete((3, 3)), lambda task: max(lengths), agents=2)
 
 
 PROBE = "probe/action-observation"  # quick to compile, and its returns depend on seed and settings

@@ -26,15 +26,15 @@ from flax import struct
 
 from rljax.errors import ConfigError, require
 from rljax.fields import INF, choice, count, flag, number, share, sizes, text
-from rljax.nets.features import feature_shape, features
-from rljax.nets.mlp import activation
+from rljax.nets.features import features
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
+from rljax.nets.torsos import check_torso
 from rljax.off_policy import life
 from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.off_policy.targets import learn_target
 from rljax.ops import optim, value_heads
-from rljax.ops.explore import epsilon_greedy
+from rljax.ops.explore import epsilon_greedy, legal, mask, softmax
 from rljax.ops.schedules import linear_schedule
 from rljax.ops.value_heads import Bootstrap, HeadParams, head_of
 from rljax.types import Algorithm, Discrete, Env, Scalar
@@ -105,9 +105,12 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         noise = {NOISE: key} if config.noisy and key is not None else None
         return network.apply(params, features(env.observation_space, obs), rngs=noise)
 
-    def best(outputs):
+    def allowed(obs):
+        return legal(env.observation_space, obs)
+
+    def best(outputs, obs):
         # Of numbers of the head the largest value does not depend, so that acting needs no hypers.
-        return head.value(outputs, HeadParams()).argmax(-1).astype(jnp.int32)
+        return mask(head.value(outputs, HeadParams()), allowed(obs)).argmax(-1).astype(jnp.int32)
 
     def optimiser(hypers, progress=0.0):
         return optim.adam(linear_schedule(progress, hypers.lr, hypers.lr * hypers.lr_final), hypers.max_grad_norm)
@@ -121,7 +124,8 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         outputs = look(params["values"], obs, k_noise)
         if config.noisy:
             outputs = jnp.where(greedy, look(params["values"], obs), outputs)
-        return epsilon_greedy(k_explore, best(outputs), jnp.where(greedy, 0.0, exploration), space.n)
+        epsilon = jnp.where(greedy, 0.0, exploration)
+        return epsilon_greedy(k_explore, best(outputs, obs), epsilon, space.n, allowed(obs))
 
     def exploration(hypers, progress):
         return (
@@ -135,12 +139,13 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         if config.target == "munchausen":
             tau = hypers.temperature
             here = look(learner.target_params["values"], batch.obs, k_other)
-            log_here, log_next = (jax.nn.log_softmax(head.value(x, numbers) / tau) for x in (here, outputs))
+            _, log_here = softmax(head.value(here, numbers) / tau, allowed(batch.obs))
+            weight, log_next = softmax(head.value(outputs, numbers) / tau, allowed(batch.next_obs))
             log_taken = chosen(log_here[..., None], batch.action)[:, 0]
             raised = hypers.munchausen * jnp.clip(tau * log_taken, hypers.munchausen_clip, 0.0)
-            return Bootstrap(outputs, jnp.exp(log_next), -tau * log_next, batch.reward + raised, batch.discount)
+            return Bootstrap(outputs, weight, -tau * log_next, batch.reward + raised, batch.discount)
         judge = look(learner.params["values"], batch.next_obs, k_other) if config.target == "double" else outputs
-        weight = jax.nn.one_hot(best(judge), space.n)
+        weight = jax.nn.one_hot(best(judge, batch.next_obs), space.n)
         return Bootstrap(outputs, weight, jnp.zeros_like(weight), batch.reward, batch.discount)
 
     def learn_values(learner, batch, weight, hypers, progress, key):
@@ -168,7 +173,7 @@ def network_of(env: Env, config: Config) -> QNetwork:
     return QNetwork(
         actions=env.action_space.n,
         size=head_of(config.head, config.atoms).size,
-        axes=len(feature_shape(env.observation_space)),
+        observation_space=env.observation_space,
         torso=config.torso,
         hidden=config.hidden,
         activation=config.activation,
@@ -196,6 +201,4 @@ def check(env: Env, config: Config) -> None:
         raise ConfigError(f"action_space={type(space).__name__}: must be Discrete; use another algorithm, such as sac")
     life.check(config)
     require(config.atoms >= 2, "atoms", config.atoms, "must be at least 2")
-    shape = env.observation_space.shape
-    require(config.torso == "mlp" or len(shape) == 3, "torso", config.torso, f"needs [H, W, C] images, not {shape}")
-    activation(config.activation)
+    check_torso(config, env.observation_space)

@@ -45,6 +45,7 @@ from rljax.nets.mlp import activation
 from rljax.nets.update_rule import UpdateRule, check_rule, initial_rule
 from rljax.on_policy import loop
 from rljax.ops import optim
+from rljax.ops.explore import check_env
 from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.returns import lambda_returns
 from rljax.types import Array, Discrete, Scalar
@@ -189,6 +190,7 @@ class LPG(loop.OnPolicy):
         return state.replace(params=params, opt=opt), metrics
 
     def check(self):
+        check_env(self.env)
         space, config = self.env.action_space, self.config
         if not isinstance(space, Discrete):
             kind = type(space).__name__

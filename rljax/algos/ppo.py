@@ -12,13 +12,13 @@ from flax import struct
 
 from rljax.errors import require
 from rljax.fields import INF, choice, count, flag, number, policy_objective, share, sizes, text
-from rljax.nets.features import feature_shape
 from rljax.nets.heads import PolicyHead, ValueHead
 from rljax.nets.torsos import check_torso, torso
 from rljax.objectives import Objective, PPOClip
 from rljax.objectives.base import bounded
 from rljax.on_policy import loop
 from rljax.ops import normalise
+from rljax.ops.explore import legal
 from rljax.ops.losses import clipped_value_loss, explained_variance
 from rljax.ops.normalise import standardise
 from rljax.ops.returns import gae
@@ -86,17 +86,17 @@ class Batch(NamedTuple):
 
 
 class ActorCritic(nn.Module):
-    """Two separate networks: features [..., *feature_shape] -> (distribution over actions, value [...])."""
+    """Two separate networks: features of observations `[..., *]` -> (distribution over actions, value `[...]`)."""
 
     config: Config
-    feature_shape: tuple[int, ...]
+    observation_space: Space
     action_space: Space
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Any, Array]:
-        config, axes = self.config, len(self.feature_shape)
+        config, space = self.config, self.observation_space
         sizes = {"hidden": config.hidden, "activation": config.activation}
-        actor, critic = (torso(config.torso, x, axes, **sizes) for _ in range(2))
+        actor, critic = (torso(config.torso, x, space, **sizes) for _ in range(2))
         return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic)
 
 
@@ -113,7 +113,7 @@ class PPO(loop.OnPolicy):
 
     @cached_property
     def network(self) -> Any:
-        return ActorCritic(self.config, feature_shape(self.env.observation_space), self.env.action_space)
+        return ActorCritic(self.config, self.env.observation_space, self.env.action_space)
 
     def init(self, key, hypers, task):
         begun, config = super().init(key, hypers, task), self.config
@@ -127,9 +127,11 @@ class PPO(loop.OnPolicy):
         return self.network.init(key, self.preprocess(obs))
 
     def forward(self, params, obs_stats, obs):
-        """(distribution over actions, value) `[...]` for observations `[..., *shape]`."""
+        """(distribution over legal actions, value) `[...]` for observations `[..., *shape]`."""
         x = self.preprocess(obs)
-        return self.network.apply(params, normalise.normalise(obs_stats, x) if self.config.normalize_obs else x)
+        x = normalise.normalise(obs_stats, x) if self.config.normalize_obs else x
+        policy, value = self.network.apply(params, x)
+        return policy.restrict(legal(self.env.observation_space, obs)), value
 
     def to_env(self, action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not
         return self.env.action_space.clip(action) if isinstance(self.env.action_space, Box) else action

@@ -18,11 +18,10 @@ from flax import struct
 
 from rljax.errors import ConfigError
 from rljax.fields import INF, choice, count, flag, number, share, sizes, text
-from rljax.nets.features import feature_shape
 from rljax.nets.q import QNetwork, chosen
 from rljax.nets.torsos import check_torso
 from rljax.on_policy import loop
-from rljax.ops.explore import epsilon_greedy
+from rljax.ops.explore import epsilon_greedy, legal, mask
 from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.returns import lambda_returns
 from rljax.ops.schedules import linear_schedule
@@ -88,7 +87,7 @@ class PQN(loop.OnPolicy):
         config = self.config
         return QNetwork(
             actions=self.env.action_space.n,
-            axes=len(feature_shape(self.env.observation_space)),
+            observation_space=self.env.observation_space,
             torso=config.torso,
             hidden=config.hidden,
             activation=config.activation,
@@ -103,13 +102,15 @@ class PQN(loop.OnPolicy):
         return self.network.init(key, self.preprocess(obs))
 
     def q_values(self, params, obs):
-        """Q `[..., A]` for observations `[..., *shape]`."""
-        return self.network.apply(params, self.preprocess(obs))[..., 0]
+        """Q `[..., A]` for observations `[..., *shape]`; -inf for illegal actions."""
+        values = self.network.apply(params, self.preprocess(obs))[..., 0]
+        return mask(values, legal(self.env.observation_space, obs))
 
     def act(self, state, carry, obs, reset, key, greedy):
         best = self.q_values(state.params, obs).argmax(-1).astype(jnp.int32)
         epsilon = jnp.where(greedy, 0.0, state.epsilon)
-        return carry, epsilon_greedy(key, best, epsilon, self.env.action_space.n)
+        allowed = legal(self.env.observation_space, obs)
+        return carry, epsilon_greedy(key, best, epsilon, self.env.action_space.n, allowed)
 
     def collect(self, state, hypers, task, key):
         progress = self.progress(state, hypers)

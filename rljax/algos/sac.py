@@ -36,6 +36,7 @@ from rljax.off_policy import life
 from rljax.off_policy.life import Method, algorithm, fresh
 from rljax.off_policy.targets import learn_target, least, subset
 from rljax.ops import optim, value_heads
+from rljax.ops.explore import legal, softmax
 from rljax.ops.schedules import linear_schedule
 from rljax.ops.value_heads import Bootstrap, HeadParams, head_of
 from rljax.types import Algorithm, Array, Box, Discrete, Env, Scalar, Space
@@ -121,6 +122,9 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
     actor: Any = Actor(config, space)
     critics: Any = critics_of(env, config)
 
+    def allowed(obs):
+        return legal(env.observation_space, obs)
+
     def see(obs):
         return flat_features(env.observation_space, obs)
 
@@ -128,12 +132,12 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         """Outputs of the critics `[M, B, A, K]`: of all discrete actions, or of the continuous one, A being 1."""
         return critics.apply(params, x, *action, rngs={DROPOUT: key} if config.dropout else None, mutable=mutable)
 
-    def propose(params, x, key):
+    def propose(params, obs, key):
         """-> (what critics judge: features and any continuous action; weights, log-probabilities [B, A])."""
+        x = see(obs)
         distribution = actor.apply(params, x)
         if discrete:
-            log_prob = jax.nn.log_softmax(distribution.logits)
-            return (x,), jnp.exp(log_prob), log_prob
+            return (x,), *softmax(distribution.logits, allowed(obs))
         action, log_prob = distribution.sample_and_log_prob(key)
         return (x, action), jnp.ones((len(action), 1)), log_prob[:, None]
 
@@ -148,7 +152,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         return fresh(params, () if config.batch_norm else ("critics",), optimisers(hypers))
 
     def act(params, exploration, obs, key, greedy):
-        distribution = actor.apply(params["actor"], see(obs))
+        distribution = actor.apply(params["actor"], see(obs)).restrict(allowed(obs))
         action = jnp.where(greedy, distribution.mode(), distribution.sample(key))
         return action if discrete else space.from_unit(action)
 
@@ -157,7 +161,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         numbers = numbers_of(hypers)
         taken = () if discrete else (space.to_unit(batch.action),)
         before = see(batch.obs), *taken
-        later, share, log_prob = propose(learner.params["actor"], see(batch.next_obs), k_action)
+        later, share, log_prob = propose(learner.params["actor"], batch.next_obs, k_action)
 
         def judge_both(params):
             """What was done and what will be, as one batch, and the averages over batches."""
@@ -191,7 +195,7 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
         k_action, k_critics = jax.random.split(key)
 
         def loss(params):
-            proposed, share, log_prob = propose(params, see(obs), k_action)
+            proposed, share, log_prob = propose(params, obs, k_action)
             outputs = judge(learner.params["critics"], k_critics, *proposed)
             values = head.value(outputs, numbers_of(hypers))
             value = values.mean(0) if config.policy_critics == "mean" else values.min(0)
@@ -199,9 +203,12 @@ def make(env: Env, config: Config = Config()) -> Algorithm:
             return (share * (alpha * log_prob - value)).sum(-1).mean(), entropy
 
         (policy_loss, entropy), grads = jax.value_and_grad(loss, has_aux=True)(learner.params["actor"])
-        wanted = (
-            hypers.entropy_discrete * np.log(space.n) if discrete else hypers.entropy_continuous * space.movable.sum()
-        )
+        if discrete:
+            choices = allowed(obs)
+            largest = np.log(space.n) if choices is None else jnp.log(jnp.maximum(choices.sum(-1), 1)).mean()
+            wanted = hypers.entropy_discrete * largest
+        else:
+            wanted = hypers.entropy_continuous * space.movable.sum()
         learner = learner.descend("actor", optimiser["actor"], grads)
         learner = learner.descend("log_alpha", optimiser["log_alpha"], entropy - wanted)  # of log(alpha) (H - wanted)
         return learner, {"policy_loss": policy_loss, "entropy": entropy, "temperature": alpha}

@@ -101,7 +101,7 @@ def both_flags(length: int = 4) -> Env:
 
 
 def action_mask() -> Env:
-    """One step, whose reward is the action, 0, 1 or 2, but 10 if it is illegal; 2 is legal by chance, 0 and 1 always.
+    """One step, whose reward is the action, 0, 1 or 2, but 1000 if it is illegal; 2 is legal by chance, 0 and 1 always.
 
     Q(a) = a for legal actions, V(obs) = 1 + obs: it shows 1 where 2 is legal, else 0. No legal policy gets more than 2.
     """
@@ -111,7 +111,7 @@ def action_mask() -> Env:
         return {LEGAL: jnp.array([True, True, False]).at[2].set(allowed), "obs": allowed.astype(jnp.float32)[None]}
 
     def reward(obs: dict[str, Array], action: Array, task: Task) -> Array:
-        return jnp.where(obs[LEGAL][action], action.astype(jnp.float32), 10.0)
+        return jnp.where(obs[LEGAL][action], action.astype(jnp.float32), 1000.0)
 
     bound, mask = np.ones(1, np.float32), np.ones(3, bool)
     space = Dict({LEGAL: Box(~mask, mask, np.dtype(bool)), "obs": Box(-bound, bound)})

@@ -72,13 +72,13 @@ def actor_critic_loss(
         now = jax.lax.stop_gradient(agent.state)
 
         def act(carry, obs, reset, key):
-            carry, distribution, _ = policy(now, carry, obs[None], reset[None])
+            carry, distribution, _ = policy(now, carry, _one_step(obs), reset[None])
             action = distribution.sample(key)[0]
             inside = env.action_space.clip(action) if isinstance(env.action_space, Box) else action
             return carry, inside, action
 
         def value_of(carry, obs, key):
-            return policy(now, carry, obs[None], jnp.zeros((1, len(obs)), bool))[2][0]
+            return policy(now, carry, _one_step(obs), jnp.zeros_like(now.episodes.reset[None]))[2][0]
 
         remembers = bool(jax.tree.leaves(now.carry))
         where = agent.task, act, now.carry, now.episodes, k_rollout, num_steps
@@ -114,3 +114,8 @@ def regularised(loss: OuterLoss, weights: Mapping[str, float]) -> OuterLoss:
 def mean_over(x: Array, weight: Array) -> Array:
     """The mean of `x` weighted by `weight`, of one shape; NaN where there is none, or 0 under `jax_debug_nans`."""
     return modes.ratio(jnp.where(weight > 0, x * weight, 0.0).sum(), weight.sum())
+
+
+def _one_step(tree: Any) -> Any:
+    """Leaves `[E, ...]` as those of one step, `[1, E, ...]`."""
+    return jax.tree.map(lambda x: x[None], tree)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from rljax.nets.features import feature_shape, features
+from rljax.nets.features import flat_features
 from rljax.nets.heads import Categorical
 from rljax.nets.initializers import orthogonal
 from rljax.nets.mlp import MLP
+from rljax.ops.explore import legal
 from rljax.types import Array, Discrete, Space
 
 
@@ -27,14 +28,12 @@ class Linear(nn.Module):
         if isinstance(self.space, Discrete) and not self.hidden:
             # The numbers of a linear layer above one-hot features, which would be wide: 3200 for gridworld/all.
             return self.param("table", start, (self.space.n, self.size))[obs]
-        x = features(self.space, obs)
-        x = x.reshape(*x.shape[: x.ndim - len(feature_shape(self.space))], -1)
-        x = MLP(self.hidden, self.activation)(x)
+        x = MLP(self.hidden, self.activation)(flat_features(self.space, obs))
         return nn.Dense(self.size, use_bias=bool(self.hidden), kernel_init=start, name="linear")(x)
 
 
 class Agent(nn.Module):
-    """Three separate networks: obs `[..., *shape]` -> (distribution over actions, log y `[..., m]`, value `[...]`)."""
+    """Three separate networks: obs `[..., *]` -> (distribution over legal actions, log y `[..., m]`, value `[...]`)."""
 
     hidden: tuple[int, ...]
     activation: str
@@ -48,4 +47,5 @@ class Agent(nn.Module):
         logits = Linear(*what, self.actions, gain=0.01, name="actor")(obs)
         y = Linear(*what, self.bootstrap, name="bootstrap")(obs)
         value = Linear(*what, 1, name="critic")(obs)
-        return Categorical(logits), jax.nn.log_softmax(y), value[..., 0]
+        policy = Categorical(logits).restrict(legal(self.observation_space, obs))
+        return policy, jax.nn.log_softmax(y), value[..., 0]

@@ -11,7 +11,9 @@ from flax import linen as nn
 from rljax.nets.initializers import orthogonal
 from rljax.nets.noisy import NoisyDense
 from rljax.nets.torsos import torso
-from rljax.types import Array
+from rljax.types import Array, MultiDiscrete, Space
+
+VECTOR = MultiDiscrete((1,))  # stands for all spaces whose features are vectors
 
 
 class QNetwork(nn.Module):
@@ -21,7 +23,7 @@ class QNetwork(nn.Module):
 
     Attributes:
       actions, size: A and K.
-      axes: of an observation's features; flattened unless the torso is a cnn.
+      observation_space: of what comes in as features.
       torso, hidden, activation, layer_norm: what lies below.
       dueling: a stream of its own for the state.
       noisy: perturbed weights in all linear layers, where a random stream for them is given.
@@ -37,7 +39,7 @@ class QNetwork(nn.Module):
 
     actions: int
     size: int = 1
-    axes: int = 1
+    observation_space: Space = VECTOR
     torso: Literal["mlp", "cnn"] = "mlp"
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "relu"
@@ -49,7 +51,7 @@ class QNetwork(nn.Module):
     def __call__(self, x: Array) -> Array:
         dense = NoisyDense if self.noisy else nn.Dense
         sizes = {"hidden": self.hidden, "activation": self.activation, "layer_norm": self.layer_norm, "dense": dense}
-        x = torso(self.torso, x, self.axes, **sizes)
+        x = torso(self.torso, x, self.observation_space, **sizes)
 
         def outputs(actions: int, name: str) -> Array:
             made = dense(actions * self.size, kernel_init=orthogonal(1.0), name=name)(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from rljax.data.memory import Held, memory
 from rljax.data.transitions import transition
 from rljax.errors import require
 from rljax.ops import optim, schedules
+from rljax.ops.explore import check_env, random_action
 from rljax.ops.metrics import NOT_FINITE, either, not_finite
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.types import Algorithm, Array, Box, Env, Functions, Metrics, Scalar
@@ -98,12 +100,12 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
     """A method, alive. Raises ConfigError: a capacity that holds no run of steps and what comes after it."""
     store = memory(env, config)
     per_update = config.num_envs * config.num_steps
-    sample = method.sample or env.action_space.sample
+    check_env(env)
 
     def init(key, hypers, task):
         key, k_env, k_learner, k_warmup = jax.random.split(key, 4)
         episodes = begin(env, task, k_env, config.num_envs)
-        learner = method.begin(k_learner, hypers, episodes.obs[:1])
+        learner = method.begin(k_learner, hypers, jax.tree.map(lambda x: x[:1], episodes.obs))
         episodes, held = warm_up(task, episodes, k_warmup)
         return State(learner, episodes, held, jnp.float32(0.0), key, jnp.int32(0))
 
@@ -111,7 +113,10 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
         """Steps with random actions, to begin with -> (episodes, what is remembered)."""
 
         def at_random(carry, obs, reset, key):
-            return carry, jax.vmap(sample)(jax.random.split(key, config.num_envs)), ()
+            keys = jax.random.split(key, config.num_envs)
+            if method.sample:
+                return carry, jax.vmap(method.sample)(keys), ()
+            return carry, jax.vmap(partial(random_action, env))(obs, keys), ()
 
         def collect(loop, key):
             episodes, held = loop
@@ -166,7 +171,7 @@ def algorithm(env: Env, config: Any, method: Method, hypers: Any) -> Algorithm:
             (learner, held), (metrics, obs) = jax.lax.scan(of_values, loop, jax.random.split(k_values, method.delay))
             metrics = over_steps(metrics)
             if method.learn_policy:
-                learner, more = method.learn_policy(learner, obs[-1], hypers, k_policy)
+                learner, more = method.learn_policy(learner, jax.tree.map(lambda x: x[-1], obs), hypers, k_policy)
                 metrics |= more
             return (learner, held), metrics
 

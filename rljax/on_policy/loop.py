@@ -13,6 +13,7 @@ from flax import struct
 from rljax.errors import require
 from rljax.nets.features import features
 from rljax.ops import optim, schedules
+from rljax.ops.explore import check_env
 from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
@@ -122,6 +123,7 @@ class OnPolicy(Algorithm):
         return features(self.env.observation_space, obs)
 
     def check(self) -> None:
+        check_env(self.env)
         config = self.config
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")

@@ -33,6 +33,13 @@ def mask(values: Array, legal: Array | None) -> Array:
     return jnp.where(legal | ~legal.any(-1, keepdims=True), values, -jnp.inf)
 
 
+def softmax(logits: Array, legal: Array | None) -> tuple[Array, Array]:
+    """The probabilities of legal actions and their logarithms, `[..., A]` each; 0 and 0 for illegal actions."""
+    log_prob = jax.nn.log_softmax(mask(logits, legal))
+    prob = jnp.exp(log_prob)
+    return prob, log_prob if legal is None else jnp.where(jnp.isneginf(log_prob), 0.0, log_prob)
+
+
 def epsilon_greedy(key: Array, action: Array, epsilon: Scalar, actions: int, legal: Array | None = None) -> Array:
     """Replaces each action by a uniform one with probability `epsilon`.
 
@@ -51,7 +58,7 @@ def epsilon_greedy(key: Array, action: Array, epsilon: Scalar, actions: int, leg
 
 
 def random_action(env: Env, obs: Any, key: Array) -> Any:
-    """A uniform legal action on one observation."""
+    """A uniform legal action on one observation, leaves `[*shape]`."""
     space, allowed = env.action_space, legal(env.observation_space, obs)
     if allowed is None or not isinstance(space, Discrete | MultiDiscrete):
         return space.sample(key)
@@ -77,6 +84,19 @@ def check_legal(observation_space: Space, action_space: Space) -> None:
     said = "a Dict" if isinstance(given, dict) else f"{given.dtype} {given.shape}"
     fits = not isinstance(given, dict) and (given.shape, given.dtype) == ((size,), bool)
     require(fits, name, said, f"must be a Box of bool with shape ({size},), an entry for each action")
+
+
+def check_env(env: Env) -> None:
+    """Refuses what no algorithm for one agent can learn on.
+
+    Raises:
+      ConfigError: several agents, actions of several parts, or a mask that does not fit the actions.
+    """
+    alone = "must be None: this algorithm learns for one agent"
+    require(env.agents is None, "env.agents", env.agents, alone)
+    kind = type(env.action_space).__name__
+    require(kind != "Dict", "action_space", kind, "must be one space; put the parts into one Box or MultiDiscrete")
+    check_legal(env.observation_space, env.action_space)
 
 
 def _choices(space: Discrete | MultiDiscrete) -> tuple[int, ...]:

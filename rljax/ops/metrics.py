@@ -35,7 +35,7 @@ def not_finite(step: TimeStep) -> Array:
     What follows an action that is none itself is not theirs: then it is the policy that has diverged.
     """
     obs, after, reward, action = (
-        _not_finite(x, step.reward.ndim) for x in (step.obs, step.next_obs, step.reward, step.action)
+        _not_finite(x, step.reset.ndim) for x in (step.obs, step.next_obs, step.reward, step.action)
     )
     observation = (obs & (step.reset | ~action)) | (after & ~action)
     return jnp.int32(observation.any()) + 2 * jnp.int32((reward & ~action).any())

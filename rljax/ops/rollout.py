@@ -11,6 +11,7 @@ from flax import struct
 
 from rljax import modes
 from rljax.ops.metrics import NOT_FINITE, either, not_finite
+from rljax.spaces import cast
 from rljax.types import Array, Env, Metrics, StepResult, TimeStep
 
 Policy = Callable[..., tuple[Any, Any, Any]]
@@ -23,7 +24,7 @@ class Episodes(struct.PyTreeNode):
     env_state: Any  # [E, ...]
     obs: Any  # [E, ...] what the policy acts on next
     reset: Array  # [E] bool: `obs` opens an episode
-    returns: Array  # [E] undiscounted return so far
+    returns: Array  # [E] or, where there are several, [E, agents] undiscounted return so far
     lengths: Array  # [E] steps so far
 
 
@@ -50,7 +51,7 @@ class Play(NamedTuple):
 
 def begin(env: Env, task: Any, key: Array, num_envs: int, group: int = 1) -> Episodes:
     """Begins `num_envs` episodes, of which every `group` that follow each other start alike."""
-    return _opening(*_reset(env, task, key, jnp.arange(num_envs) // group))
+    return _opening(env, *_reset(env, task, key, jnp.arange(num_envs) // group))
 
 
 def rollout(
@@ -76,7 +77,7 @@ def rollout(
     Returns:
       The steps and where they end. `steps.next_obs` is the true successor, also where an episode ends; `metrics` holds
       `episodes`, the number that ended here, their mean `episode_return` and `episode_length` (NaN where none ended, or
-      0 under `jax_debug_nans`), and `NOT_FINITE`.
+      0 under `jax_debug_nans`), and `NOT_FINITE`. Where there are several agents a return is their mean.
     """
     num_envs = episodes.reset.shape[0]
 
@@ -85,14 +86,15 @@ def rollout(
         k_act, k_step, k_reset, *k_after = jax.random.split(key, 3 if after is None else 4)
         carry, action, extras = policy(carry, episodes.obs, episodes.reset, k_act)
         env_state, result = _step(env, task, k_step, episodes.env_state, action, episodes.obs)
-        ended = result.terminated | result.truncated
+        ended = env.ended(result.terminated, result.truncated)
         returns, lengths = episodes.returns + result.reward, episodes.lengths + 1
-        finished = (ended.sum(), jnp.where(ended, returns, 0.0).sum(), jnp.where(ended, lengths, 0).sum())
+        totals = jnp.where(ended, mean_over_agents(env, returns), 0.0), jnp.where(ended, lengths, 0)
+        finished = (ended.sum(), *(x.sum() for x in totals))
         flags = result.terminated, result.truncated, episodes.reset
         step = TimeStep(episodes.obs, action, result.reward, result.obs, *flags, extras)
         seen = () if after is None else after(carry, result.obs, *k_after)
         if env.costly_reset:
-            fresh = _opening(*_reset_ended(env, task, k_reset, ended, env_state, result.obs))
+            fresh = _opening(env, *_reset_ended(env, task, k_reset, ended, env_state, result.obs))
         else:
             fresh = begin(env, task, k_reset, num_envs)
         going = episodes.replace(env_state=env_state, obs=result.obs, returns=returns, lengths=lengths)
@@ -127,7 +129,7 @@ def play(
 
     first = play_init(env, task, carry, key, num_episodes, group)
     _, steps = jax.lax.scan(one, first, None, max_steps)
-    ended = steps.terminated | steps.truncated
+    ended = env.ended(steps.terminated, steps.truncated)
     return steps, jnp.cumsum(ended, axis=0) - ended == 0
 
 
@@ -147,8 +149,13 @@ def play_step(env: Env, task: Any, policy: Policy, play: Play) -> tuple[Play, Ti
     carry, action, extras = policy(play.carry, play.obs, reset, k_act)
     env_state, result = _step(env, task, k_step, play.env_state, action, play.obs)
     step = TimeStep(play.obs, action, result.reward, result.obs, result.terminated, result.truncated, reset, extras)
-    alive = play.alive & ~(result.terminated | result.truncated)
+    alive = play.alive & ~env.ended(result.terminated, result.truncated)
     return Play(play.t + 1, alive, env_state, result.obs, carry, play.key), step
+
+
+def mean_over_agents(env: Env, x: Array) -> Array:
+    """The mean over the agents of an environment, `[..., agents]` -> `[...]`; `x` itself where there is but one."""
+    return x if env.agents is None else x.mean(-1)
 
 
 def _step(env: Env, task: Any, key: Array, env_state: Any, action: Any, obs: Any) -> tuple[Any, StepResult]:
@@ -159,25 +166,26 @@ def _step(env: Env, task: Any, key: Array, env_state: Any, action: Any, obs: Any
     return env_state, result._replace(obs=seen, reward=result.reward.astype(jnp.float32))
 
 
-def _opening(env_state: Any, obs: Any) -> Episodes:
+def _opening(env: Env, env_state: Any, obs: Any) -> Episodes:
     num_envs = jax.tree.leaves(obs)[0].shape[0]
+    agents = () if env.agents is None else (env.agents,)
     return Episodes(
         env_state=env_state,
         obs=obs,
         reset=jnp.ones(num_envs, bool),
-        returns=jnp.zeros(num_envs, jnp.float32),
+        returns=jnp.zeros((num_envs, *agents), jnp.float32),
         lengths=jnp.zeros(num_envs, jnp.int32),
     )
 
 
-def _reset(env: Env, task: Any, key: Array, rows: Array) -> tuple[Any, Array]:
+def _reset(env: Env, task: Any, key: Array, rows: Array) -> tuple[Any, Any]:
     """Fresh starts for environments `rows`: what a row gets does not depend on which others are reset with it."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     env_state, obs = jax.vmap(modes.outside(env.reset), (0, None))(keys, task)
-    return env_state, obs.astype(env.observation_space.dtype)  # whatever it computes in
+    return env_state, cast(env.observation_space, obs)  # whatever it computes in
 
 
-def _reset_ended(env: Env, task: Any, key: Array, ended: Array, env_state: Any, obs: Array) -> tuple[Any, Array]:
+def _reset_ended(env: Env, task: Any, key: Array, ended: Array, env_state: Any, obs: Any) -> tuple[Any, Any]:
     """`_reset` of the rows where an episode ended, a block at a time; the other rows are of no use to the caller."""
     num_envs = ended.shape[0]
     block = min(num_envs, max(8, num_envs // 16))

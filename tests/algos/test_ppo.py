@@ -24,7 +24,7 @@ PROBE = ppo.Config(num_envs=8, num_steps=32, num_epochs=4, num_minibatches=4, hi
 
 
 def values(algo, env, config, state, obs):
-    network = ppo.ActorCritic(config, env.observation_space.shape, env.action_space)
+    network = ppo.ActorCritic(config, env.observation_space, env.action_space)
     return jax.vmap(lambda params: network.apply(params, obs)[1])(state.params)
 
 

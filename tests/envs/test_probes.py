@@ -97,7 +97,7 @@ def test_action_mask():
         seen.add(int(obs["obs"][0]))
         assert obs["action_mask"].tolist() == [True, True, obs["obs"][0] == 1]
         rewards = [env.step(jax.random.key(0), state, jnp.int32(a), env.task)[1].reward for a in range(3)]
-        assert rewards == [0, 1, 2 if obs["action_mask"][2] else 10]
+        assert rewards == [0, 1, 2 if obs["action_mask"][2] else 1000]
     assert seen == {0, 1}
 
 

@@ -283,7 +283,7 @@ def drift(seed):
 
 def test_ppo_with_a_learned_drift_agrees_with_finite_differences():
     config = tiny("ppo", num_envs=2, num_steps=4)
-    network = ppo.ActorCritic(config, ENV.observation_space.shape, ENV.action_space)
+    network = ppo.ActorCritic(config, ENV.observation_space, ENV.action_space)
 
     def validate(agent, key):
         policy, value = network.apply(agent.state.params, jnp.array([[-1.0], [1.0]], value_type))

@@ -9,6 +9,10 @@ ONE = "algos/test_one_transition.py::test_"
 GREEDY = f"{ONE}greedy_actions_leave_nothing_to_chance"
 PROBES = f"{PPO}::test_values_of_the_probes"
 LPG_UPDATE = f"{LPG}::test_one_update_of_one_state_in_closed_form"
+LEGALLY, FOLLOWS = (
+    f"algos/test_action_masks.py::test_{name}"
+    for name in ("no_illegal_action_is_ever_taken", "what_follows_is_the_best_of_the_legal_actions")
+)
 MUTANTS = [
     *within(
         "off_policy/targets.py",
@@ -60,6 +64,7 @@ MUTANTS = [
     *within(
         "algos/ppo.py",
         f"{PROBES}[probe/discounted-obs1-expected1]",
+        ("policy.restrict(legal(self.env.observation_space, obs))", "policy", "illegal actions", f"{LEGALLY}[ppo]"),
         (
             "- hypers.entropy_coef * entropy",
             "+ hypers.entropy_coef * entropy",
@@ -102,6 +107,12 @@ MUTANTS = [
         "algos/pqn.py",
         "algos/test_pqn.py::test_actions_are_told_apart",
         (
+            "return mask(values, legal(self.env",
+            "return mask(values, None and (self.env",
+            "illegal ones",
+            f"{LEGALLY}[pqn]",
+        ),
+        (
             "steps.next_obs).max(-1)",
             "steps.next_obs).min(-1)",
             "the worst action follows",
@@ -132,16 +143,20 @@ MUTANTS = [
             f"{DQN}::test_the_target_network_moves_when_it_is_told_to",
         ),
         (
-            "jnp.where(greedy, 0.0, exploration), space.n)",
-            "exploration, space.n)",
+            "epsilon = jnp.where(greedy, 0.0, exploration)",
+            "epsilon = exploration",
             "greedy actions explore",
             f"{GREEDY}[dqn]",
         ),
         ("hypers.munchausen_clip, 0.0)", "-jnp.inf, 0.0)", "no clip"),
+        ("best(judge, batch.next_obs)", "best(judge, batch.obs)", "illegal actions follow", f"{FOLLOWS}[dqn]"),
+        ("tau, allowed(batch.next_obs))", "tau, None)", "illegal actions follow", f"{FOLLOWS}[munchausen]"),
+        ("epsilon, space.n, allowed(obs))", "epsilon, space.n)", "illegal exploration", f"{LEGALLY}[dqn]"),
     ),
     *within(
         "algos/sac.py",
         f"{ONE}what_sac_learns_of_discrete_actions",
+        ("see(obs)).restrict(allowed(obs))", "see(obs))", "illegal actions", f"{LEGALLY}[sac]"),
         ("bonus = -jnp.exp(", "bonus = jnp.exp(", "certainty is rewarded"),
         ("entropy - wanted)", "wanted - entropy)", "the temperature runs away"),
         ("(alpha * log_prob - value)", "(alpha * log_prob + value)", "the worst action"),

@@ -10,13 +10,14 @@ OPENS = "test_run.py::test_only_the_first_observation_opens_an_evaluated_episode
 POPULATION = "engine/test_program.py"
 RANKING = "sweeps/test_ranking.py::test_a_diverged_row_has_no_score_and_is_last"
 RESULT, SEARCH = (f"sweeps/test_{name}.py::test_" for name in ("result", "search"))
+PAIR = "ops/test_rollout.py::test_an_episode_of_two_agents_ends_with_the_last_of_them"
 MUTANTS = [
     *within(
         "ops/rollout.py",
         ENDS,
         (
-            "ended = result.terminated | result.truncated",
-            "ended = result.terminated",
+            "ended = env.ended(result.terminated, result.truncated)",
+            "ended = env.ended(result.terminated, result.terminated)",
             "a limit does not end an episode",
         ),
         (
@@ -35,20 +36,26 @@ MUTANTS = [
             "result.reward, episodes.lengths + 1",
             "the last reward for the return",
         ),
-        ("jnp.where(ended, lengths, 0).sum()", "lengths.sum()", "lengths of episodes that go on"),
+        ("jnp.where(ended, lengths, 0)", "lengths", "lengths of episodes that go on"),
         (
             "return i + block,",
             "return i + block + 1,",
             "a row that is not reset",
             "ops/test_rollout.py::test_resetting_only_what_ended_changes_no_number",
         ),
-        ("returns=jnp.zeros(num_envs, jnp.float32)", "returns=jnp.ones(num_envs, jnp.float32)", "returns begin at 1"),
+        ("jnp.zeros((num_envs, *agents), jnp", "jnp.ones((num_envs, *agents), jnp", "returns begin at 1"),
+        (
+            "if env.agents is None else x.mean(-1)",
+            "if env.agents is None else x.sum(-1)",
+            "returns of agents add up",
+            PAIR,
+        ),
     ),
     *within(
         "ops/rollout.py",
         LIMIT,
         (
-            "play.alive & ~(result.terminated | result.truncated)",
+            "play.alive & ~env.ended(result.terminated, result.truncated)",
             "play.alive & ~result.terminated",
             "a limit does not end a played episode",
         ),
@@ -62,7 +69,11 @@ MUTANTS = [
     *within(
         "run.py",
         LIMIT,
-        ("jnp.where(playing.alive, returns + step.reward, returns)", "returns + 1.0", "the dead go on"),
+        (
+            "jnp.where(playing.alive, returns + mean_over_agents(env, step.reward), returns)",
+            "returns + 1.0",
+            "the dead go on",
+        ),
         (
             "n = min(size - done % size, num_updates - done)",
             "n = min(size, num_updates - done)",

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import CounterTask, broken, counter
+from toys import CounterTask, broken, counter, pair
 
+from rljax import envs
 from rljax.ops.metrics import NOT_FINITE, either, in_words
 from rljax.ops.rollout import begin, rollout
+from rljax.ops.rollout import play as play_episodes
 
 
 def idle(carry, obs, reset, key):
@@ -92,3 +94,48 @@ def test_a_nan_of_the_environment_is_noticed(obs, reward, code, words, when):
         assert metrics[NOT_FINITE].dtype == jnp.int32 and metrics[NOT_FINITE] == found
     assert in_words(code) == words
     assert [int(either(jnp.array(codes))) for codes in ([0, 0], [1, 2], [2, 0], [3, 1])] == [0, 3, 2, 3]
+
+
+def one_and_two(carry, obs, reset, key):
+    return carry, jnp.broadcast_to(jnp.array([1, 2]), (len(reset), 2)), ()
+
+
+@pytest.mark.parametrize("costly", [False, True])
+def test_an_episode_of_two_agents_ends_with_the_last_of_them(costly):
+    env = envs.check(dataclasses.replace(pair((2, 4)), costly_reset=costly))
+    episodes = begin(env, (), jax.random.key(0), 3)
+    assert episodes.returns.shape == (3, 2)
+    done = rollout(env, (), one_and_two, (), episodes, jax.random.key(1), 6)
+    np.testing.assert_array_equal(done.steps.obs["time"][:, 0, 0], [0, 1, 2, 3, 0, 1])
+    np.testing.assert_array_equal(done.steps.next_obs["time"][:, 0, 0], [1, 2, 3, 4, 1, 2])  # the true successor
+    np.testing.assert_array_equal(done.steps.reset[:, 0], [True, False, False, False, True, False])
+    np.testing.assert_array_equal(done.steps.reward[:, 0], [[1, 2], [1, 2], [0, 2], [0, 2], [1, 2], [1, 2]])
+    np.testing.assert_array_equal(done.steps.terminated[:4, 0], [[0, 0], [1, 0], [1, 0], [1, 1]])
+    assert done.metrics["episodes"] == 3 and done.metrics["episode_length"] == 4
+    assert done.metrics["episode_return"] == (2 + 8) / 2 and done.metrics[NOT_FINITE] == 0
+    np.testing.assert_array_equal(done.episodes.returns, [[2, 4]] * 3)
+    np.testing.assert_array_equal(done.episodes.lengths, [2] * 3)
+
+
+def test_whole_episodes_of_two_agents_have_a_mask():
+    steps, mask = play_episodes(pair((1, 3)), (), one_and_two, (), jax.random.key(0), 2, 5)
+    np.testing.assert_array_equal(mask[:, 0], [True, True, True, False, False])
+    np.testing.assert_array_equal((steps.reward * mask[..., None]).sum(0), [[1, 6]] * 2)
+    cut, mask = play_episodes(pair((1, 3)), (), one_and_two, (), jax.random.key(0), 2, 2)
+    assert mask.all() and not cut.truncated[0].any()
+    np.testing.assert_array_equal(cut.truncated[1], [[False, True]] * 2)  # the first agent has ended by itself
+
+
+def test_environments_of_a_group_start_alike_and_go_on_by_themselves():
+    env, task = counter(start_high=1000), CounterTask(truncate_at=0)
+    starts = begin(env, task, jax.random.key(0), 6, group=3).obs[:, 1]
+    assert len(np.unique(starts)) == 2 and (starts[:3] == starts[0]).all() and (starts[3:] == starts[3]).all()
+    steps, _ = play_episodes(env, task, idle, 0, jax.random.key(0), 6, 2, group=3)
+    shown = steps.obs[0, :, 1]
+    assert len(np.unique(shown)) == 2 and (shown[:3] == shown[0]).all()
+    noise = rollout(env, task, random_walk, 0, begin(env, task, jax.random.key(0), 6, 3), jax.random.key(1), 1)
+    assert len(np.unique(noise.steps.action)) > 2
+
+
+def random_walk(carry, obs, reset, key):
+    return carry, jax.random.randint(key, reset.shape, 0, 1000), ()
