@@ -1,4 +1,4 @@
-"""What is done with runs: eval, plot, render; and list."""
+"""Commands on runs: eval, plot, render; and list."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Eval:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """Draw learning curves; runs that differ by their seed alone become one. Or what a meta-run has learned, and how.
+    """Draw learning curves, one for runs that differ by their seed alone; or the course and the result of a search.
 
     Args:
       runs: run folders, or one folder that meta-train wrote.
       out: the picture (png, pdf or svg); by default curve.png in the folder of a single run, and for several
-        comparison.png in the current folder, numbered. The folder for those of a meta-run.
+        comparison.png in the current folder, numbered. For a search, the folder of its pictures.
       objective: module:Class, where that is one of your own.
     """
 
@@ -83,7 +83,7 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True)
 class Render:
-    """Play one episode with a trained policy and keep it as a picture that moves.
+    """Play one episode with a trained policy and write it as an animated picture.
 
     Args:
       run: the run folder.
@@ -117,10 +117,10 @@ class Render:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """What there is: algorithms, environments, objectives, what comes with rljax learned, or presets.
+    """List algorithms, environments, objectives, learned parts that come with rljax, or presets.
 
     Args:
-      what: which.
+      what: the kind of things to list.
     """
 
     what: Positional[Literal["algos", "envs", "objectives", "learned", "presets"]]
@@ -143,7 +143,7 @@ class List:
 
 
 def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int, say: Callable[[Any], str]) -> None:
-    """Plays episodes, prints what they came to, and then keeps it in the run's folder."""
+    """Plays episodes, prints their mean return, and then stores the evaluation in the run's folder."""
     from rljax.results import stats, store
 
     returns = policy.evaluate(episodes, greedy, seed)
@@ -164,7 +164,7 @@ def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int, 
 
 
 def _comparison() -> Path:
-    """A name that is free: a picture of several runs belongs to none of them, and replaces nobody's."""
+    """Finds a free name: a picture of several runs belongs to none of them, and replaces no other."""
     names = (Path(f"comparison{'' if i == 1 else f'-{i}'}.png") for i in range(1, 10**6))
     return absolute(next(path for path in names if not path.exists()))
 

@@ -22,7 +22,7 @@ from rljax.storage import absolute, shown
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Go on with a run that was stopped or killed, to the same bits as one that never was.
+    """Continue a run that was stopped or killed, to the same bits as without the stop.
 
     Args:
       resume: the run folder.
@@ -99,7 +99,7 @@ def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
 
 
 def finish(run: Any, episodes: int) -> int:
-    """Says what a run came to: how to go on with it, or its score and picture."""
+    """Prints the result of a run: how to continue it, or its score and picture."""
     from rljax.results.folder import RUN
 
     asked = run.record["steps"]
