@@ -107,7 +107,7 @@ class LPG(loop.OnPolicy):
     @cached_property
     def network(self) -> Any:
         config = self.config
-        sizes = self.env.action_space.n, config.bootstrap
+        sizes = self.env.action_space.n, config.bootstrap  # pyright: ignore[reportAttributeAccessIssue]
         return Agent(config.hidden, config.activation, self.env.observation_space, *sizes)
 
     @cached_property

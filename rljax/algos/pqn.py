@@ -86,7 +86,7 @@ class PQN(loop.OnPolicy):
     def network(self) -> Any:
         config = self.config
         return QNetwork(
-            actions=self.env.action_space.n,
+            actions=self.env.action_space.n,  # pyright: ignore[reportAttributeAccessIssue]
             observation_space=self.env.observation_space,
             torso=config.torso,
             hidden=config.hidden,
@@ -110,7 +110,8 @@ class PQN(loop.OnPolicy):
         best = self.q_values(state.params, obs).argmax(-1).astype(jnp.int32)
         epsilon = jnp.where(greedy, 0.0, state.epsilon)
         allowed = legal(self.env.observation_space, obs)
-        return carry, epsilon_greedy(key, best, epsilon, self.env.action_space.n, allowed)
+        actions = self.env.action_space.n  # pyright: ignore[reportAttributeAccessIssue]
+        return carry, epsilon_greedy(key, best, epsilon, actions, allowed)
 
     def collect(self, state, hypers, task, key):
         progress = self.progress(state, hypers)

@@ -66,6 +66,7 @@ def findings(env: Env, steps: int = 400, seed: int = 0) -> Iterator[Finding]:
     """Yields the result of each check, in turn, of about `steps` random steps."""
     seen, starts = play(env, steps, seed)
     again = play(env, steps, seed)
+    space: Any
     for where, shown in {"reset": starts[1], "step": _flat(seen.result.obs)}.items():
         for entry, space, obs in _entries("observation", env.observation_space, shown):
             yield Finding(f"{entry}s of {where} are finite", _where(where, ~_finite(obs), obs))
