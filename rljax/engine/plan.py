@@ -24,9 +24,12 @@ Member = tuple[int, int]  # a row and a seed
 class Setting(Protocol):
     """A description from which runs are built: a row of a sweep, or a domain of a search; a frozen dataclass."""
 
-    algo: str
-    env: Any
-    settings: dict[str, Any]
+    @property
+    def algo(self) -> str: ...
+    @property
+    def env(self) -> Any: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
 
     def prepare(self) -> Prepared:
         """Builds it."""
