@@ -47,7 +47,7 @@ class Policy:
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle: the names and numbers it was built from, and its state. Other code than ours is for cloudpickle.
+        """Gives pickle the names and numbers it was built from, and its state; other code than ours is for cloudpickle.
 
         Raises:
           PicklingError: an algorithm, environment or objective that has no name, pickled by anything else.
@@ -63,7 +63,7 @@ class Policy:
         raise pickle.PicklingError(f"{self!r}: is made of code of your own; use cloudpickle.dumps(policy)")
 
     def _named(self) -> bool:
-        """Whether names and numbers make the same again, in any process."""
+        """Whether names and numbers build it again, in any process."""
         if self._made is None or ":" in str(self._made["settings"].get("objective", "")):  # module:Class
             return False
         try:
@@ -132,7 +132,7 @@ class Policy:
 
 
 class _Leaf(NamedTuple):
-    """A leaf of a state, as pickle can hold it."""
+    """A leaf of a state that can be pickled."""
 
     data: np.ndarray
     key: str | None  # the kind of random key it is, if it is one
@@ -167,7 +167,7 @@ def _key_of(seed: int) -> Array:
 
 
 def _key(key: Any) -> Array:
-    """A typed key, also of a raw one; any where there is none."""
+    """Converts a raw key to a typed one; makes one where there is none."""
     if key is None:
         return jax.random.key(0)
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -70,7 +70,7 @@ class Box:
     dtype: np.dtype = np.dtype(np.float32)  # noqa: RUF009  dtypes are immutable
 
     def __post_init__(self) -> None:
-        """Takes whatever NumPy takes as bounds and dtype; 64 bits are none that a network sees, so 32 are meant."""
+        """Takes what NumPy takes as bounds and dtype; those of 64 bits become 32, as networks see no others."""
         narrow = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.int32)}
         dtype = np.dtype(self.dtype)
         object.__setattr__(self, "dtype", narrow.get(dtype, dtype))
@@ -92,7 +92,7 @@ class Box:
         return self.low < self.high
 
     def only_movable(self, x: Array) -> Array:
-        """0 in the entries of `x` `[..., *shape]` that have one value alone: a place in the unit cube for them."""
+        """Sets the entries of `x` `[..., *shape]` that have one value alone to 0, their point in the unit cube."""
         return x if self.movable.all() else jnp.where(jnp.broadcast_to(self.movable, x.shape), x, 0.0)
 
     def sample(self, key: Array) -> Array:
@@ -113,7 +113,7 @@ class Box:
         return jnp.clip(x, jnp.broadcast_to(self.low, x.shape), jnp.broadcast_to(self.high, x.shape))
 
     def from_unit(self, x: Array) -> Array:
-        """From the cube of -1 to 1 into the box, which must be bounded; `x` is `[..., *shape]`."""
+        """Maps the cube of -1 to 1 into the box, which must be bounded; `x` is `[..., *shape]`."""
         low, high = (jnp.broadcast_to(bound, x.shape) for bound in (self.low, self.high))
         return jnp.clip(low + 0.5 * (x + 1.0) * (high - low), low, high)  # rounding can leave the box
 
@@ -134,7 +134,7 @@ class Dict:
     spaces: Mapping[str, Space]
 
     def __post_init__(self) -> None:
-        """Keeps the spaces in the order of their names, which is that of the leaves of a value."""
+        """Sorts the spaces by name, the order of the leaves of a value."""
         if isinstance(self.spaces, Mapping) and all(isinstance(name, str) for name in self.spaces):
             object.__setattr__(self, "spaces", dict(sorted(self.spaces.items())))
 
@@ -151,7 +151,8 @@ class Dict:
         return jnp.all(jnp.array([space.contains(x[name]) for name, space in self.spaces.items()]))
 
 
-Space = Box | Discrete | MultiDiscrete | Dict
+Single = Box | Discrete | MultiDiscrete  # what one array lies in
+Space = Single | Dict
 
 
 def like(space: Space) -> Any:
@@ -172,5 +173,5 @@ def cast(space: Space, x: Any) -> Any:
 
 
 def _whole(n: Any) -> Any:
-    """A whole number as an `int`; anything else as it is, to be refused with the environment's name."""
+    """Converts a whole number to `int`; leaves anything else, to be refused with the name of the environment."""
     return n if isinstance(n, bool) or not hasattr(n, "__index__") else operator.index(n)

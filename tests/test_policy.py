@@ -23,10 +23,10 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def own(run):
+def custom(run):
     """A policy on an environment that has no name."""
-    there = envs.make("CartPole-v1")
-    env = dataclasses.replace(there, name="mine", reset=lambda key, task: there.reset(key, task))
+    known = envs.make("CartPole-v1")
+    env = dataclasses.replace(known, name="mine", reset=lambda key, task: known.reset(key, task))
     made = {"algo": "ppo", "env": "mine", "task": {}, "env_args": {}, "settings": {}}
     return rljax.Policy(run.policy.algo, env, run.policy.state, run.step, made)
 
@@ -42,14 +42,14 @@ def test_a_policy_acts_the_same_in_another_process(run, tmp_path):
     assert found == f"0.7 64 {run.policy(OBS).tolist()}"
 
 
-def test_what_has_no_name_is_for_cloudpickle(own):
+def test_what_has_no_name_is_for_cloudpickle(custom):
     import cloudpickle
 
     with pytest.raises(pickle.PicklingError, match=r"^Policy\(ppo on mine.* use cloudpickle.dumps\(policy\)$"):
-        pickle.dumps(own)
-    there = cloudpickle.loads(cloudpickle.dumps(own))
-    for copied in (there, copy.copy(own), copy.deepcopy(own)):
-        np.testing.assert_array_equal(copied(OBS), own(OBS))
+        pickle.dumps(custom)
+    arrived = cloudpickle.loads(cloudpickle.dumps(custom))
+    for copied in (arrived, copy.copy(custom), copy.deepcopy(custom)):
+        np.testing.assert_array_equal(copied(OBS), custom(OBS))
 
 
 def test_a_policy_whose_parts_were_changed_is_not_made_from_its_names(run):

@@ -1,4 +1,4 @@
-"""Abstract evaluation of functions that are the user's own, whose errors are one line."""
+"""Evaluates functions of the user on shapes alone, and makes their errors one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIBRARIES = tuple(str(Path(inspect.getfile(module)).parent) for module in (jax, 
 
 
 def evaluate(call: str, function: Callable[..., Any], form: Callable[[Any], None], *args: Any) -> Any:
-    """The shapes of what a function of the environment gives, its form checked. Raises ConfigError."""
+    """Evaluates a function of the environment on shapes and checks the form of its result. Raises ConfigError."""
 
     def formed(*args: Any) -> Any:
         try:
@@ -41,7 +41,7 @@ def evaluate(call: str, function: Callable[..., Any], form: Callable[[Any], None
 
 
 def _explain(call: str, error: Exception) -> str:
-    """An error of the user's own function, with the line of theirs that it comes from."""
+    """Describes an error of a function of the user, with the line of their file that raised it."""
     name = call.partition("(")[0]
     said = f"{name} raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]:.200}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]

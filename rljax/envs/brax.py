@@ -49,7 +49,7 @@ class State(struct.PyTreeNode):
 
 @modes.in_32_bits()
 def make(name: str, backend: str | None = None, max_steps: int = 1000, **kwargs: Any) -> Env:
-    """The Brax environment `name`.
+    """Makes the Brax environment `name`.
 
     Args:
       name: one of `catalogue.BRAX`, with the backend appended or not: `brax/ant/spring`.
@@ -70,7 +70,7 @@ def make(name: str, backend: str | None = None, max_steps: int = 1000, **kwargs:
 
 
 def _build(short: str, backend: str, kwargs: dict[str, Any]) -> Any:
-    """Brax's own environment."""
+    """Builds the environment with Brax."""
     with _quiet():
         from brax import envs
 
@@ -82,7 +82,7 @@ def _build(short: str, backend: str, kwargs: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the words of Brax (it is not developed any more), MJX (Warp is missing) and MuJoCo (old XML)."""
+    """Silences Brax (it is not developed any more), MJX (Warp is missing) and MuJoCo (old XML)."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mujoco: Any = importlib.import_module("mujoco")

@@ -2,7 +2,7 @@
 
 What can be cast without a loss of meaning is cast, by functions around the environment's own; everything else is
 refused in one line. The functions are cached, so an environment that is checked again compiles nothing again, and one
-in which nothing is to be cast is given back as it is.
+without anything to cast is returned as it is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rljax.types import Array, Env, Space, StepResult
 
 
 def checked(env: Any) -> Env:
-    """The environment, or one around it that casts what it gives; see `rljax.envs.check`. Raises ConfigError."""
+    """Checks an environment -> itself, or one around it that casts its results; see `rljax.envs.check`."""
     runtime.start()
     if not isinstance(env, Env):
         raise ConfigError(f"env is {described(env)}: {_instead_of(env)}")
@@ -80,7 +80,7 @@ def _check_fields(env: Env) -> None:
 
 
 class Numbers(NamedTuple):
-    """A task but for its values; hashable."""
+    """The structure, shapes and dtypes of a task; hashable."""
 
     structure: Any
     shapes: tuple[tuple[int, ...], ...]
@@ -114,7 +114,7 @@ def _functions(
     task: Numbers,
     x64: bool,
 ) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
-    """(reset, step) that give what is declared; None where the environment's own do."""
+    """Makes (reset, step) that give what is declared; None where the given ones do."""
     del x64  # what a function gives depends on it
     key = jax.random.key(0)
     state, obs = evaluate("reset(key, task)", reset, functools.partial(of_reset, observation_space), key, task.like())
@@ -149,7 +149,7 @@ def _functions(
 
 
 def _wider(before: Any, after: Any) -> Any:
-    """The state with dtypes that hold those before a step and after it. Raises ConfigError where they do not fit."""
+    """Joins the states before and after a step: dtypes that hold both. Raises ConfigError where they do not fit."""
     old, new = ({jax.tree_util.keystr(p): x for p, x in jax.tree.leaves_with_path(t)} for t in (before, after))
     if jax.tree.structure(before) != jax.tree.structure(after):
         apart = sorted(old.keys() ^ new.keys())
@@ -194,7 +194,7 @@ def _dtypes(tree: Any) -> list[Any]:
 
 
 def _cast(tree: Any, like: Any) -> Any:
-    """`tree` with the dtypes of `like`; random keys are left alone."""
+    """Casts `tree` to the dtypes of `like`; leaves random keys alone."""
     return jax.tree.map(
         lambda x, y: x if jnp.issubdtype(y.dtype, jax.dtypes.extended) else jnp.asarray(x, y.dtype), tree, like
     )

@@ -111,7 +111,7 @@ def _begin(key: Array, level: Level) -> State:
 
 
 def _advance(key: Array, state: State, action: Array, level: Level) -> tuple[State, Array, Array]:
-    """One step -> (state, reward [], terminated [])."""
+    """Takes one step -> (state, reward `[]`, terminated `[]`)."""
     k_chance, k_place = jax.random.split(key)
     chance = jax.random.uniform(k_chance, (1 + level.used.size,))
     cell = move(level.walls, state.cell, action)

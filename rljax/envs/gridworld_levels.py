@@ -36,7 +36,7 @@ class Level(struct.PyTreeNode):
 
 
 class Kind(NamedTuple):
-    """So many objects that share their numbers: uniform in `reward`, log-uniform in the two probabilities."""
+    """A number of objects that share the rest: uniform in `reward`, log-uniform in the two probabilities."""
 
     objects: int
     reward: Number
@@ -97,7 +97,7 @@ def mode_of(mode: str | Mode) -> Mode:
 @partial(jax.jit, static_argnames=("mode",))
 @modes.in_32_bits()
 def random_level(key: Array, mode: str | Mode) -> Level:
-    """A level drawn from a mode; compiled, to be called with one key or under `vmap`.
+    """Draws a level from a mode; compiled, to be called with one key or under `vmap`.
 
     Free cells are one connected region; start and objects lie on distinct free cells. Where scattered walls leave no
     region that holds them all (fewer than one level of `all` in a thousand), the level has no inner walls.
@@ -127,12 +127,12 @@ def random_level(key: Array, mode: str | Mode) -> Level:
 
 
 def draw_cells(key: Array, allowed: Array, count: int) -> Array:
-    """`[count]` int32: distinct cells, uniformly from those `allowed` [cells], and others only when these run out."""
+    """Draws distinct cells `[count]`, uniformly from those `allowed` `[cells]`; others only when these run out."""
     return jax.lax.top_k(jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0), count)[1]
 
 
 def vacant(level: Level, position: Array, present: Array) -> Array:
-    """`[cells]` bool: free cells without an object."""
+    """The free cells without an object, `[cells]` bool."""
     taken = (position[:, None] == jnp.arange(level.walls.size)[None]) & present[:, None]
     return ~(level.walls.reshape(-1) | taken.any(0))
 
@@ -147,7 +147,7 @@ def move(walls: Array, cell: Array, action: Array) -> Array:
 
 
 def successors(walls: Array) -> Array:
-    """`[cells, actions]`: the cell after each move from each cell."""
+    """The cell after each move from each cell, `[cells, actions]`."""
     return move(walls, jnp.arange(walls.size)[:, None], jnp.arange(len(MOVES))[None])
 
 

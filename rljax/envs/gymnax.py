@@ -39,7 +39,7 @@ DEFERRED = ("matplotlib", "matplotlib.pyplot", "matplotlib.colors", "matplotlib.
 
 @modes.in_32_bits()
 def make(name: str, **kwargs: Any) -> Env:
-    """The Gymnax environment `name`.
+    """Makes the Gymnax environment `name`.
 
     Args:
       name: one of `catalogue.GYMNAX`.
@@ -102,7 +102,7 @@ class _Deferred(ModuleType):
 
 
 def _import_gymnax() -> Any:
-    """Gymnax, without the libraries that it imports but needs only to draw: 0.3 s instead of 3.6 s.
+    """Imports Gymnax without the libraries that it needs only to draw: 0.3 s instead of 3.6 s.
 
     The stand-ins are gone from `sys.modules` afterwards, so whoever imports these libraries gets the real ones.
     """
@@ -129,7 +129,7 @@ def _widened(name: str, space: Space) -> Space:
 
 
 def _space(space: Any, dtype: Any = None) -> Space:
-    """Gymnax's space as ours. `dtype` is the observation's, where Gymnax's space says another one than it produces."""
+    """Converts a space of Gymnax; `dtype` is that of what it contains, where the space of Gymnax states another one."""
     if hasattr(space, "n"):
         return Discrete(int(space.n))
     dtype = np.dtype(dtype or space.dtype)

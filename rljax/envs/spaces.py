@@ -41,7 +41,7 @@ def _check_parts(field: str, space: Dict) -> None:
 
 @functools.cache
 def action_space(space: Space) -> Space:
-    """The same space with actions as algorithms give them: 32-bit floats."""
+    """Converts a space of actions to 32-bit floats, which is what algorithms give."""
     if isinstance(space, Dict):
         parts = {name: action_space(each) for name, each in space.spaces.items()}
         return space if parts == space.spaces else Dict(parts)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax.ops.explore import legal, random_action
+from rljax.spaces import Single
 from rljax.types import DEFAULT_BOUND, Array, Dict, Env, Space, StepResult
 
 NUM_ENVS = 8  # side by side
@@ -39,7 +40,7 @@ class Finding(NamedTuple):
 
 
 def play(env: Env, steps: int, seed: int) -> tuple[Steps, tuple[Any, Any]]:
-    """Random legal steps, and starts with keys of their own: (steps `[T, E, ...]`, (state, obs) `[2E, ...]`)."""
+    """Plays random legal steps -> (steps `[T, E, ...]`, (state, obs) `[2E, ...]` of starts with other keys)."""
     keys = jax.random.split(jax.random.key(seed), NUM_ENVS)
 
     def step(loop, key):
@@ -84,7 +85,7 @@ def findings(env: Env, steps: int = 400, seed: int = 0) -> Iterator[Finding]:
     remedy = "; truncated must be False where terminated is True"
     yield Finding("terminated and truncated are never both set", _where("step", both, both, remedy))
     yield _lengths(env, seen)
-    yield _own_resets(env, seen, starts[1])
+    yield _resets_itself(env, seen, starts[1])
     same = _same((seen, starts), again)
     yield Finding("the same keys give the same", "" if same else "they do not; draw from the key alone, keep nothing")
     yield from _alone(env, seen)
@@ -92,7 +93,7 @@ def findings(env: Env, steps: int = 400, seed: int = 0) -> Iterator[Finding]:
 
 
 def _lengths(env: Env, seen: Steps) -> Finding:
-    """No episode is longer than the environment says."""
+    """Checks that no episode is longer than the environment says."""
     most, limit = int(np.max(seen.length)), int(env.longest_episode())
     ended = np.asarray(env.ended(seen.result.terminated, seen.result.truncated))
     said = env.time_limit is not None
@@ -106,8 +107,8 @@ def _lengths(env: Env, seen: Steps) -> Finding:
     )
 
 
-def _own_resets(env: Env, seen: Steps, starts: Any) -> Finding:
-    """A step that ends an episode shows its true successor, not the start of the next one."""
+def _resets_itself(env: Env, seen: Steps, starts: Any) -> Finding:
+    """Checks that a step that ends an episode shows its true successor, not the start of the next one."""
     what = "step shows the true successor where an episode ends"
     ends = env.ended(seen.result.terminated, seen.result.truncated)
     ended, opening = (np.asarray(_flat(x)) for x in (ends, seen.length == 1))
@@ -125,7 +126,7 @@ def _starts(starts: tuple[Any, Any]) -> Finding:
 
 
 def _alone(env: Env, seen: Steps) -> Iterator[Finding]:
-    """Steps taken again one by one, compiled and not."""
+    """Takes some steps again one by one, compiled and not, and compares."""
     shape = seen.length.shape
     chosen = np.unravel_index(np.linspace(0, np.prod(shape) - 1, SAMPLES).astype(int), shape)
     kinds: dict[str, tuple[Callable[..., Any], int]] = {
@@ -153,8 +154,8 @@ def _where(where: str, bad: Array, x: Array, remedy: str = "") -> str:
     return f"{at.size} of {len(bad)} do not; the first after {when}: {value}{remedy}"
 
 
-def _entries(name: str, space: Space, x: Any) -> Iterator[tuple[str, Space, Array]]:
-    """(name, space, values) of everything that is one array in a space."""
+def _entries(name: str, space: Space, x: Any) -> Iterator[tuple[str, Single, Array]]:
+    """Yields (name, space, values) of everything in a space that is one array."""
     if not isinstance(space, Dict):
         yield name, space, x
         return
@@ -163,7 +164,7 @@ def _entries(name: str, space: Space, x: Any) -> Iterator[tuple[str, Space, Arra
 
 
 def _flat(tree: Any) -> Any:
-    """Leaves `[T, E, ...]` -> `[N, ...]`."""
+    """Flattens leaves `[T, E, ...]` to `[N, ...]`."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
@@ -174,7 +175,7 @@ def _rows(tree: Any) -> list[bytes]:
 
 
 def _finite(x: Array) -> Array:
-    """`[N, ...]` -> `[N]`."""
+    """Finds the entries `[N]` of `[N, ...]` that are finite everywhere."""
     return jnp.isfinite(x.astype(jnp.float32)).reshape(len(x), -1).all(1)
 
 

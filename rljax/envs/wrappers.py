@@ -25,7 +25,7 @@ _Map = Callable[[Array], Array]
 
 
 def flatten_observation(env: Env) -> Env:
-    """Observations as vectors: `[H, W, C]` becomes `[H*W*C]`."""
+    """Flatten observations: `[H, W, C]` becomes `[H*W*C]`."""
     space = _box(env, "flatten_observation")
     flat = Box(space.low.reshape(-1), space.high.reshape(-1), space.dtype)
     return _map_observation(env, "flatten_observation", lambda obs: obs.reshape(-1), flat)
@@ -224,14 +224,14 @@ def _map_action(env: Env, label: str, change: _Map, space: Space) -> Env:
 
 
 def _wrapped(env: Env, label: str, inner: Callable[[Any], Any], **changes: Any) -> Env:
-    """`env` with those changes; `inner` finds the state that its renderer knows."""
+    """Changes an environment; `inner` finds the state that its renderer takes."""
     picture = env.render
     render = None if picture is None else lambda state, task: picture(inner(state), task)
     return dataclasses.replace(env, name=f"{env.name}|{label}", render=render, **changes)
 
 
 def _side_by_side(frames: Array) -> Array:
-    """`[n, ..., C]` to `[..., n*C]`."""
+    """Joins `[n, ..., C]` along the last axis: `[..., n*C]`."""
     return jnp.concatenate(list(frames), axis=-1)
 
 

@@ -25,8 +25,8 @@ class Critics(nn.Module):
       action: `[..., A]`, where actions are continuous.
 
     Returns:
-      `[M, ..., actions, K]`, of a continuous action `[M, ..., 1, K]`; what the K outputs stand for is a matter of the
-      head, see `ops.value_heads`.
+      `[M, ..., actions, K]`, of a continuous action `[M, ..., 1, K]`; the head gives the K outputs their meaning, see
+      `ops.value_heads`.
     """
 
     members: int = 2

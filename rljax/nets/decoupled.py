@@ -11,7 +11,7 @@ from rljax.types import Array
 
 
 class Utilities(nn.Module):
-    r"""M critics, each of which says what each choice in each dimension of an action contributes.
+    r"""M critics, each of which estimates the contribution of each choice in each dimension of an action.
 
     $$Q_m(s, a) = \frac{1}{D} \sum_i U_m^i(s, a_i)$$
 

@@ -46,7 +46,7 @@ class Distribution(struct.PyTreeNode):
         raise NotImplementedError
 
     def restrict(self, legal: Array | None) -> Self:
-        """The distribution over legal actions alone; itself where all are.
+        """Restricts the distribution to legal actions; changes nothing where all are.
 
         Args:
           legal: `[..., A]` bool, of each discrete action, as `ops.explore.legal` finds it; None: all of them.
@@ -147,12 +147,12 @@ class DiagonalGaussian(Distribution):
         return self.entropies().sum(-1)
 
     def log_densities(self, action: Array) -> Array:
-        """Those of the entries of an action, `[..., A]`."""
+        """The log-densities of the entries of an action, `[..., A]`."""
         z = (action - self.mean) * jnp.exp(-self.log_std)
         return -0.5 * (jnp.square(z) + _LOG_2PI) - self.log_std
 
     def entropies(self) -> Array:
-        """Those of the entries of an action, `[..., A]`."""
+        """The entropies of the entries of an action, `[..., A]`."""
         return self.log_std + 0.5 * (1.0 + _LOG_2PI)
 
     def mode(self) -> Array:
@@ -197,7 +197,7 @@ class TanhGaussian(Distribution):
         return jnp.asarray(self.high == self.low)
 
     def squash(self, x: Array) -> Array:
-        """From the real line into the box."""
+        """Maps the real line into the box."""
         # Rounding can leave the box by one unit in the last place.
         return jnp.clip(self.low + self.half_width * (jnp.tanh(x) + 1.0), self.low, self.high)
 

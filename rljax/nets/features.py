@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax.spaces import Single
 from rljax.types import LEGAL, Array, Box, Dict, Discrete, MultiDiscrete, Space
 
 
@@ -42,7 +43,7 @@ def feature_shape(space: Space) -> tuple[int, ...]:
 
 
 def flat_features(space: Space, obs: Any) -> Array:
-    """The same as vectors: `[..., F]`."""
+    """Observations as vectors of float32, `[..., F]`."""
     x = features(space, obs)
     return x.reshape(*x.shape[: x.ndim - len(feature_shape(space))], -1)
 
@@ -53,7 +54,7 @@ def image_shape(space: Space) -> tuple[int, ...] | None:
     return images[0] if len(images) == 1 else None
 
 
-def _leaves(space: Space, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Box | Discrete | MultiDiscrete]]:
+def _leaves(space: Space, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Single]]:
     """The spaces within a Dict with the names that lead to them: images first, the mask of legal actions left out."""
     if not isinstance(space, Dict):
         return [(path, space)]

@@ -12,12 +12,12 @@ from rljax.nets.initializers import orthogonal
 from rljax.registry import ACTIVATIONS
 from rljax.types import Array
 
-DROPOUT = "dropout"  # the random stream that drops units; without it none is
-AVERAGES = "batch_stats"  # what batch normalisation keeps; where it may not change, it is what normalises
+DROPOUT = "dropout"  # the random stream that drops units; without it none are dropped
+AVERAGES = "batch_stats"  # the running averages of batch normalisation, which are used where they may not change
 
 
 def activation(name: str) -> Callable[[Array], Array]:
-    """The activation function of that name.
+    """Looks an activation function up by its name.
 
     Raises:
       ConfigError: there is none; `rljax.registry.ACTIVATIONS` holds them all.
@@ -41,9 +41,9 @@ class MLP(nn.Module):
       gain: the scale of the orthogonal weights.
       layer_norm: normalise before each activation.
       dropout: share of units that are set to 0, wherever a random stream `DROPOUT` is given.
-      batch_norm: normalise what comes in and what each layer makes of it: over the batch where `AVERAGES` are mutable,
-        else by running averages over batches.
-      dense: what makes a layer of a width, with weights that begin as they are told.
+      batch_norm: normalise the input and the output of each layer: over the batch where `AVERAGES` are mutable, else by
+        running averages over batches.
+      dense: builds a linear layer from its width and the initialiser of its weights.
 
     Args of the call:
       x: `[..., features]`; bool and integers are cast.

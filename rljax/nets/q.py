@@ -17,14 +17,14 @@ VECTOR = MultiDiscrete((1,))  # stands for all spaces whose features are vectors
 
 
 class QNetwork(nn.Module):
-    r"""K outputs for each of A actions; what they stand for is a matter of the head, see `ops.value_heads`.
+    r"""K outputs for each of A actions; a head gives them their meaning, see `ops.value_heads`.
 
     Dueling, they are $V + (A - \frac{1}{|A|} \sum_{a'} A_{a'})$, for each of the K.
 
     Attributes:
       actions, size: A and K.
       observation_space: of what comes in as features.
-      torso, hidden, activation, layer_norm: what lies below.
+      torso, hidden, activation, layer_norm: of the layers below.
       dueling: a stream of its own for the state.
       noisy: perturbed weights in all linear layers, where a random stream for them is given.
 

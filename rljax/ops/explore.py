@@ -14,7 +14,7 @@ from rljax.types import LEGAL, Array, Dict, Discrete, Env, MultiDiscrete, Scalar
 
 
 def legal(space: Space, obs: Any) -> Array | None:
-    """The mask of legal actions that observations hold, `[..., A]` bool; None where all actions are always legal.
+    """Finds the mask of legal actions in observations, `[..., A]` bool; None where all actions are always legal.
 
     Args:
       space: of the observations.
@@ -24,9 +24,9 @@ def legal(space: Space, obs: Any) -> Array | None:
 
 
 def mask(values: Array, legal: Array | None) -> Array:
-    """Values or logits `[..., A]` in which illegal actions have -inf; as they are where no action is legal.
+    """Sets the values or logits `[..., A]` of illegal actions to -inf, but where no action is legal.
 
-    None is where the MDP has ended: such a value counts nowhere, and must not spoil what does.
+    There the MDP has ended: such values count nowhere, and must not spoil those that do.
     """
     if legal is None:
         return values
@@ -58,7 +58,7 @@ def epsilon_greedy(key: Array, action: Array, epsilon: Scalar, actions: int, leg
 
 
 def random_action(env: Env, obs: Any, key: Array) -> Any:
-    """A uniform legal action on one observation, leaves `[*shape]`."""
+    """Draws a uniform legal action for one observation, leaves `[*shape]`."""
     space, allowed = env.action_space, legal(env.observation_space, obs)
     if allowed is None or not isinstance(space, Discrete | MultiDiscrete):
         return space.sample(key)

@@ -11,7 +11,7 @@ import pytest
 
 from rljax import envs
 from rljax.data.memory import memory
-from rljax.types import TimeStep
+from rljax.types import LEGAL, Box, Dict, Discrete, TimeStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,3 +67,29 @@ def test_what_was_never_looked_at_has_the_highest_priority():
     held = store.add(held, block(4))
     leaves = held.priorities.nodes[held.priorities.leaves :]
     np.testing.assert_array_equal(leaves[:16], [5, 1, 1, 1, 1, 1, 1, 1, 5, 5, 5, 5, 0, 0, 0, 0])
+
+
+def test_dicts_come_back_as_they_were_stored():
+    """A mask of 3 bits, an image of bytes, numbers and whole numbers, in one row."""
+    mask, image = (
+        Box(np.zeros(3, bool), np.ones(3, bool), np.dtype(bool)),
+        Box(*np.array([[0] * 5, [255] * 5], np.uint8)),
+    )
+    image = dataclasses.replace(image, dtype=np.dtype(np.uint8))
+    space = Dict({LEGAL: mask, "image": image, "at": Dict({"x": Box(-np.ones(2), np.ones(2)), "room": Discrete(7)})})
+    env = dataclasses.replace(
+        envs.make("probe/action"), observation_space=space, action_space=Dict({"go": Discrete(2)})
+    )
+    store = memory(env, Config(n_step=1, prioritised=False))
+    obs, action = (
+        jax.vmap(jax.vmap(space.sample))(jax.random.split(jax.random.key(i), (2, 2)))
+        for i, space in enumerate((env.observation_space, env.action_space))
+    )
+    after = jax.tree.map(lambda x: x[::-1], obs)
+    steps = block(0)._replace(obs=obs, action=action, next_obs=after)
+    drawn = store.draw(store.add(store.start(), steps), jax.random.key(0), 50).steps
+    which = drawn.reward[0].astype(int)
+    for found, stored in ((drawn.obs, obs), (drawn.next_obs, after), (drawn.action, action)):
+        expected = jax.tree.map(lambda x: x[which // 10, which % 10], stored)
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x: x[0], found), expected)
+        assert jax.tree.map(lambda x: x.dtype, found) == jax.tree.map(lambda x: x.dtype, stored)

@@ -148,8 +148,8 @@ def test_random_levels_are_valid(name):
         assert len(set(levels.start)) > side  # levels differ in it
     for numbers, column in ((levels.reward, 1), (levels.terminate, 2), (levels.respawn, 3)):
         bounds = np.array([np.broadcast_to(kind[column], 2) for kind in mode.kinds])[levels.kind[0]]
-        held = np.where(levels.used, numbers, bounds[:, 0])
-        assert (held >= bounds[:, 0] - 1e-6).all() and (held <= bounds[:, 1] + 1e-6).all()
+        found = np.where(levels.used, numbers, bounds[:, 0])
+        assert (found >= bounds[:, 0] - 1e-6).all() and (found <= bounds[:, 1] + 1e-6).all()
 
 
 def test_numbers_are_exact_where_they_are_given_and_log_uniform_where_not():
@@ -283,11 +283,11 @@ def enumerated(level, discount, steps):
         row, column = cell // width + move[0], cell % width + move[1]
         if 0 <= row < height and 0 <= column < width and not level.walls[row, column]:
             cell = row * width + column
-        got = [there and cell == where for there, where in zip(present, level.position)]
+        got = [exists and cell == where for exists, where in zip(present, level.position)]
         total, alive = sum(level.reward[got]), np.prod(1 - level.terminate[got])
         for after in itertools.product([False, True], repeat=len(present)):
-            then = [0.0 if taken else 1.0 if there else p for there, taken, p in zip(present, got, level.respawn)]
-            chance = np.prod([p if there else 1 - p for there, p in zip(after, then)])
+            then = [0.0 if taken else 1.0 if exists else p for exists, taken, p in zip(present, got, level.respawn)]
+            chance = np.prod([p if exists else 1 - p for exists, p in zip(after, then)])
             if chance:
                 total += discount * alive * chance * value(k - 1, cell, after)
         return total

@@ -354,13 +354,13 @@ def test_run_time_needs_no_distrax():
 
 def test_an_entry_with_equal_bounds_counts_for_nothing():
     mean, log_std = jnp.array([[0.3, 0.7]]), jnp.array([[-0.5, 0.2]])
-    held = tanh_gaussian(mean, log_std, jnp.array([[-2.0, 1.0]]), jnp.array([[4.0, 1.0]]))
+    fixed = tanh_gaussian(mean, log_std, jnp.array([[-2.0, 1.0]]), jnp.array([[4.0, 1.0]]))
     alone = tanh_gaussian(mean[:, :1], log_std[:, :1], jnp.array([[-2.0]]), jnp.array([[4.0]]))
     action = jnp.array([[1.0, 1.0]])
-    np.testing.assert_allclose(held.log_prob(action), alone.log_prob(action[:, :1]), rtol=1e-6)
-    np.testing.assert_array_equal(held.sample(jax.random.key(0))[:, 1], 1.0)
-    grads = jax.grad(lambda mean: held.replace(mean=mean).log_prob(action).sum())(mean)
-    entropy = jax.grad(lambda s: held.replace(log_std=s).entropy(jax.random.key(0)).sum())(log_std)
+    np.testing.assert_allclose(fixed.log_prob(action), alone.log_prob(action[:, :1]), rtol=1e-6)
+    np.testing.assert_array_equal(fixed.sample(jax.random.key(0))[:, 1], 1.0)
+    grads = jax.grad(lambda mean: fixed.replace(mean=mean).log_prob(action).sum())(mean)
+    entropy = jax.grad(lambda s: fixed.replace(log_std=s).entropy(jax.random.key(0)).sum())(log_std)
     assert np.isfinite(grads).all() and grads[0, 1] == 0 and np.isfinite(entropy).all() and entropy[0, 1] == 0
 
 
