@@ -1,10 +1,10 @@
 """Several processes on one or more hosts as one job, on JAX's own multi-controller runtime.
 
-Every process is started with the same command and sees all devices; it runs the lots of its own devices and stores them
-in a folder that all of them share. They wait for each other at the start and at the end alone, and agree first on what
-is to be run. While they wait, and between chunks, they look whether another was stopped, failed or has ended: then they
-end too, in a line and within seconds. When one dies, JAX ends the others; what is stored stays, and the same command
-goes on.
+Every process is started with the same command and sees all devices; it runs the shards of its local devices and stores
+them in a folder that all of them share. They wait for each other at the start and at the end alone, and first compare
+their arguments. While they wait, and between chunks, they poll whether another was stopped, failed or has ended: then
+they end too, with one line and within seconds. When one dies, JAX ends the others; stored results stay, and the same
+command continues.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from rljax.engine import rendezvous
 from rljax.errors import CheckpointError, ConfigError, RljaxError, WorkerError, require
 
 HEARTBEAT = 30  # seconds until a silent process counts as dead
-LOOK = 0.2  # seconds between looks at the others while there is nothing else to do
-ATTENTION = 1.0  # seconds between looks while there is
+POLL = 0.2  # seconds between polls of the others by a process that waits
+POLL_BUSY = 1.0  # seconds between polls by a process that computes
 SHOWN = 80  # characters of a value, in a message
 
 KEPT = "what is finished is kept: start all processes again with the same command to go on"
-ENDED, STOPPED = "rljax/ended/", "rljax/stopped/"  # where a process says so, for the others
-_places = itertools.count()  # all processes come to the same places in the same order
+ENDED, STOPPED = "rljax/ended/", "rljax/stopped/"  # the entries by which a process tells the others
+_stages = itertools.count()  # all processes pass the same stages in the same order
 
 
 def join(coordinator: str | None = None, processes: int | None = None, number: int | None = None) -> None:
@@ -36,8 +36,8 @@ def join(coordinator: str | None = None, processes: int | None = None, number: i
 
     Args:
       coordinator: HOST:PORT of process 0; without it everything is read from the environment (Slurm, Open MPI, TPU).
-      processes: how many there are.
-      number: which of them this is, from 0.
+      processes: the number of processes.
+      number: of this process, from 0.
 
     Raises:
       ConfigError: arguments that do not fit together, here or between processes, or an environment that says nothing.
@@ -45,7 +45,7 @@ def join(coordinator: str | None = None, processes: int | None = None, number: i
     """
     if coordinator is not None:
         check(coordinator, processes, number)
-        rendezvous.meet(coordinator, processes or 1, number or 0)
+        rendezvous.wait_for_all(coordinator, processes or 1, number or 0)
     import jax
 
     arrival = int(rendezvous.ARRIVAL)
@@ -64,33 +64,33 @@ def check(coordinator: str, processes: int | None, number: int | None) -> None:
     rendezvous.address(coordinator)
 
 
-def wait(place: str, stopping: Callable[[], bool] = lambda: False) -> None:
-    """Waits for all processes to come to this place, or until this one is stopped. Raises as `gather`."""
-    gather(place, stopping=stopping)
+def wait(stage: str, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Waits for all processes to reach this stage, or until this one is stopped. Raises as `gather`."""
+    gather(stage, stopping=stopping)
 
 
-def gather(place: str, value: str = "", stopping: Callable[[], bool] = lambda: False) -> list[str]:
-    """What each process brings to this place, by their numbers; fewer if this one is stopped while it waits.
+def gather(stage: str, value: str = "", stopping: Callable[[], bool] = lambda: False) -> list[str]:
+    """Gathers the values of all processes at this stage, by their numbers; fewer if this one is stopped meanwhile.
 
     Raises:
-      ConfigError, WorkerError: another process was refused, failed, or has ended without coming here.
+      ConfigError, WorkerError: another process was refused, failed, or has ended without reaching this stage.
     """
     client, here, count = _job()
     if client is None:
         return [value]
-    folder = f"rljax/{next(_places)}-{place}/"
+    folder = f"rljax/{next(_stages)}-{stage}/"
     client.key_value_set(f"{folder}{here}", value)
-    there: dict[int, str] = {}
-    while len(there) < count and not stopping():
-        there = _entries(client, folder)
-        if len(there) < count:
-            _refuse_to_go_on_alone(client, there)
-            time.sleep(LOOK)
-    return [text for _, text in sorted(there.items())]
+    arrived: dict[int, str] = {}
+    while len(arrived) < count and not stopping():
+        arrived = _entries(client, folder)
+        if len(arrived) < count:
+            _refuse_to_go_on_alone(client, arrived)
+            time.sleep(POLL)
+    return [text for _, text in sorted(arrived.items())]
 
 
 def agree(arguments: Callable[[], Mapping[str, Any]]) -> None:
-    """Compares what all processes were asked for. Raises ConfigError in each of them, with the first difference."""
+    """Compares the arguments of all processes. Raises ConfigError in each of them, with the first difference."""
     if _job()[0] is None:
         return
     texts = {name: json.dumps(value, default=str) for name, value in arguments().items()}
@@ -105,11 +105,11 @@ def agree(arguments: Callable[[], Mapping[str, Any]]) -> None:
 
 
 def stopping(received: list[signal.Signals], asked: Callable[[], bool] | None = None) -> Callable[[], bool]:
-    """Whether this process is to stop: a signal came, here or to another process, whose signal is then added.
+    """Makes a function that says whether this process must stop: a signal came, here or to another process.
 
     Args:
-      received: the signals of this process, so far.
-      asked: what else to ask.
+      received: the signals of this process so far; those of others are added.
+      asked: another reason to stop.
 
     Raises, when it is called:
       ConfigError, WorkerError: another process was refused, failed or has ended.
@@ -122,7 +122,7 @@ def stopping(received: list[signal.Signals], asked: Callable[[], bool] | None = 
         if client is not None and received and not said:
             said = True
             client.key_value_set(f"{STOPPED}{here}", str(int(received[0])), allow_overwrite=True)
-        elif client is not None and not received and time.monotonic() - looked > ATTENTION:
+        elif client is not None and not received and time.monotonic() - looked > POLL_BUSY:
             looked = time.monotonic()
             received.extend(signal.Signals(int(number)) for number in _entries(client, STOPPED).values())
             if not received:
@@ -134,7 +134,7 @@ def stopping(received: list[signal.Signals], asked: Callable[[], bool] | None = 
 
 @contextlib.contextmanager
 def one_fate(last: bool = False) -> Iterator[None]:
-    """The other processes hear of an error in this block; and, if it is the `last` of this one, of its end."""
+    """Tells the other processes of an error in this block, and of its end if it is the `last` block of this process."""
     try:
         yield
     except BaseException as error:
@@ -145,7 +145,7 @@ def one_fate(last: bool = False) -> Iterator[None]:
 
 
 def _announce(error: str, usage: bool) -> None:
-    """Says that this process has ended, and why, unless another has said why before: then this one only heard of it."""
+    """Announces that this process has ended, and its error unless another process has announced one before."""
     client, here, _ = _job()
     if client is None:
         return
@@ -156,14 +156,14 @@ def _announce(error: str, usage: bool) -> None:
             client.key_value_set(f"{ENDED}{here}", json.dumps({"error": "" if heard else error, "usage": usage}))
 
 
-def _refuse_to_go_on_alone(client: Any, there: Mapping[int, str] | None = None) -> None:
-    """Raises if another process has failed, or has ended and is not among those that have come."""
+def _refuse_to_go_on_alone(client: Any, arrived: Mapping[int, str] | None = None) -> None:
+    """Raises if another process has failed, or has ended and is not among those that have arrived."""
     ended = {number: json.loads(text) for number, text in _entries(client, ENDED).items()}
     for number, why in ended.items():
         if why["error"]:
             raise (ConfigError if why["usage"] else WorkerError)(f"process {number}: {why['error']}")
     for number in ended:
-        if there is not None and number not in there:
+        if arrived is not None and number not in arrived:
             raise ConfigError(f"process {number} has come to its end; start all processes with the same arguments")
 
 
@@ -176,7 +176,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _job() -> tuple[Any, int, int]:
-    """(the store that all processes of the job share, this one's number, how many there are); None without others."""
+    """(the store that all processes of the job share, this one's number, their count); the store is None if alone."""
     from jax._src import distributed  # no public way to the store
 
     state = distributed.global_state
@@ -184,10 +184,10 @@ def _job() -> tuple[Any, int, int]:
 
 
 def _entries(client: Any, folder: str) -> dict[int, str]:
-    """What processes have said in a folder of the store, by their numbers."""
+    """The entries of processes in a folder of the store, by their numbers."""
     try:
         found = client.key_value_dir_get(folder)
-    except RuntimeError:  # it keeps the store
+    except RuntimeError:  # process 0 has the store
         raise WorkerError(f"process 0 does not answer any more: it was killed, or its host is gone; {KEPT}") from None
     return {int(name.rpartition("/")[2]): text for name, text in found}
 

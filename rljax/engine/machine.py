@@ -1,4 +1,4 @@
-"""What a plan is made for: processes, devices, bytes."""
+"""The machine that a plan is made for: processes, devices, bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rljax.errors import require
 
 
 class Machine(NamedTuple):
-    """What a plan is made for."""
+    """Processes, devices and memory."""
 
     workers: int  # processes, each with one device
     devices: int  # of all processes together, where there is one program for all of them
@@ -24,11 +24,11 @@ class Machine(NamedTuple):
 
 
 def choose(workers: int | None, runs: int, need: int, limit: int | None) -> Machine:
-    """The machine for so many runs, each of which needs so many bytes.
+    """Chooses the machine for `runs` runs that need `need` bytes each.
 
     Args:
       workers: processes; by default one for each core of a CPU, and one where there are other devices.
-      limit: bytes to keep to.
+      limit: the most bytes to use.
 
     Raises:
       ConfigError: several processes where there is one for all devices.
@@ -43,13 +43,13 @@ def choose(workers: int | None, runs: int, need: int, limit: int | None) -> Mach
 
 
 def again(workers: int) -> Machine:
-    """The machine for what was planned for so many processes, here and now."""
+    """Adapts a machine that was planned for so many processes to this one."""
     workers = 1 if _one_process() else workers
     return Machine(workers, jax.device_count(), room(workers))
 
 
 def room(workers: int, limit: int | None = None) -> int:
-    """Bytes for arrays: what is free, less what processes need before they hold any."""
+    """The bytes for arrays: the free ones, less those that processes need before they have any array."""
     free = resources.free() - (workers * resources.resident() if workers > 1 else 0)
     return free if limit is None else min(limit, free)
 

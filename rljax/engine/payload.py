@@ -1,4 +1,4 @@
-"""What is sent to another process: a job with its rows, and what is registered there; compared when it arrives.
+"""A job on its way to another process: its rows and the registrations that they need, compared when they arrive.
 
 A number that arrived as another would train, and be labelled with the one that was asked for.
 """
@@ -26,11 +26,11 @@ from rljax.ops.tree import named_leaves
 
 PARTS = ("Config", "Hypers", "make", "unused")  # of an algorithm's module
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-SHOWN = 8  # a leaf of so few numbers is shown as such; of others a digest is kept
+SHOWN = 8  # a leaf of at most so many numbers is shown; of a larger one there is a digest
 
 
 class Payload(NamedTuple):
-    """Calling it, in the other process, gives the job. Raises WorkerError where anything arrived as something else."""
+    """Gives the job when it is called in the other process. Raises WorkerError where anything arrived changed."""
 
     rows: list[Setting]
     job: Callable[[list[Prepared]], Any]
@@ -41,15 +41,15 @@ class Payload(NamedTuple):
     def __call__(self) -> Any:
         registry.restore(self.registered)  # those of an earlier round stay: its programs are compiled
         prepared = [row.prepare() for row in self.rows]
-        for number, (there, sent) in enumerate(zip(prepared, self.sent)):
-            _compare(f"row {number}", described(there), sent)
+        for number, (built, sent) in enumerate(zip(prepared, self.sent)):
+            _compare(f"row {number}", described(built), sent)
         for number, sent in self.states.items():
             _compare(f"the state of row {number}", _state(prepared[number]), sent)
         return self.job(prepared)
 
 
 def pack(rows: Sequence[Setting], prepared: Sequence[Prepared], job: Callable[[list[Prepared]], Any]) -> bytes:
-    """`job(built rows)` for other processes: `pickling.loads(...)()` gives it there.
+    """Packs `job(built rows)` for other processes: `pickling.loads(...)()` gives it there.
 
     Args:
       rows: N.
@@ -60,7 +60,7 @@ def pack(rows: Sequence[Setting], prepared: Sequence[Prepared], job: Callable[[l
     """
     named = registry.registered(_names(rows))
     named["algorithm"] = {name: _sendable(entry) for name, entry in named.get("algorithm", {}).items()}
-    sent = [described(there) for there in prepared]
+    sent = [described(one) for one in prepared]
     first = [] if all(map(_is_shipped, rows)) else _first_of_each(prepared)
     states = {number: _state(prepared[number]) for number in first}
     payload = Payload(list(rows), job, named, sent, states)
@@ -71,8 +71,8 @@ def pack(rows: Sequence[Setting], prepared: Sequence[Prepared], job: Callable[[l
 def _first_of_each(prepared: Sequence[Prepared]) -> list[int]:
     """The numbers of the first rows of each structure."""
     programs, first = Programs(list(prepared)), {}
-    for number, there in enumerate(prepared):
-        first.setdefault(signature(there, programs.member(number)), number)
+    for number, one in enumerate(prepared):
+        first.setdefault(signature(one, programs.member(number)), number)
     return list(first.values())
 
 
@@ -85,14 +85,14 @@ def _names(rows: Sequence[Setting]) -> set[str]:
 
 
 def _is_shipped(row: Setting) -> bool:
-    """Whether nothing in a row is the user's own, so that its state cannot be another in another process."""
+    """Whether a row has no code of the user, so that its state is the same in another process."""
     objective = row.settings.get("objective", "")
     ours = not own.is_path(objective) if isinstance(objective, str) else type(objective).__module__.startswith("rljax.")
     return ours and isinstance(row.env, str) and not any(registry.registered(_names([row])).values())
 
 
 def described(prepared: Prepared) -> dict[str, Any]:
-    """A row's numbers in plain words, which do not depend on how its classes are registered: by path, and by class."""
+    """Describes a row's numbers by path and class, in words that do not depend on how its classes are registered."""
     found: dict[str, Any] = {"updates": prepared.updates, "config": ADDRESS.sub("", repr(prepared.config))}
     for part, tree in (("hypers", prepared.algorithm.hypers), ("task", prepared.env.task)):
         for path, leaf in jax.tree.leaves_with_path(tree):
@@ -101,7 +101,7 @@ def described(prepared: Prepared) -> dict[str, Any]:
 
 
 def _sendable(module: Any) -> Any:
-    """An algorithm's module as another process can have it: its parts, where it cannot be imported there."""
+    """Makes an algorithm's module sendable: its parts by value, where another process cannot import it."""
     module = sys.modules.get(module, module) if isinstance(module, str) else module
     if not isinstance(module, ModuleType):
         return module
@@ -126,7 +126,7 @@ def _kind(tree: Any) -> str:
 
 
 def _described(leaf: Any) -> Any:
-    """(shape, dtype, numbers) of a leaf; the name of its class where it is something else."""
+    """Describes a leaf as (shape, dtype, numbers), or by the name of its class where it is something else."""
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     x = np.asarray(leaf)
@@ -135,8 +135,8 @@ def _described(leaf: Any) -> Any:
     return x.shape, str(x.dtype), repr(x.tolist()) if x.size <= SHOWN else hashlib.sha256(x.tobytes()).hexdigest()
 
 
-def _compare(what: str, here: dict[str, Any], there: dict[str, Any]) -> None:
-    for name in [*there, *here]:
-        if here.get(name) != there.get(name):
-            told, got = there.get(name, "nothing"), here.get(name, "nothing")
+def _compare(what: str, here: dict[str, Any], sent: dict[str, Any]) -> None:
+    for name in [*sent, *here]:
+        if here.get(name) != sent.get(name):
+            told, got = sent.get(name, "nothing"), here.get(name, "nothing")
             raise WorkerError(f"{what}: {name} is {told} here and {got} in another process; {REMEDY}")

@@ -1,4 +1,4 @@
-"""The user's own classes and functions as bytes, and back in another process, registered as pytrees as they are here.
+"""Classes and functions of the user as bytes, and back in another process, registered as pytrees as they are here.
 
 A class that the other process cannot import, because it is of a script or a notebook, is sent by value. cloudpickle
 makes such a class empty and fills it afterwards; flax registers it as a pytree in between, when it has no fields. So
@@ -20,7 +20,7 @@ from typing import Any
 
 import cloudpickle
 import jax
-from jax._src import tree_util as registry  # jax says nowhere else how a class is registered
+from jax._src import tree_util as registry  # jax has no public record of how a class is registered
 
 from rljax.errors import ConfigError, WorkerError
 
@@ -41,7 +41,7 @@ NUMERICS = (  # settings of jax that change numbers; a script may have set them 
 
 
 def dumps(content: Any, trees: Sequence[Any] = ()) -> bytes:
-    """`content` as bytes for `loads`.
+    """Pickles `content` for `loads`.
 
     Args:
       trees: pytrees in which instances of the user's classes may be found, to see how they name their leaves.
@@ -69,7 +69,7 @@ def dumps(content: Any, trees: Sequence[Any] = ()) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """What `dumps` was given, its classes registered as pytrees as they were there.
+    """Unpickles the content of `dumps`, with its classes registered as pytrees as they were there.
 
     Raises:
       WorkerError: it cannot be rebuilt here.
@@ -90,7 +90,7 @@ def loads(data: bytes) -> Any:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Notes the classes that it sends by value, and has them made without being registered."""
+    """Collects the classes that it sends by value, and has them made without being registered."""
 
     def __init__(self, file: io.BytesIO):
         super().__init__(file)
@@ -111,14 +111,14 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def _as_flax_wants(cls: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What cloudpickle makes a class of, marked as one that flax has seen: it would make a dataclass of it again."""
+    """Marks cloudpickle's arguments of a class as seen by flax, which would make a dataclass of it again."""
     if "_flax_dataclass" not in cls.__dict__:
         return arguments
     return tuple({**x, "_flax_dataclass": True} if isinstance(x, dict) else x for x in arguments)
 
 
 def _unregistered(make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
-    """`make(*arguments)`, a class without its fields yet, registered nowhere: jax would refuse the second time."""
+    """Makes a class, still without its fields, that is registered nowhere: jax would refuse the second time."""
     kept = {name: getattr(registry, name) for name in ("_all_registries", "_registry")}
     registry._all_registries, registry._registry = (), {}
     try:
@@ -144,7 +144,7 @@ def _by_reference(obj: Any) -> bool:
 
 
 def _keys(cls: type, trees: Sequence[Any]) -> tuple[Any, ...] | None:
-    """How the first instance of a class in these trees names its children; None where it does not name them."""
+    """The names by which the first instance of a class in these trees calls its children; None if it has none."""
     node = next((x for x in jax.tree.leaves(trees, is_leaf=lambda x: type(x) is cls) if type(x) is cls), None)
     children = jax.tree.leaves_with_path(node, is_leaf=lambda x: x is not node)
     keys = tuple(path[0] for path, _ in children)
@@ -174,7 +174,7 @@ def is_unimportable(module: Any) -> bool:
     if not isinstance(module, ModuleType) or file is None:
         return False
     finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
-    with contextlib.suppress(Exception):  # a finder of somebody's own
+    with contextlib.suppress(Exception):  # a finder of another package
         spec = next((spec for spec in (finder.find_spec(module.__name__, None) for finder in finders) if spec), None)
         another = spec is not None and spec.origin and os.path.realpath(spec.origin) != os.path.realpath(file)
         return spec is None or bool(another and not hasattr(module, "__path__"))

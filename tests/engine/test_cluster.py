@@ -99,10 +99,10 @@ def together(monkeypatch, *processes):
     """Runs functions as the processes of a job; gives the result or the error of each."""
     store, me, places = Store(), threading.local(), defaultdict(itertools.count)
     monkeypatch.setattr(cluster, "_job", lambda: (store, me.number, len(processes)))
-    monkeypatch.setattr(cluster, "LOOK", 0.01)
-    monkeypatch.setattr(cluster, "ATTENTION", 0.0)
+    monkeypatch.setattr(cluster, "POLL", 0.01)
+    monkeypatch.setattr(cluster, "POLL_BUSY", 0.0)
     counts = type("Counts", (), {"__next__": lambda self: next(places[me.number])})()
-    monkeypatch.setattr(cluster, "_places", counts)
+    monkeypatch.setattr(cluster, "_stages", counts)
 
     def run(pair):
         me.number, act = pair

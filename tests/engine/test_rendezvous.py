@@ -24,7 +24,7 @@ def job(port, *visits, host="127.0.0.1"):
 
     def go(i, visit):
         try:
-            visit() if callable(visit) else rendezvous.meet(f"{host}:{port}", *visit, arrival=20.0)
+            visit() if callable(visit) else rendezvous.wait_for_all(f"{host}:{port}", *visit, arrival=20.0)
         except Exception as error:
             found[i] = error
 
@@ -37,7 +37,7 @@ def job(port, *visits, host="127.0.0.1"):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_all_meet(port, host):
+def test_all_arrive(port, host):
     assert job(port, (3, 2), (3, 0), (3, 1), host=host) == [None] * 3
     assert job(port, (1, 0), host=host) == [None]  # and leave the port as it was
 
@@ -70,10 +70,10 @@ def test_who_waits_says_for_whom(port, monkeypatch, capsys):
     alone = threading.Thread(target=job, args=(port, (4, 2)), daemon=True)
     alone.start()
     with pytest.raises(WorkerError, match=r"^processes 1, 3 of 4 did not come within 2 s; start all processes$"):
-        rendezvous.meet(f"127.0.0.1:{port}", 4, 0, arrival=2.0)
+        rendezvous.wait_for_all(f"127.0.0.1:{port}", 4, 0, arrival=2.0)
     assert "waiting for processes 1, " in capsys.readouterr().err
     with pytest.raises(WorkerError, match="process 0 did not answer within 0 s"):
-        rendezvous.meet(f"127.0.0.1:{port}", 2, 1, arrival=0.3)
+        rendezvous.wait_for_all(f"127.0.0.1:{port}", 2, 1, arrival=0.3)
 
 
 def test_one_that_left_while_it_waited_may_come_again(port):
@@ -90,11 +90,11 @@ def test_one_that_left_while_it_waited_may_come_again(port):
             assert connection.makefile("rb").readline() == rendezvous.GREETING
             connection.sendall(hello)
         left.set()
-        rendezvous.meet(f"127.0.0.1:{port}", 3, 1)
+        rendezvous.wait_for_all(f"127.0.0.1:{port}", 3, 1)
 
     def last():  # so that the job cannot begin while the first visit still counts
         left.wait(20)
-        rendezvous.meet(f"127.0.0.1:{port}", 3, 2)
+        rendezvous.wait_for_all(f"127.0.0.1:{port}", 3, 2)
 
     assert job(port, (3, 0), impatient, last) == [None] * 3
 
@@ -102,7 +102,7 @@ def test_one_that_left_while_it_waited_may_come_again(port):
 def test_a_port_in_use_is_said_to_be(port):
     taken = pytest.raises(ConfigError, match=f"port {port} is in use on this host; choose another$")
     with socket.create_server(("127.0.0.1", port)), taken:
-        rendezvous.meet(f"127.0.0.1:{port}", 1, 0)
+        rendezvous.wait_for_all(f"127.0.0.1:{port}", 1, 0)
 
 
 def test_another_program_that_answers_is_said_to(port):
@@ -114,7 +114,7 @@ def test_another_program_that_answers_is_said_to(port):
 
         threading.Thread(target=answer, daemon=True).start()
         with pytest.raises(ConfigError, match="something else answers there"):
-            rendezvous.meet(f"127.0.0.1:{port}", 2, 1)
+            rendezvous.wait_for_all(f"127.0.0.1:{port}", 2, 1)
 
 
 @pytest.mark.parametrize("text", ["somewhere", "a:b", ":80", "host:", "host:0", "host:65536", "host:-1", ""])
