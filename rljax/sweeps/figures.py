@@ -37,7 +37,7 @@ def style(rank: int) -> tuple[str, str]:
 
 
 def curves(view: View) -> str:
-    """Learning curves: the best rows with 95% intervals, the mean of each of the others behind them, in grey."""
+    """Draws learning curves: the best rows with 95% intervals, the mean of each other row behind them, in grey."""
     top, rest = ([score.row for score in part] for part in (view.ranking[:TOP], view.ranking[TOP:]))
     every = view.result.metrics[view.metric]  # [N, S, U]
     mean = np.ma.masked_invalid(every).mean(1).filled(np.nan)
@@ -65,7 +65,7 @@ def curves(view: View) -> str:
 
 
 def sensitivity(view: View, field: Field) -> str:
-    """Each row's score against one field, and the interquartile mean; of a field swept alone, the seeds' interval."""
+    """Draws each row's score against one field, and the interquartile mean; for a lone field, the seeds' interval."""
     best, diverged = view.ranking[0].row if view.compares else [], view.result.diverged.any(1)
     alone = len(view.fields) == 1
     places = field.places if alone else field.apart
@@ -87,7 +87,7 @@ def sensitivity(view: View, field: Field) -> str:
 
 
 def interaction(view: View, x: Field, y: Field) -> str:
-    """The score against two fields: the mean of each cell, or a point a row where a field was sampled."""
+    """Draws the score against two fields: the mean of each cell, or a point a row where a field was sampled."""
 
     def draw(axes: Axes) -> None:
         if x.ticks is None or y.ticks is None:
@@ -105,7 +105,7 @@ def interaction(view: View, x: Field, y: Field) -> str:
 
 
 def profile(view: View) -> str:
-    """The share of runs above each score, a curve a row; with 95% bands where these can be told apart."""
+    """Draws the share of runs above each score, a curve a row; with 95% bands where they can be told apart."""
 
     def draw(axes: Axes) -> None:
         every = view.scores[np.isfinite(view.scores)]
@@ -139,7 +139,7 @@ def _heat_map(axes: Axes, view: View, x: Field, y: Field) -> Any:
 
 
 def _name(axes: Axes, x: Field, y: Field | None = None) -> None:
-    """Labels, ticks and scales of the axes."""
+    """Sets labels, ticks and scales of the axes."""
     for field, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         if field is None:
             continue
@@ -155,7 +155,7 @@ def _name(axes: Axes, x: Field, y: Field | None = None) -> None:
 
 
 def _cut_off(axes: Axes, grey: list[np.ndarray], colored: list[np.ndarray]) -> None:
-    """Lets what is drawn in colour fill the height: the lowest twentieth of the grey may fall below it."""
+    """Lets coloured curves fill the height: the lowest twentieth of the grey ones may fall below it."""
     behind, front = (x[np.isfinite(x)] for x in (np.concatenate([*curves, []]) for curves in (grey, colored)))
     if behind.size and front.size:
         low, high = min(np.percentile(behind, 5), front.min()), max(behind.max(), front.max())
@@ -163,7 +163,7 @@ def _cut_off(axes: Axes, grey: list[np.ndarray], colored: list[np.ndarray]) -> N
 
 
 def _drawn(draw: Callable[[Axes], None], width: float = 4.6, height: float = 3.1) -> str:
-    """What `draw` draws, as the address of an image that holds it."""
+    """Runs `draw`, and gives the figure as a data address of an image."""
     with rc_context(PAGE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.subplots())

@@ -1,4 +1,4 @@
-"""Which of the swept fields move the score, and which are not told from chance."""
+"""The importance of swept fields: how much each moves the score, and which are not told from chance."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Field(Protocol):
 
 
 def enough(settings: int, fields: int) -> int:
-    """How many settings are missing to tell which of the fields matter; 0 if there are enough."""
+    """The number of settings that are missing to tell which of the fields matter; 0 if there are enough."""
     return max(0, max(LEAST, EACH * fields) - settings)
 
 
@@ -59,7 +59,7 @@ def importance(fields: Sequence[Field], scores: np.ndarray, seed: int = 0) -> tu
 
 
 def _selected(spans: dict[str, np.ndarray], left: np.ndarray, rng: np.random.Generator) -> list[str]:
-    """The fields that explain more of `left` `[N]` than chance would, one after the other."""
+    """Selects the fields that explain more of `left` `[N]` than chance would, one after the other."""
     spans, free, found = dict(spans), len(left) - 1, []
     while spans:
         total = float(left @ left)
@@ -91,7 +91,7 @@ def _beside(spans: dict[str, np.ndarray], model: list[str], name: str, scores: n
 
 
 def _span(field: Field, settings: int) -> np.ndarray:
-    """An orthonormal basis `[N, df]` of what a field can explain, a constant left out."""
+    """An orthonormal basis `[N, df]` of the functions of a field, without a constant."""
     values, groups = np.unique(field.places, return_inverse=True)
     if not field.ordered:
         columns = np.eye(len(values))[groups]

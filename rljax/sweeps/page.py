@@ -42,7 +42,7 @@ pre { background: #f5f5f5; padding: .7rem .9rem; white-space: pre-wrap; overflow
 """
 
 
-OPEN = 20  # lines of a list or table that are not folded away
+OPEN = 20  # lines of a list or table that are visible at first
 
 
 class Html(str):
@@ -50,40 +50,41 @@ class Html(str):
 
 
 def tag(name: str, *children: object, **attributes: object) -> Html:
-    """An element. What is None is left out; the attribute `class` is written `cls`."""
+    """Makes an element. Children and attributes that are None are left out; the attribute `class` is written `cls`."""
     named = {"class" if key == "cls" else key: value for key, value in attributes.items() if value is not None}
     written = "".join(f' {key}="{html.escape(str(value))}"' for key, value in named.items())
     return Html(f"<{name}{written}>{join(*children)}</{name}>")
 
 
 def join(*parts: object) -> Html:
-    """Parts one after the other, those that are not markup escaped; None is left out."""
+    """Joins parts, and escapes those that are not markup; None is left out."""
     return Html("".join(p if isinstance(p, Html) else html.escape(str(p)) for p in parts if p is not None))
 
 
 def figure(address: str, alt: str, caption: str | None = None) -> Html:
-    """An image, with a text for those who cannot see it and a caption below it."""
+    """Makes an image, with a text for those who cannot see it and a caption below it."""
     image = Html(f'<img src="{address}" alt="{html.escape(alt)}">')
     return tag("figure", image, caption and tag("figcaption", caption))
 
 
 def folded(name: str, lines: list[Html], head: Html | None = None) -> Html:
-    """A list or a table, of which the first lines are seen, and the rest if asked for."""
+    """Makes a list or a table whose first lines are visible, and the rest when it is unfolded."""
     rest = tag("details", tag("summary", f"The other {len(lines) - OPEN}"), tag(name, head, *lines[OPEN:]))
     return join(tag(name, head, *lines[:OPEN]), rest if len(lines) > OPEN else None)
 
 
 def pairs(content: dict[str, Any]) -> Html:
-    """Names and values as a list; what is empty is left out."""
+    """Makes a list of names and values; empty values are left out."""
     known = [(name, value) for name, value in content.items() if value not in (None, "", {})]
     texts = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in known]
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in texts))
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun: `1 row`, `2 rows`."""
+    """Writes a number with its noun: `1 row`, `2 rows`."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def listed(words: list[str]) -> str:
+    """Writes words as a list: `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

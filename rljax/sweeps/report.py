@@ -1,4 +1,4 @@
-"""A sweep as one page: what came of it, how sure that is, and how to repeat it."""
+"""The report of a sweep as one page: its results, how certain they are, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEEDS = 6  # from how many seeds on a 95% interval is one
 
 
 def write_report(result: SweepResult, out: Path | None = None) -> Path:
-    """Writes all there is to say of a sweep as one self-contained HTML page.
+    """Writes the report of a sweep as one self-contained HTML page.
 
     Args:
       result: the sweep, finished or not.
@@ -50,10 +50,10 @@ def write_report(result: SweepResult, out: Path | None = None) -> Path:
         sections |= {name + of: part(view) for name, part in parts.items()} if view.ranking else {}
     sections |= {"Failures": _failures(whole), "How it was run": how(result), "Statistics": statistics(whole)}
     sections = {name: content for name, content in sections.items() if content}
-    places = {name: f"s{i}" for i, name in enumerate(sections)}
-    menu = tag("nav", *(join(tag("a", name, href=f"#{place}"), " ") for name, place in list(places.items())[1:]))
+    anchors = {name: f"s{i}" for i, name in enumerate(sections)}
+    menu = tag("nav", *(join(tag("a", name, href=f"#{anchor}"), " ") for name, anchor in list(anchors.items())[1:]))
     body = [tag("h1", _title(result)), sections.pop("Summary"), menu]
-    body += [tag("section", tag("h2", name, id=places[name]), content) for name, content in sections.items()]
+    body += [tag("section", tag("h2", name, id=anchors[name]), content) for name, content in sections.items()]
     head = Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">')
     page = tag("html", head, tag("title", _title(result)), tag("style", Html(STYLE)), tag("body", *body), lang="en")
     with replacing(out) as partial:
@@ -62,7 +62,7 @@ def write_report(result: SweepResult, out: Path | None = None) -> Path:
 
 
 def _by_env(result: SweepResult) -> Iterator[tuple[str, SweepResult]]:
-    """Scores compare on one environment: the rows of each; where every row has its own, those of one name."""
+    """Splits rows by environment, for scores compare on one alone; by name, if every row has another environment."""
     names = result.environments
     if len(set(names)) == len(names):
         names = [str(result.record["rows"][i].get("env", "")) for i in result.index]
@@ -148,12 +148,12 @@ def _lines(view: View, ranks: range) -> Iterator[Html]:
         value = tag("td", tag("strong", view.text(score.value)), ends, cls="n")
         told = tag("td", _verdict(view, score.row), _facts(view, score))
         name = tag("td", _fields(view, score.row))
-        place = rank + 1 if view.compares else ""
-        yield tag("tr", tag("td", place, cls="n faint"), name, value, tag("td", whisker, cls="wide"), told)
+        number = rank + 1 if view.compares else ""
+        yield tag("tr", tag("td", number, cls="n faint"), name, value, tag("td", whisker, cls="wide"), told)
 
 
 def _unscored(view: View) -> Iterator[Html]:
-    """The rows without a score, last."""
+    """Yields the rows without a score, which come last."""
     for score in view.unscored:
         cells = (tag("td", _fields(view, score.row)), tag("td", "none", cls="n faint"), tag("td", cls="wide"))
         yield tag("tr", tag("td", cls="n faint"), *cells, tag("td", _facts(view, score)))
@@ -172,7 +172,7 @@ def _verdict(view: View, row: int) -> Html | None:
 
 
 def _facts(view: View, score: Score) -> Html | None:
-    """What else to know of a row before believing its score."""
+    """The caveats of a row's score."""
     reached, total = view.result.reached[score.row], np.nanmax(view.result.update[score.row])
     facts = list(score.notes)
     facts += [f"stopped at {reached.max() / total:.0%}"] if reached.max() < total else []
@@ -210,7 +210,7 @@ def _sensitivity(view: View) -> Html | None:
 
 
 def _importance(view: View) -> str:
-    """Which fields matter, in words."""
+    """Says in words which fields matter."""
     effects, told = view.importance
     if view.missing:
         settings, fields = count(len(view.result), "setting"), count(len(view.fields), "field")
@@ -264,7 +264,7 @@ def _failures(view: View) -> Html:
 
 
 def _keyed(view: View, drawn: Html, grey: str | None = None) -> Html:
-    """A figure beside the key of its curves."""
+    """Puts a figure beside the key of its curves."""
     dashes = {"-": "none", "--": "9 4", ":": "2 4"}
     curves = [(*figures.style(rank), _fields(view, score.row)) for rank, score in enumerate(view.ranking[:TOP])]
     curves += [(figures.PALE, "-", join(grey))] if grey else []

@@ -30,7 +30,7 @@ Values = Sequence[Any] | str
 
 @dataclass(frozen=True)
 class Distribution:
-    """Where a sampled field comes from: `uniform`, `log-uniform`, `int` (both ends included) or `choice`."""
+    """The distribution of a sampled field: `uniform`, `log-uniform`, `int` (both ends included) or `choice`."""
 
     kind: str
     low: float = 0.0
@@ -42,7 +42,7 @@ class Distribution:
         return f"{self.kind}:{rest}"
 
     def check(self, name: str) -> Distribution:
-        """Itself. Raises ConfigError, for that field, for a kind that there is not, or ends that cannot be."""
+        """Returns itself. Raises ConfigError, for that field, for an unknown kind, or ends that do not fit."""
         known = ("uniform", "log-uniform", "int", "choice")
         require(self.kind in known, name, self, f"a distribution is {DISTRIBUTIONS}")
         if self.kind == "choice":
@@ -57,7 +57,7 @@ class Distribution:
         return self
 
     def draw(self, generator: np.random.Generator) -> Any:
-        """One value."""
+        """Draws one value."""
         if self.kind == "choice":
             return self.options[generator.integers(len(self.options))]
         if self.kind == "int":
@@ -93,7 +93,7 @@ class Space:
 def space(
     grid: Mapping[str, Values], sample: Mapping[str, str | Distribution], trials: int | None = None, seed: int = 0
 ) -> Space:
-    """A checked space.
+    """Makes a checked space.
 
     Args:
       grid: field -> values, or text as on the command line.
@@ -123,7 +123,7 @@ def space(
 
 
 def distribution(name: str, text: str) -> Distribution:
-    """A distribution from text. Raises ConfigError where it is none."""
+    """Reads a distribution from text. Raises ConfigError where it is none."""
     require(isinstance(text, str), name, text, f"a distribution is {DISTRIBUTIONS}")
     kind, _, rest = text.partition(":")
     if kind == "choice":

@@ -1,4 +1,4 @@
-"""What is asked for: rows, seeds, and how to go on after a round. Checked, not planned yet."""
+"""The specification of a sweep: rows, seeds and search. Checked, not planned yet."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ETA = Count(2, 1000)
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is to be run: checked, not planned yet.
+    """A specified sweep: checked, not planned yet.
 
     Attributes:
       rows: every setting.
-      seeds: that each of them is run with.
+      seeds: of every row.
       log_every: updates a logged point; None: a 100th of the run.
-      asked: how it was asked for, to be recorded.
-      search: how it goes on after a round.
+      asked: the arguments, to be recorded.
+      search: it decides what to run after a round.
     """
 
     rows: list[rows.Row]
@@ -37,7 +37,7 @@ class Sweep:
     search: Search = field(default_factory=Search)
 
     def arguments(self) -> dict[str, Any]:
-        """What decides what is run, by name: one value, or one for each row where they differ."""
+        """The arguments that decide what is run, by name: one value, or one for each row where they differ."""
         columns = {name: [getattr(row, name) for row in self.rows] for name in ("algo", "env", "env_args", "steps")}
         names = dict.fromkeys(name for row in self.rows for name in row.settings)
         columns |= {name: [row.settings.get(name) for row in self.rows] for name in names}
@@ -68,7 +68,7 @@ def specify(
     log_every: int | None = None,
     **settings: Any,
 ) -> Sweep:
-    """What is to be run; arguments and errors as for `sweep`."""
+    """Specifies a sweep; arguments and errors as for `sweep`."""
     runtime.start()
     numbers = _seeds(seeds)
     log_every, steps = EVERY.convert("log_every", log_every), Maybe(STEPS).convert("steps", steps)
@@ -96,7 +96,7 @@ def specify(
 
 
 def _seeds(given: Any) -> list[int]:
-    """So many seeds, or these."""
+    """Makes a list of seeds from a count, or checks those that are given."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         return list(range(SOME.convert("seeds", given)))
     numbers = [SEED.convert("seed", seed) for seed in given]
@@ -108,7 +108,7 @@ def _seeds(given: Any) -> list[int]:
 def _asked_search(
     asked: space.Space, sampler: str, batch: int | None, halving: int | None, rungs: int | None, metric: str | None
 ) -> Search:
-    """How the sweep goes on after a round; refuses what would have no effect."""
+    """Makes the search of a sweep; refuses arguments that would have no effect."""
     Choice(("random", "optuna")).convert("sampler", sampler)
     optuna = sampler == "optuna"
     require(
@@ -131,7 +131,7 @@ def _asked_search(
 
 
 def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
-    """Refuses distributions that reach where their fields may not: also what later rounds draw must be possible."""
+    """Refuses distributions that reach beyond the bounds of their fields: later rounds draw from them, too."""
     for name, drawn in asked.sample.items():
         for known in (algos.settings(algo) for algo in names):
             for end in drawn.options or (drawn.low, drawn.high) if name in known else ():
@@ -144,18 +144,18 @@ def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
 def from_record(
     record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
 ) -> Sweep:
-    """The sweep of a record; arguments and errors as for `rows.from_record`."""
+    """Reads a sweep from its record; arguments and errors as for `rows.from_record`."""
     search = _search(record["asked"])
     found = rows.from_record(record, own, objective, call)
     return Sweep(found, record["seeds"], record["log_every"], record["asked"], search)
 
 
 def _search(asked: dict[str, Any]) -> Search:
-    """The search of a recorded sweep."""
-    there = dict(asked["search"])
-    kind = there.pop("search", None)
+    """Makes the search of a recorded sweep."""
+    arguments = dict(asked["search"])
+    kind = arguments.pop("search", None)
     if kind == "halving":
-        return Halving(**there)
+        return Halving(**arguments)
     if kind == "optuna":
-        return Optuna({name: space.Distribution(**d) for name, d in asked["sample"].items()}, **there)
+        return Optuna({name: space.Distribution(**d) for name, d in asked["sample"].items()}, **arguments)
     return Search()

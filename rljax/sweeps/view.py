@@ -1,4 +1,4 @@
-"""The rows of a sweep that are shown together: their ranking, their fields as axes, and words for what is in them."""
+"""The rows of a sweep that are shown together: their ranking, their fields as axes, and labels for both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Field:
 
     Attributes:
       name: of the field.
-      places: `[N]`, where each row stands on the axis.
+      places: `[N]`, the position of each row on the axis.
       ticks: place -> name of the value, where there are few; None for a continuous axis.
       ordered: its values are numbers.
       log: a continuous axis is logarithmic.
@@ -39,7 +39,7 @@ class Field:
 
     @classmethod
     def of(cls, name: str, values: Sequence[Any]) -> Field:
-        """The axis of a field that has these values, `[N]`: numbers to scale, unless that would crowd them."""
+        """Makes the axis of a field from its values, `[N]`: numbers to scale, unless that would crowd them."""
         names = [text if len(text) <= 24 else f"{text[:11]}…{text[-11:]}" for text in shown(values)]
         if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values):
             order = list(dict.fromkeys(map(str, values)))
@@ -84,7 +84,7 @@ class Field:
 
 @dataclass(frozen=True)
 class View:
-    """The rows of a sweep that can be compared: a `SweepResult` with its ranking, and words for what is in it."""
+    """The rows of a sweep that can be compared: a `SweepResult` with its ranking and its labels."""
 
     result: SweepResult
     metric: str
@@ -100,7 +100,7 @@ class View:
 
     @property
     def unscored(self) -> list[Score]:
-        """The rows that were run and have none: they diverged, or ended no episode."""
+        """The rows that were run and have no score: they diverged, or ended no episode."""
         return [score for score in self.every if not np.isfinite(score.value)]
 
     @cached_property
@@ -122,7 +122,7 @@ class View:
 
     @cached_property
     def behind(self) -> dict[int, tuple[float, float, float] | None]:
-        """Row -> by how much the best is above it seed by seed, with a 95% interval; None without two common seeds."""
+        """Row -> the lead of the best over it, seed by seed, with a 95% interval; None without two common seeds."""
         found: dict[int, tuple[float, float, float] | None] = {}
         for score in self.ranking[1:] if self.compares else ():
             best, other = self.scores[self.ranking[0].row], self.scores[score.row]
@@ -158,7 +158,7 @@ class View:
 
     @property
     def missing(self) -> int:
-        """How many rows more it takes to tell which field matters."""
+        """The number of further rows that it takes to tell which field matters."""
         known = np.isfinite(self.values) | self.result.diverged.all(1)
         return importance.enough(int(known.sum()), len(self.fields))
 
@@ -172,7 +172,7 @@ class View:
         return self.metric.replace("_", " ")
 
     def label(self, row: int) -> list[str]:
-        """What sets a row apart, `["lr=0.001", "num_envs=16"]`."""
+        """The values by which a row differs from others, `["lr=0.001", "num_envs=16"]`."""
         return [f"{name}={values[row]}" for name, values in self.names.items()] or ["all seeds"]
 
     def text(self, *values: float) -> str:
