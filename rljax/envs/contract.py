@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import modes, runtime
-from rljax.envs import spaces
+from rljax.envs import space_checks
 from rljax.envs.abstract import demand, described, evaluate
 from rljax.envs.results import (
     check_flags,
@@ -42,7 +42,7 @@ def checked(env: Any) -> Env:
         raise ConfigError(f"env is {described(env)}: {_instead_of(env)}")
     try:
         _check_fields(env)
-        space = spaces.action_space(env.action_space)
+        space = space_checks.action_space(env.action_space)
         env = env if space == env.action_space else dataclasses.replace(env, action_space=space)
         task, x64 = _numbers(env.task), modes.is_on("jax_enable_x64")
         functions = _functions(env.reset, env.step, env.observation_space, space, env.agents, task, x64)
@@ -74,8 +74,8 @@ def _check_fields(env: Env) -> None:
         demand(fits, f"{name} is {described(given)}: must be a function{'' if needed else ' or None'}")
     count = isinstance(env.agents, int) and not isinstance(env.agents, bool) and env.agents >= 1
     demand(env.agents is None or count, f"agents is {env.agents!r}: must be their number, at least 1, or None")
-    spaces.check("observation_space", env.observation_space)
-    spaces.check("action_space", env.action_space)
+    space_checks.check("observation_space", env.observation_space)
+    space_checks.check("action_space", env.action_space)
     check_legal(env.observation_space, env.action_space)
 
 

@@ -109,8 +109,8 @@ MUTANTS = [
         (
             "return mask(values, legal(self.env",
             "return mask(values, None and (self.env",
-            "illegal ones",
-            f"{LEGALLY}[pqn]",
+            "illegal ones follow",
+            f"{FOLLOWS}[pqn]",
         ),
         (
             "steps.next_obs).max(-1)",
