@@ -89,7 +89,7 @@ def rules(found: dict[str, Any]) -> Figure:
     top.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     panels = bottom.subplots(1, len(COURSES))
     for axes, (name, label) in zip(panels, COURSES.items()):
-        for i, runs in enumerate(found["lives"].values()):
+        for i, runs in enumerate(found["runs"].values()):
             for j, run in enumerate(runs.values()):
                 course = run["course"][name]
                 age = (np.arange(len(course)) + 0.5) / len(course)
@@ -97,7 +97,7 @@ def rules(found: dict[str, Any]) -> Figure:
         axes.set_xlabel("part of the run that is over")
         axes.set_title(label, fontsize=9)
     spans = ", ".join(
-        f"{n} updates: {w}" for n, w in zip(next(iter(found["lives"].values())), ("solid", "dashed", "dotted"))
+        f"{n} updates: {w}" for n, w in zip(next(iter(found["runs"].values())), ("solid", "dashed", "dotted"))
     )
     bottom.suptitle(f"Within a run; colours as above, {spans}", fontsize=9)
     return figure

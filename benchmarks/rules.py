@@ -51,7 +51,7 @@ def lpg(work: Path) -> dict[str, Any]:
     return {
         "searches": {name: summary(x) for name, x in found.items()},
         "places": [once(work / f"rules-{n}.json", lambda n=n: compare_at(found, n, work)) for n in LENGTHS],
-        "lives": once(work / "rules-lives.json", lambda: {name: looked_into(x) for name, x in found.items()}),
+        "runs": once(work / "rules-runs.json", lambda: {name: looked_into(x) for name, x in found.items()}),
     }
 
 

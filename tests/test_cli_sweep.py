@@ -111,7 +111,7 @@ def test_environments_grids_and_samples_on_one_line(capsys, monkeypatch):
         ("sweep ppo Acrobot-v1", "steps=None: there is no preset"),
         ("sweep ppo CartPole-v1 --workers 0", "workers=0: must be at least 1"),
         ("sweep ppo CartPole-v1 --width 0", "width=0: must be at least 1"),
-        ("sweep ppo CartPole-v1 --memory lots", "memory=lots: write it as 16GB"),
+        ("sweep ppo CartPole-v1 --memory much", "memory=much: write it as 16GB"),
         ("sweep ppo CartPole-v1 --halving 1", "halving=1: must be at least 2"),
         ("sweep ppo CartPole-v1 --task gravity", "NAME=NUMBER"),
         ("sweep ppo CartPole-v1 --submit local", "num_processes=None: say how many to start"),

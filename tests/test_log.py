@@ -210,7 +210,7 @@ def test_a_limit_that_is_reached_is_an_error_here_and_now(tmp_path):
 
 
 def test_jsonl_goes_on_by_another_column(tmp_path):
-    """Two rows may share a step: a search's last judgement takes none."""
+    """Two rows may share a step: the last validation of a search takes none."""
     sink = JsonlSink(tmp_path / "m.jsonl")
     for generation, step in ((0, 10), (1, 20), (2, 20)):
         sink.write({"step": step, "generation": generation})

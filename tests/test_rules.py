@@ -43,7 +43,6 @@ NAMES = {  # a whole identifier -> what the field says
     "wrong": "td_error, priority or fault",
     "follow": "polyak_update",
     "held": "buffer or state",
-    "fresh": "init",
     "own": "envs, custom or a word for what it is",
     "there": "present, existing or found",
     "place": "index, environment or launch",

@@ -86,7 +86,7 @@ def _beside(spans: dict[str, np.ndarray], model: list[str], name: str, scores: n
 
     (rest, size), (without, fewer), total = fit(model), fit([n for n in model if n != name]), float(scores @ scores)
     free = len(scores) - 1 - size
-    noise = rest / free if free > 0 else without  # nothing is left to judge chance by
+    noise = rest / free if free > 0 else without  # nothing is left to estimate chance by
     return max(0.0, (without - rest - (size - fewer) * noise) / total) if total else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Members side by side: each comes to what it would alone, whoever its neighbours are and wherever it lives."""
+"""Members side by side: the result of each is that of a single run, whoever its neighbours are and wherever it runs."""
 
 from __future__ import annotations
 

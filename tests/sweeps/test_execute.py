@@ -190,7 +190,7 @@ def start(folder):
 
 
 def wait_for(process, there, seconds=120):
-    """Waits until `there()`, as long as the process lives; gives what was there."""
+    """Waits until `there()` is true, as long as the process runs; gives its value."""
     deadline = time.monotonic() + seconds
     while not (found := there()):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()

@@ -65,7 +65,7 @@ def test_where_rungs_are_one_the_share_is_that_of_the_last():
 
 
 def test_rows_whose_rungs_are_one_wait_for_the_others():
-    """Nine short ones are judged once, where nine long ones are for the second time."""
+    """Nine short runs are ranked once, where nine long ones are ranked for the second time."""
     halving = Halving(3, 3)
     groups = halving.begin([Group(list(range(9)), [0], 20, 10, 20), Group(list(range(9, 18)), [0], 90, 10, 90)])
     assert [(g.updates, g.rung) for g in groups] == [(10, 1), (10, 0)]
