@@ -205,9 +205,9 @@ def test_a_run_that_fails_before_its_first_row_does_not_take_the_folder(tmp_path
 
 def test_a_finished_run_is_only_read(finished, monkeypatch):
     def fail(*_):
-        raise AssertionError("it was held")
+        raise AssertionError("it was locked")
 
-    monkeypatch.setattr(api, "held", fail)
+    monkeypatch.setattr(api, "locked", fail)
     again = rljax.resume(finished.folder)
     assert again.step == finished.step and leaves_equal(again.policy.state, finished.policy.state)
     assert api.finished(finished.folder)
