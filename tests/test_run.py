@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_contract import CASES, build, leaves_equal
-from toys import OTHERS, TINY, broken, counter
+from toys import OTHERS, TINY, broken, counter, pair
 
 from rljax import algos, envs
 from rljax.build import make
@@ -233,6 +233,16 @@ def test_an_evaluated_episode_ends_at_a_limit_too_and_counts_nothing_after(end):
     env = counter(start_high=3)
     found = evaluate(Still(counter()), (), env, jax.random.key(0), 32, task=env.task.replace(**{end: 3}))
     assert set(np.asarray(found).tolist()) == {6.0, 5.0, 3.0}
+
+
+def test_the_return_of_several_agents_is_their_mean_until_the_last_of_them_has_ended():
+    class Pair(Still):
+        def act(self, state, carry, obs, reset, key, greedy):
+            assert obs["time"].shape == (3, 1) and obs["alive"].shape == (3, 2)
+            return carry, jnp.broadcast_to(jnp.array([1, 2]), (3, 2))
+
+    env = pair((2, 4))  # 1 + 1 and 2 + 2 + 2 + 2
+    np.testing.assert_array_equal(evaluate(Pair(env), (), env, jax.random.key(0), 3), [5.0] * 3)
 
 
 def test_only_the_first_observation_opens_an_evaluated_episode():
