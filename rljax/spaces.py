@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax.errors import ConfigError
+
 Array = jax.Array
 LEGAL = "action_mask"
 """The entry of a `Dict` observation, `[A]` bool, that says which of A discrete actions are legal."""
@@ -175,3 +177,11 @@ def cast(space: Space, x: Any) -> Any:
 def _whole(n: Any) -> Any:
     """Converts a whole number to `int`; leaves anything else, to be refused with the name of the environment."""
     return n if isinstance(n, bool) or not hasattr(n, "__index__") else operator.index(n)
+
+
+def num_actions(space: Space, instead: str) -> int:
+    """The number of actions of a Discrete space. Raises ConfigError for another one, naming an algorithm `instead`."""
+    if isinstance(space, Discrete):
+        return space.n
+    kind = type(space).__name__
+    raise ConfigError(f"action_space={kind}: must be Discrete; use another algorithm, such as {instead}")

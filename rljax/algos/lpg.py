@@ -37,26 +37,27 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from rljax.errors import ConfigError, require
+from rljax.errors import require
 from rljax.fields import INF, choice, count, flag, number, part, share, sizes, text
 from rljax.nets.heads import Categorical
 from rljax.nets.lpg_agent import Agent
 from rljax.nets.mlp import activation
-from rljax.nets.update_rule import UpdateRule, check_rule, initial_rule
+from rljax.nets.update_rule import UpdateRule, check_rule, initial_rule, time_inputs
 from rljax.on_policy import loop
 from rljax.ops import optim
 from rljax.ops.explore import check_env
-from rljax.ops.losses import explained_variance, squared_error
+from rljax.ops.losses import explained_variance, kl_divergence, squared_error
 from rljax.ops.returns import lambda_returns
-from rljax.types import Array, Discrete, Scalar
+from rljax.spaces import num_actions
+from rljax.types import Scalar
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(loop.RolloutConfig):
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = count(64, "parallel environments, E")
-    num_steps: int = count(20, "steps per environment and update, T")
+    num_envs: int = 64
+    num_steps: int = 20
     hidden: tuple[int, ...] = sizes(
         (), "widths of the agent's hidden layers; none: linear, a table for discrete observations"
     )
@@ -107,7 +108,7 @@ class LPG(loop.OnPolicy):
     @cached_property
     def network(self) -> Any:
         config = self.config
-        sizes = self.env.action_space.n, config.bootstrap  # pyright: ignore[reportAttributeAccessIssue]
+        sizes = num_actions(self.env.action_space, "ppo"), config.bootstrap
         return Agent(config.hidden, config.activation, self.env.observation_space, *sizes)
 
     @cached_property
@@ -165,7 +166,7 @@ class LPG(loop.OnPolicy):
         target = lambda_returns(steps.reward, next_value, *flags, hypers.discount, hypers.gae_lambda)
         policy, log_y, value = self.forward(params, steps.obs)
         policy_loss = -(pi_hat * policy.log_prob(steps.action)).mean()
-        kl = divergence(log_y, log_y_hat).mean()
+        kl = kl_divergence(log_y, log_y_hat).mean()
         value_loss = squared_error(value, target).mean()
         return policy_loss + hypers.kl_weight * kl + value_loss, {
             "policy_loss": policy_loss,
@@ -191,10 +192,8 @@ class LPG(loop.OnPolicy):
 
     def check(self):
         check_env(self.env)
-        space, config = self.env.action_space, self.config
-        if not isinstance(space, Discrete):
-            kind = type(space).__name__
-            raise ConfigError(f"action_space={kind}: must be Discrete; use another algorithm, such as ppo")
+        num_actions(self.env.action_space, "ppo")
+        config = self.config
         least = {"num_envs": 1, "num_steps": 1, "rule_width": 1, "bootstrap": 2, "embedding": 1}
         for name, bound in least.items():
             require(getattr(config, name) >= bound, name, getattr(config, name), f"must be at least {bound}")
@@ -207,16 +206,6 @@ class LPG(loop.OnPolicy):
 def first_rule(rule: UpdateRule, temporal: bool) -> Any:
     """The weights of a rule that has learned nothing."""
     return initial_rule(rule, time_inputs=2 if temporal else 0)
-
-
-def divergence(log_p: Array, log_q: Array) -> Array:
-    r"""$\mathrm{KL}(p \| q) = \sum_i p_i (\log p_i - \log q_i)$ over the last axis, `[..., m]` -> `[...]`."""
-    return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)
-
-
-def time_inputs(progress: Array, horizon: Scalar) -> tuple[Array, Array]:
-    """A temporally-aware rule's inputs about the run, `[]` each: n / N, and the order of magnitude of N."""
-    return progress, jnp.log10(jnp.minimum(horizon, 1e6)) / 3.0
 
 
 def optimiser_of(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:

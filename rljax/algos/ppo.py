@@ -8,10 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax import struct
 
 from rljax.errors import require
-from rljax.fields import INF, choice, count, flag, number, policy_objective, share, sizes, text
+from rljax.fields import INF, choice, flag, number, policy_objective, share
 from rljax.nets.heads import PolicyHead, ValueHead
 from rljax.nets.torsos import check_torso, torso
 from rljax.objectives import Objective, PPOClip
@@ -26,28 +25,18 @@ from rljax.types import Array, Box, Scalar, Space
 
 
 @dataclass(frozen=True)
-class Config:
-    """Shapes and branches. Changing one compiles a new program."""
+class Config(loop.Config):
+    """Shapes and branches, beside those of all on-policy algorithms. Changing one compiles a new program."""
 
-    num_envs: int = count(4, "parallel environments, E")
-    num_steps: int = count(128, "steps per environment and update, T")
-    num_epochs: int = count(4, "passes over each batch")
-    num_minibatches: int = count(4, "parts a batch is cut into; must divide num_envs * num_steps")
-    torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
-    hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
-    activation: str = text("tanh", "tanh, relu, swish, gelu, elu")
     squash: bool = flag(False, "continuous actions: a Gaussian squashed by tanh instead of one clipped to the bounds")
     normalize_obs: bool = flag(False, "by running mean and standard deviation")
     normalize_reward: bool = flag(False, "by the running standard deviation of the discounted return")
     normalize_advantage: Literal["minibatch", "batch", "none"] = choice("minibatch", "over what")
 
 
-class Hypers(struct.PyTreeNode):
-    """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
+class Hypers(loop.Hypers):
+    """Numbers, beside those of all on-policy algorithms; all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = number(2.5e-4, "learning rate of Adam", low=0.0)
-    lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
-    discount: Scalar = share(0.99, "gamma")
     gae_lambda: Scalar = share(0.95, "lambda of generalised advantage estimation")
     objective: Objective = policy_objective(PPOClip, "the policy objective")
     entropy_coef: Scalar = number(0.01, "weight of the entropy bonus", low=0.0)
@@ -55,8 +44,6 @@ class Hypers(struct.PyTreeNode):
     value_clip: Scalar = number(
         0.2, "how far a value may move in one update; inf: as far as it likes", low=0.0, high=INF
     )
-    max_grad_norm: Scalar = number(0.5, "bound on the global gradient norm", low=0.0, high=INF)
-    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 class State(loop.State):

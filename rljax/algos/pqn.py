@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from flax import struct
 
-from rljax.errors import ConfigError
-from rljax.fields import INF, choice, count, flag, number, share, sizes, text
+from rljax.fields import flag, number, share
 from rljax.nets.q import QNetwork, chosen
 from rljax.nets.torsos import check_torso
 from rljax.on_policy import loop
@@ -25,36 +23,32 @@ from rljax.ops.explore import epsilon_greedy, legal, mask
 from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.returns import lambda_returns
 from rljax.ops.schedules import linear_schedule
-from rljax.types import Array, Discrete, Scalar
+from rljax.spaces import num_actions
+from rljax.types import Array, Scalar
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(loop.Config):
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = count(32, "parallel environments, E")
-    num_steps: int = count(64, "steps per environment and update, T")
-    num_epochs: int = count(4, "passes over each batch")
-    num_minibatches: int = count(16, "parts a batch is cut into; must divide num_envs * num_steps")
-    torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
-    hidden: tuple[int, ...] = sizes((128, 128), "widths of the hidden layers")
-    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    num_envs: int = 32
+    num_steps: int = 64
+    num_minibatches: int = 16
+    hidden: tuple[int, ...] = (128, 128)
+    activation: str = "relu"
     layer_norm: bool = flag(True, "in the hidden layers; what keeps it from diverging")
     dueling: bool = flag(False, "a stream of its own for the state's value")
 
 
-class Hypers(struct.PyTreeNode):
+class Hypers(loop.Hypers):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = number(1e-3, "learning rate of Adam", low=0.0)
-    lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
-    discount: Scalar = share(0.99, "gamma")
+    lr: Scalar = 1e-3
+    max_grad_norm: Scalar = 10.0
     trace_lambda: Scalar = share(0.65, "lambda of the returns that are the targets")
     epsilon: Scalar = share(1.0, "share of random actions at the start")
     epsilon_final: Scalar = share(0.05, "and at the end")
     exploration: Scalar = number(0.2, "share of the run in which it falls, linearly", above=0.0)
-    max_grad_norm: Scalar = number(10.0, "bound on the global gradient norm", low=0.0, high=INF)
-    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 class State(loop.State):
@@ -86,7 +80,7 @@ class PQN(loop.OnPolicy):
     def network(self) -> Any:
         config = self.config
         return QNetwork(
-            actions=self.env.action_space.n,  # pyright: ignore[reportAttributeAccessIssue]
+            actions=num_actions(self.env.action_space, "ppo"),
             observation_space=self.env.observation_space,
             torso=config.torso,
             hidden=config.hidden,
@@ -110,8 +104,7 @@ class PQN(loop.OnPolicy):
         best = self.q_values(state.params, obs).argmax(-1).astype(jnp.int32)
         epsilon = jnp.where(greedy, 0.0, state.epsilon)
         allowed = legal(self.env.observation_space, obs)
-        actions = self.env.action_space.n  # pyright: ignore[reportAttributeAccessIssue]
-        return carry, epsilon_greedy(key, best, epsilon, actions, allowed)
+        return carry, epsilon_greedy(key, best, epsilon, self.network.actions, allowed)
 
     def collect(self, state, hypers, task, key):
         progress = self.progress(state, hypers)
@@ -134,9 +127,6 @@ class PQN(loop.OnPolicy):
         return total, {"value_loss": total, "value": value.mean(), "explained_variance": fit}
 
     def check(self):
-        space = self.env.action_space
-        if not isinstance(space, Discrete):
-            kind = type(space).__name__
-            raise ConfigError(f"action_space={kind}: must be Discrete; use another algorithm, such as ppo")
+        num_actions(self.env.action_space, "ppo")
         super().check()
         check_torso(self.config, self.env.observation_space)

@@ -3,7 +3,7 @@ r"""Outer losses: by these, the agents that a meta-gradient has updated are scor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def actor_critic_loss(
     Source: Oh et al. 2020, arXiv:2007.08794; form and defaults: Jackson et al. 2023, arXiv:2310.02782, table 2.
     """
 
-    env, policy = algo.env, algo.policy
+    env, policy = algo.env, cast("Any", algo.policy)
     require(policy is not None, "algo", type(algo).__name__, "has no policy for an outer loss to look at")
 
     def loss(agent, key):

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from rljax.errors import ConfigError
-from rljax.types import Array
+from rljax.types import Array, Scalar
 
 INPUTS = 5  # of the recurrent layer, without those about time
 
@@ -155,3 +155,8 @@ def check_rule(weights: Any, expected: Any) -> None:
         if found.get(name) != wanted.get(name):
             shapes = f"is {found.get(name, 'missing')}, not {wanted.get(name, 'expected')}"
             raise ConfigError(f"rule{name} {shapes}; build the agent with the sizes that the rule was made for")
+
+
+def time_inputs(progress: Array, horizon: Scalar) -> tuple[Array, Array]:
+    """A temporally-aware rule's inputs about the run, `[]` each: n / N, and the order of magnitude of N."""
+    return progress, jnp.log10(jnp.minimum(horizon, 1e6)) / 3.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,42 @@ import optax
 from flax import struct
 
 from rljax.errors import require
+from rljax.fields import INF, choice, count, number, share, sizes, text
 from rljax.nets.features import features
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
 from rljax.ops.minibatch import flatten_time, minibatch_epochs
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """The size of a rollout."""
+
+    num_envs: int = count(4, "parallel environments, E")
+    num_steps: int = count(128, "steps per environment and update, T")
+
+
+@dataclass(frozen=True)
+class Config(RolloutConfig):
+    """The shapes and branches of learning in epochs of minibatches. Changing one compiles a new program."""
+
+    num_epochs: int = count(4, "passes over each batch")
+    num_minibatches: int = count(4, "parts a batch is cut into; must divide num_envs * num_steps")
+    torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
+    hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
+    activation: str = text("tanh", "tanh, relu, swish, gelu, elu")
+
+
+class Hypers(struct.PyTreeNode):
+    """The numbers of learning by Adam in epochs of minibatches, all traced."""
+
+    lr: Scalar = number(2.5e-4, "learning rate of Adam", low=0.0)
+    lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
+    discount: Scalar = share(0.99, "gamma")
+    max_grad_norm: Scalar = number(0.5, "bound on the global gradient norm", low=0.0, high=INF)
+    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 class State(struct.PyTreeNode):
@@ -35,8 +65,7 @@ class OnPolicy(Algorithm):
     """The base of algorithms that learn from rollouts `[T, E, ...]`.
 
     An update is `collect`, `relabel`, `targets` and `learn`, which descends on `loss`; each can be overridden alone.
-    Its `Config` has `num_envs`, `num_steps`, `num_epochs` and `num_minibatches`, its `Hypers` `lr`, `lr_final`,
-    `max_grad_norm` and `horizon`.
+    Their `Config` and `Hypers` derive from those of this module.
     """
 
     @property

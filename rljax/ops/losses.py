@@ -121,3 +121,8 @@ def explained_variance(prediction: Array, target: Array) -> Array:
     variance = jnp.var(target)
     ratio = jnp.var(target - prediction) / jnp.where(variance > 0, variance, 1.0)
     return jnp.where(variance > 0, 1.0 - ratio, 0.0)
+
+
+def kl_divergence(log_p: Array, log_q: Array) -> Array:
+    r"""$\mathrm{KL}(p \| q) = \sum_i p_i (\log p_i - \log q_i)$ over the last axis, `[..., m]` -> `[...]`."""
+    return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)

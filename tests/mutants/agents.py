@@ -202,16 +202,15 @@ MUTANTS = [
         ),
     ),
     *within(
+        "nets/update_rule.py",
+        f"{LPG}::test_only_a_temporal_rule_knows_of_the_run",
+        ("jnp.minimum(horizon, 1e6)) / 3.0", "jnp.minimum(horizon, 1e6)) / 2.0", "order of magnitude"),
+    ),
+    *within(
         "algos/lpg.py",
         LPG_UPDATE,
-        ("divergence(log_y, log_y_hat)", "divergence(log_y_hat, log_y)", "the other divergence"),
+        ("kl_divergence(log_y, log_y_hat)", "kl_divergence(log_y_hat, log_y)", "the other divergence"),
         ("policy_loss = -(pi_hat", "policy_loss = (pi_hat", "sign of pi_hat"),
-        (
-            "jnp.minimum(horizon, 1e6)) / 3.0",
-            "jnp.minimum(horizon, 1e6)) / 2.0",
-            "order of magnitude",
-            f"{LPG}::test_only_a_temporal_rule_knows_of_the_run",
-        ),
         (
             "else jax.lax.stop_gradient(state.params)",
             "else state.params",
