@@ -68,7 +68,7 @@ def test_imports_run_one_way():
 def test_algorithms_know_neither_drivers_nor_each_other():
     for module, path in modules().items():
         if module.startswith("rljax.algos.") and module != "rljax.algos.presets":
-            rooms = ("types", "errors", "fields", "ops", "nets", "data", "objectives", "on_policy", "off_policy")
+            rooms = ("types", "spaces", "errors", "fields", "ops", "nets", "data", "objectives", "on_policy", "off_policy")
             allowed = tuple(f"rljax.{room}" for room in rooms)
             assert all(name.startswith(allowed) for name in imports(path)), module
 
