@@ -65,11 +65,24 @@ def test_imports_run_one_way():
             assert ORDER.index(room(imported)) <= ORDER.index(room(module)), f"{module} imports {imported}"
 
 
+BELOW_ALGORITHMS = (
+    "types",
+    "spaces",
+    "errors",
+    "fields",
+    "ops",
+    "nets",
+    "data",
+    "objectives",
+    "on_policy",
+    "off_policy",
+)
+
+
 def test_algorithms_know_neither_drivers_nor_each_other():
     for module, path in modules().items():
         if module.startswith("rljax.algos.") and module != "rljax.algos.presets":
-            rooms = ("types", "spaces", "errors", "fields", "ops", "nets", "data", "objectives", "on_policy", "off_policy")
-            allowed = tuple(f"rljax.{room}" for room in rooms)
+            allowed = tuple(f"rljax.{room}" for room in BELOW_ALGORITHMS)
             assert all(name.startswith(allowed) for name in imports(path)), module
 
 
