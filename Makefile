@@ -3,10 +3,11 @@
 # make lint    style and types
 # make test-mutants    deliberate errors in the package: each must be noticed by the tests of its room
 # make test-slow, make clean
-# PYTHON=python3.12 chooses the interpreter, VENV=.venv-3.12 where its environment goes.
+# PYTHON=python3.12 chooses the interpreter, VENV=.venv-3.12 where its environment goes, TESTS=tests/ops some tests.
 
 PYTHON ?= python3
 VENV ?= .venv
+TESTS ?= tests
 BIN := $(VENV)/bin
 VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CONSTRAINTS = constraints/python$(VERSION).txt
@@ -21,7 +22,7 @@ demo: $(VENV)/installed
 test test-mutants: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test test-mutants: export XLA_FLAGS ?= --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
 
 test-mutants: $(VENV)/installed-dev
 	PYTHONPATH=tests $(BIN)/python -m mutants
