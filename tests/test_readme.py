@@ -76,7 +76,7 @@ def test_the_python(program, elsewhere):
     text = f"import rljax\n{program}\n"
     if "action = " in program:
         text += "assert action.shape == (1,)\n"
-    if "metrics = " in program:
+    if "state, metrics = " in program:
         text += "assert metrics['episode_return'].shape == (16, 2)\n"
     done = subprocess.run(
         [sys.executable, "-P", "-c", text], cwd=elsewhere, capture_output=True, text=True, check=False
