@@ -125,8 +125,9 @@ def prepare(
     require(updates >= 1, "steps", steps, f"must be more than the {algorithm.warmup_steps} before learning begins")
     most = algorithm.steps(LARGEST)
     require(updates <= LARGEST, "steps", steps, f"must be at most {most:,}: updates are counted in 32 bits")
+    single = _numbers(algo)
     for name, value in settings.items():
-        require(name not in _numbers(algo) or not np.ndim(value), name, value, "must be one number")
+        require(name not in single or not np.ndim(value), name, value, "must be one number")
     if "horizon" not in settings:
         algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
     given = algos.with_defaults(algo, settings)

@@ -133,10 +133,10 @@ class Choice(Kind):
 
     def convert(self, name: str, value: Any) -> Any:
         value = plain(value)
-        fits = any(type(value) is type(x) and value == x for x in self.options)
-        names = list(map(str, self.options))
-        hint = nearest(value, names) if isinstance(value, str) else ""
-        require(fits, name, value, "; ".join(filter(None, [f"must be one of {', '.join(names)}", hint])))
+        if not any(type(value) is type(x) and value == x for x in self.options):
+            names = list(map(str, self.options))
+            hint = nearest(value, names) if isinstance(value, str) else ""
+            require(False, name, value, "; ".join(filter(None, [f"must be one of {', '.join(names)}", hint])))
         return value
 
 

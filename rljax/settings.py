@@ -185,7 +185,7 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
 
 def is_own(objective: Any) -> bool:
     """Whether this is text but no registered name: a user's own `module:Class`, or a learned one, by file or name."""
-    if not isinstance(objective, str) or objective in OBJECTIVES:
+    if not isinstance(objective, str) or not objective or objective in OBJECTIVES:
         return False
     return ":" in objective or shipped.is_learned(objective)
 

@@ -6,6 +6,7 @@ Nothing here imports jax; `load` does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from rljax import settings as _settings
@@ -121,11 +122,19 @@ def base(name: str) -> str:
 
 def settings(name: str) -> dict[str, _settings.Setting]:
     """Every field of an algorithm, without importing it. Raises ConfigError for a name that is not registered."""
-    found = _settings.of_algorithm(entry(name))
-    defaults = with_defaults(name, {})
+    if name not in VARIANTS:
+        return _settings.of_algorithm(entry(name))
+    return _of_shipped(name) if VARIANTS.is_shipped(name) else _of_variant(name)
+
+
+def _of_variant(name: str) -> dict[str, _settings.Setting]:
+    found, defaults = _settings.of_algorithm(entry(name)), with_defaults(name, {})
     if "objective" in defaults:
         found = _settings.with_objective(found, defaults["objective"])
     return {n: s._replace(default=defaults.get(n, s.default)) for n, s in found.items()}
+
+
+_of_shipped = cache(_of_variant)  # which is asked for every row of a sweep
 
 
 def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

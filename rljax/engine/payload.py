@@ -19,7 +19,7 @@ import numpy as np
 from rljax import algos, envs, registry
 from rljax.build import Prepared, abstract_state
 from rljax.engine.pickling import MAIN, REMEDY, dumps, is_unimportable
-from rljax.engine.plan import Programs, Setting, signature
+from rljax.engine.plan import Setting, signature
 from rljax.errors import WorkerError
 from rljax.objectives import own
 from rljax.ops.tree import named_leaves
@@ -70,9 +70,9 @@ def pack(rows: Sequence[Setting], prepared: Sequence[Prepared], job: Callable[[l
 
 def _first_of_each(prepared: Sequence[Prepared]) -> list[int]:
     """The numbers of the first rows of each structure."""
-    programs, first = Programs(list(prepared)), {}
+    first = {}
     for number, one in enumerate(prepared):
-        first.setdefault(signature(one, programs.member(number)), number)
+        first.setdefault(signature(one), number)
     return list(first.values())
 
 

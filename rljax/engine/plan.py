@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from rljax.build import Prepared
 from rljax.engine.program import Program, differing
-from rljax.ops.tree import as_arrays
+from rljax.ops.tree import NARROW, numbers
 from rljax.run import point_size
 
 POINTS_A_CALL = 8
@@ -85,15 +87,14 @@ class Programs:
     judge: Callable[[Prepared], Callable[..., Any]] | None = None  # what to make of a trained member
 
     def member(self, row: int) -> tuple[Any, Any]:
-        """(hypers, task) of a row, as arrays."""
-        prepared = self.prepared[row]
-        return as_arrays((prepared.algorithm.hypers, prepared.env.task))
+        """(hypers, task) of a row, as arrays on the host."""
+        return jax.tree.map(numbers, _member(self.prepared[row]))
 
     def of(self, group: Group) -> Program:
         """The program of a group, compiled once, and again if more than `KEPT` others were asked for since."""
         first = self.prepared[group.rows[0]]
         size = min(group.last, POINTS_A_CALL * group.log_every)
-        key = (*signature(first, self.member(group.rows[0])), tuple(group.varying), group.width, size, group.own_length)
+        key = (*signature(first), tuple(group.varying), group.width, size, group.own_length)
         found = self.made.pop(key, None) or Program(
             first.algorithm,
             self.member(group.rows[0]),
@@ -109,11 +110,27 @@ class Programs:
         return found
 
 
-def signature(prepared: Prepared, member: tuple[Any, Any]) -> tuple[Any, ...]:
+def signature(prepared: Prepared) -> tuple[Any, ...]:
     """What must be the same for rows to share a program: the algorithm, and the structure of hypers and task."""
-    shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(member))
-    nodes = tuple(type(x) for x in (*vars(member[0]).values(), *member))  # a structure alone compares types by name
-    return prepared.algorithm, jax.tree.structure(member), nodes, shapes
+    member = _member(prepared)
+    leaves, structure = jax.tree.flatten(member)
+    nodes = (*vars(member[0]).values(), *member)
+    kinds = tuple(type(x) for x in nodes if not _is_number(x))  # a structure alone compares types by name
+    return prepared.algorithm, structure, kinds, tuple(map(_shape, leaves))
+
+
+def _member(prepared: Prepared) -> tuple[Any, Any]:
+    return prepared.algorithm.hypers, prepared.env.task
+
+
+def _is_number(x: Any) -> bool:
+    return type(x) in NARROW or hasattr(x, "dtype")
+
+
+def _shape(x: Any) -> tuple[tuple[int, ...], np.dtype]:
+    if type(x) in NARROW:
+        return (), np.dtype(NARROW[type(x)])
+    return np.shape(x), x.dtype if isinstance(x, jax.Array) else jnp.result_type(x)
 
 
 def group(programs: Programs, log_every: int | None = None, known: Sequence[Group] = ()) -> list[Group]:
@@ -122,16 +139,16 @@ def group(programs: Programs, log_every: int | None = None, known: Sequence[Grou
     Args:
       known: groups planned before; their rows are left out, and new rows that fit one of their programs get it.
     """
-    there = {row for g in known for row in g.rows}
-    keys = [(*signature(p, programs.member(i)), p.updates) for i, p in enumerate(programs.prepared)]
+    planned = {row for g in known for row in g.rows}
+    keys = [(*signature(p), p.updates) for p in programs.prepared]
     models = {keys[g.rows[0]]: g for g in reversed(known)}
     alike: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):
-        if row not in there:
+        if row not in planned:
             alike.setdefault(key, []).append(row)
     found = []
     for key, rows in alike.items():
-        updates, varying = key[-1], differing([programs.member(row) for row in rows])
+        updates, varying = key[-1], differing([_member(programs.prepared[row]) for row in rows])
         if key in models and varying <= set(models[key].varying):
             found.append(dataclasses.replace(models[key], rows=rows))
         else:

@@ -20,7 +20,7 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from rljax import modes
-from rljax.ops.tree import as_arrays
+from rljax.ops.tree import NARROW, numbers
 from rljax.run import advance
 from rljax.types import Algorithm, Array, Metrics
 
@@ -41,14 +41,25 @@ class Inputs(struct.PyTreeNode):
 
 
 def differing(members: Sequence[tuple[Any, Any]]) -> frozenset[int]:
-    """Which leaves of (hypers, task) are not the same for all members."""
-    columns = zip(*(map(np.asarray, jax.tree.leaves(member)) for member in members))
-    return frozenset(i for i, (first, *rest) in enumerate(columns) if not all(np.array_equal(first, x) for x in rest))
+    """The numbers of the leaves of (hypers, task) that are not the same for all members."""
+    columns = zip(*map(jax.tree.leaves, members))
+    return frozenset(i for i, column in enumerate(columns) if _differ(column))
+
+
+def _differ(column: Sequence[Any]) -> bool:
+    """Whether these numbers, or arrays of them, differ from each other as programs have them."""
+    first = column[0]
+    if all(x is first for x in column):
+        return False
+    if {type(x) for x in column} == {type(first)} <= NARROW.keys():
+        values = np.asarray(column, NARROW[type(first)])
+        return bool((values != values[0]).any())
+    return not all(np.array_equal(numbers(first), numbers(x)) for x in column)
 
 
 def stack(members: Sequence[tuple[Any, Any]], varying: frozenset[int]) -> Inputs:
     """The inputs of these members, on the host; `varying` says which leaves get an axis, whether they differ or not."""
-    flat = [[np.asarray(x) for x in jax.tree.leaves(as_arrays(member))] for member in members]
+    flat = [list(map(numbers, jax.tree.leaves(member))) for member in members]
     fixed = tuple(None if i in varying else x for i, x in enumerate(flat[0]))
     varied = tuple(np.stack(column) if i in varying else None for i, column in enumerate(zip(*flat)))
     return Inputs(fixed, varied, jax.tree.structure(members[0]))

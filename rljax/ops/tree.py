@@ -8,26 +8,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import modes
 from rljax.errors import CheckpointError
+
+NARROW = {bool: np.bool_, int: np.int32, float: np.float32, complex: np.complex64}
+"""The types that programs have Python's numbers in, whatever `jax_enable_x64` says."""
 
 
 def as_arrays(tree: Any) -> Any:
     """Turns every number into a strongly typed array, so that 1, 1.0 and an array share a program.
 
-    Python's numbers become 32-bit ones whatever `jax_enable_x64` says, by way of numpy: jax compiles a small program
+    Python's numbers become 32-bit ones, by way of numpy: jax compiles a small program
     for every conversion. An array of 64 bits is intended, and stays.
     """
 
     def strong(x: Any) -> jax.Array:
         if isinstance(x, jax.Array):
             return jnp.asarray(x, dtype=x.dtype) if x.weak_type else x
-        if type(x) in (bool, int, float, complex):
-            with modes.in_32_bits():
-                return jnp.asarray(np.asarray(x, dtype=jnp.result_type(x)))
-        return jnp.asarray(np.asarray(x, dtype=jnp.result_type(x)))
+        return jnp.asarray(numbers(x))
 
     return jax.tree.map(strong, tree)
+
+
+def numbers(x: Any) -> np.ndarray:
+    """A number, or an array of them, on the host, in the type that programs have it in."""
+    if isinstance(x, jax.Array):
+        return np.asarray(x)
+    return np.asarray(x, dtype=NARROW.get(type(x)) or jnp.result_type(x))
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

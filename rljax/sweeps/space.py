@@ -138,8 +138,15 @@ def _values(name: str, given: Values) -> list[Any]:
     require(isinstance(given, Iterable), name, given, "a grid needs a list of values")
     values = _listed(name, given) if isinstance(given, str) else [plain(x) for x in given]
     require(len(values) > 0, name, given, "an empty grid; give at least one value")
-    for i, value in enumerate(values):
-        require(not any(value is x or value == x for x in values[:i]), name, value, "is in the grid twice")
+    hashes, others = set(), []
+    for value in values:
+        try:
+            twice = value in hashes
+            hashes.add(value)
+        except TypeError:  # a list, or an objective that holds arrays
+            twice = any(value is x or value == x for x in others)
+            others.append(value)
+        require(not twice, name, value, "is in the grid twice")
     return values
 
 

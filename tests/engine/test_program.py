@@ -133,6 +133,15 @@ def test_what_differs_has_an_axis_and_nothing_else(algorithm):
     assert isinstance(inputs, Inputs)
 
 
+def test_numbers_differ_if_programs_tell_them_apart():
+    rows = [
+        ({"lr": lr, "n": 1, "flag": True}, {"x": np.float32(x)}) for lr, x in ((0.1, 1), (0.1 + 1e-12, 1), (0.1, 2))
+    ]
+    flag, lr, n, x = range(4)
+    assert differing(rows[:2]) == frozenset() and differing(rows) == {x}
+    assert differing([*rows, ({"lr": 0.2, "n": 2, "flag": False}, {"x": 1.0})]) == {flag, lr, n, x}
+
+
 def test_what_is_said_to_vary_has_an_axis_even_where_it_does_not(algorithm):
     inputs = stack(members(algorithm, 1e-3, 1e-3), frozenset({LR}))
     assert [x.shape for x in jax.tree.leaves(inputs.varied)] == [(2,)]

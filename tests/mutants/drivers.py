@@ -107,7 +107,8 @@ MUTANTS = [
             f"{POPULATION}::test_members_side_by_side_are_lone_runs_up_to_rounding",
         ),
         ("np.stack(column) if", "np.stack(column[::-1]) if", "numbers of another member"),
-        ("if not all(np.array_equal(first, x)", "if not any(np.array_equal(first, x)", "what differs from all others"),
+        ("return not all(np.array_equal(", "return not any(np.array_equal(", "what differs from all others"),
+        ("(values != values[0]).any()", "(values != values[0]).all()", "numbers that differ from all others"),
     ),
     *within(
         "engine/plan.py",
@@ -124,8 +125,8 @@ MUTANTS = [
             "a program that varies too little",
         ),
         (
-            "jax.tree.structure(member), nodes, shapes",
-            "jax.tree.structure(member), nodes",
+            "structure, kinds, tuple(map(_shape, leaves))",
+            "structure, kinds",
             "one program for all shapes",
         ),
     ),
