@@ -1,4 +1,4 @@
-"""Which rows of a sweep are better: on each environment by itself, for returns of different ones do not compare."""
+"""The ranking of rows, on each environment separately, for returns of different ones do not compare."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Score(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What to know before believing it: `["from 1 of 5 seeds"]`."""
+        """The caveats of the score: `["from 1 of 5 seeds"]`."""
         of = f"of {self.seeds} seed{'s' * (self.seeds != 1)}"
         if self.counted == 0:
             return [f"no score: {self.diverged} {of} diverged" if self.diverged else "no score: no episode ended"]
@@ -46,10 +46,10 @@ class Score(NamedTuple):
 
 
 def environments(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each row runs on: the environment, and those of its numbers that are not the same for all of its rows.
+    """The environment of each row, by its name and those of its numbers that differ between rows.
 
-    Other numbers (`task.length`) are another environment to a ranking: which row learns best on each can be asked, and
-    which of them gives the highest return says only where it is to be had.
+    Other numbers (`task.length`) are another environment to a ranking: it says which row learns best on each; the
+    number with the highest return only says where returns are high.
 
     Args:
       rows: each with `env`, `settings` and perhaps `env_args`, as in a record.
@@ -73,25 +73,25 @@ def environments(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def ranked(result: SweepResult, metric: str, last: float, statistic: stats.Statistic = stats.iqm) -> list[Score]:
     """The rows of each environment in turn, the best first; see `SweepResult.ranked`."""
-    own, comparable = np.isfinite(result.scores(metric, last)), result.comparable(metric, last)
+    scored, comparable = np.isfinite(result.scores(metric, last)), result.comparable(metric, last)
     every = result.environments
     found = []
     for row in np.flatnonzero(result.finished.any(1)).tolist():
         values, diverged = comparable[row][np.isfinite(comparable[row])], int(result.diverged[row].sum())
         value, low, high = np.nan, np.nan, np.nan
-        if own[row].any():
+        if scored[row].any():
             value, (low, high) = float(statistic(values, axis=-1)), stats.bootstrap_ci(statistic, values)
-        counted = values.size if own[row].any() else 0
+        counted = values.size if scored[row].any() else 0
         settings, seeds = result.rows[row], len(result.seeds)
         found.append(Score(row, settings, value, low, high, every[row], counted, diverged, seeds))
     order = {name: i for i, name in enumerate(dict.fromkeys(every))}
     share = (result.reached.max(1) / np.nanmax(result.update, axis=1)).tolist()
 
-    def place(score: Score) -> tuple[Any, ...]:
+    def order_of(score: Score) -> tuple[Any, ...]:
         known = np.isfinite(score.value)
         return order[score.environment], not known, -share[score.row], -score.value if known else 0.0
 
-    return sorted(found, key=place)
+    return sorted(found, key=order_of)
 
 
 def columns(rows: int, scores: Iterable[Score]) -> np.ndarray:
@@ -117,7 +117,7 @@ def the_best(result: SweepResult, metric: str, last: float, rows: np.ndarray) ->
 
 
 def _choice(result: SweepResult, rows: list[int]) -> str:
-    """Arguments that single out the environment of the first of these rows, each of another environment."""
+    """Writes the arguments that select the environment of the first of these rows, each of another environment."""
     first, *others = (result.record["rows"][result.index[row]] for row in sorted(rows))
     chosen = [f"env={first['env']!r}"] if any(other["env"] != first["env"] for other in others) else []
     alike = [other["settings"] for other in others if other["env"] == first["env"]]
@@ -128,7 +128,7 @@ def _choice(result: SweepResult, rows: list[int]) -> str:
 
 
 def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> str:
-    """The ranking for a screen: for each environment its best rows, none of their columns left out."""
+    """Formats the ranking for a screen: for each environment its best rows, with all of their columns."""
     import pandas
 
     width = shutil.get_terminal_size().columns
@@ -155,6 +155,6 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
 
 
 def _stopped(result: SweepResult, score: Score) -> list[str]:
-    """That a row that has a score was stopped before its end."""
+    """Says if a row that has a score was stopped before its end."""
     share = result.reached[score.row].max() / np.nanmax(result.update[score.row])
     return [f"stopped at {share:.0%}"] if share < 1 and score.counted else []

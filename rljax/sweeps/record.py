@@ -1,4 +1,4 @@
-"""A plan and its record: `sweep.json` says all that is needed to go on, and to repeat it."""
+"""A plan and its record: `sweep.json` has all that is needed to continue a sweep, and to repeat it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWS = 10.0  # seconds that a network's file system may take to show a file of 
 
 
 def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
-    """A new plan, recorded; or the recorded one, if the folder is of this sweep."""
+    """Makes and records a new plan; or reads the recorded one, if the folder is of this sweep."""
     if not (folder / store.RECORD).exists():
         planned = make_plan(asked, **how)
         write_json(folder / store.RECORD, to_record(planned))
@@ -38,7 +38,7 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
 
 
 def mark(folder: Path) -> str:
-    """What tells this record from all others, and where it is, for other processes."""
+    """Identifies this record by its hash and its folder, for other processes."""
     return json.dumps([hashlib.sha256((folder / store.RECORD).read_bytes()).hexdigest(), str(folder.absolute())])
 
 
@@ -53,7 +53,7 @@ def shared(folder: Path, marked: str) -> None:
 
 
 def to_record(planned: Plan) -> dict[str, Any]:
-    """What `sweep.json` says."""
+    """Makes the content of `sweep.json`."""
     asked = planned.sweep
     records = [row.record(prepared) for row, prepared in zip(asked.rows, planned.programs.prepared)]
     for i, group in enumerate(planned.groups):
@@ -95,7 +95,7 @@ def _refuse_another(folder: Path, there: dict[str, Any], records: list[dict[str,
 
 
 def _flat(value: Any) -> Iterator[Any]:
-    """A value as JSON gives it back."""
+    """Yields the parts of a value, with tuples like the lists that JSON makes of them."""
     if isinstance(value, list | tuple):
         for x in value:
             yield from _flat(x)

@@ -1,7 +1,7 @@
-"""What to try next, given what came of what was tried: successive halving, and a sampler that learns.
+"""Searches: they choose what a sweep tries next, by successive halving or by a sampler that learns.
 
-A sweep that searches runs in rounds. After each, its search gives new points of the space, or goes on with some of the
-rows that are there. What it decides follows from what is stored, so a resumed sweep decides the same.
+A sweep that searches runs in rounds. After each, its search gives new points of the space, or continues some of the
+rows. It decides from stored results alone, so a resumed sweep decides the same.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ ONE_OF_EACH = "optuna samples settings of one algorithm on one environment"
 
 
 class Search:
-    """Tries what it is given, and nothing after that."""
+    """The base of searches: it runs the given rows, and nothing after that."""
 
-    keep_states = False  # whether rows may go on from where they are
+    keep_states = False  # whether rows may continue from their states
 
     @property
     def goes_by(self) -> str | None:
-        """The metric that it raises."""
+        """The metric that it maximises."""
         return getattr(self, "metric", None)
 
     def begin(self, groups: Sequence[Group]) -> list[Group]:
-        """The groups of the first round, from those that would train every row to its end."""
+        """Makes the groups of the first round from those that would train every row to its end."""
         return list(groups)
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Raises ConfigError if it could not choose among these."""
+        """Raises ConfigError if it could not choose among these rows."""
 
     def points(self, result: SweepResult | None) -> list[Point]:
         """New points of the space, given the results so far; none when it is done."""
         return []
 
     def further(self, groups: Sequence[Group], result: SweepResult) -> list[Group]:
-        """Groups that go on with rows that are there; none when it is done."""
+        """Groups that continue existing rows; none when it is done."""
         return []
 
     def record(self) -> dict[str, Any]:
-        """What it is, to be recorded and to tell it from another."""
+        """Describes the search in plain values, for the record."""
         return {}
 
 
 @dataclass(frozen=True)
 class Halving(Search):
-    r"""Successive halving: after each rung the best $1/\eta$ of the rows go on from their states, the others stop.
+    r"""Successive halving: after each rung the best $1/\eta$ of the rows continue from their states, the others stop.
 
     Rung $k = 1 \ldots K$ ends after $U \eta^{k-K}$ updates, rounded up to a logged point; rungs that end at the same
     one are one. Rows compete on their own environment alone, each of which keeps its share; where none of them has a
-    score yet, all that have not diverged go on. Jamieson and Talwalkar 2016, arXiv:1502.07943, algorithm 1.
+    score yet, all that have not diverged continue. Jamieson and Talwalkar 2016, arXiv:1502.07943, algorithm 1.
     """
 
     eta: int = 3
@@ -98,7 +98,7 @@ class Halving(Search):
         return []
 
     def _chosen(self, rows: Sequence[int], began: Sequence[int], result: SweepResult, rung: int) -> set[int]:
-        """Which of these rows go on, of those that began."""
+        """Chooses the rows that continue, given those that began."""
         sound = [row for row in rows if not result.diverged[row].all()]
         scored = [score for score in result.ranked(self.metric) if np.isfinite(score.value)]
         on, chosen = result.environments, set()
@@ -122,8 +122,8 @@ class Halving(Search):
 class Optuna(Search):
     """Asks optuna for a batch of points, runs it as one program, tells it the scores; NaN counts as a failure.
 
-    The study is made anew from what is stored before each batch, its sampler seeded by the batch's number: so it needs
-    no storage of its own, and a resumed sweep asks the same.
+    The study is made anew from stored results before each batch, its sampler seeded by the batch's number: so it needs
+    no other storage, and a resumed sweep asks the same.
 
     Raises:
       ConfigError: optuna is not installed, or there is no distribution to ask for.
@@ -171,7 +171,7 @@ class Optuna(Search):
         }
 
     def _trials(self, result: SweepResult, known: Mapping[str, Any]) -> list[Any]:
-        """What has been tried, as optuna knows it."""
+        """Turns rows into trials of optuna."""
         optuna = _optuna()
         found = []
         for row, score, diverged in zip(result.rows, result.iqm(self.metric)[:, 0], result.diverged):
@@ -187,7 +187,7 @@ class Optuna(Search):
         return d.options[int(given)] if d.kind == "choice" else given
 
     def _label(self, name: str, value: Any) -> Any:
-        """A recorded value as optuna knows it: a choice by its number, since optuna takes plain ones alone."""
+        """Converts a recorded value for optuna: a choice to its number, since optuna takes plain ones alone."""
         d = self.distributions[name]
         if d.kind != "choice":
             return value

@@ -28,16 +28,16 @@ def matching(result: SweepResult, fields: Mapping[str, Any]) -> np.ndarray:
         values = [row.get(name) for row in every]
         matches = np.array([_same(x, value) for x in values])
         if not matches.any():
-            there = ", ".join(dict.fromkeys(str(x) for x in values))
-            raise ConfigError(f"{name}={value}: no row has it; there are {there}")
+            existing = ", ".join(dict.fromkeys(str(x) for x in values))
+            raise ConfigError(f"{name}={value}: no row has it; there are {existing}")
         keep &= matches
     return keep
 
 
-def _same(there: Any, wanted: Any) -> bool:
-    there, wanted = (math.inf if isinstance(x, str) and x == "inf" else x for x in (there, wanted))  # as JSON has it
-    if isinstance(there, int | float) and isinstance(wanted, int | float):
-        return math.isclose(there, wanted, rel_tol=1e-6)
-    if isinstance(there, list | tuple) and isinstance(wanted, list | tuple):
-        return list(there) == list(wanted)
-    return there == wanted
+def _same(value: Any, wanted: Any) -> bool:
+    value, wanted = (math.inf if isinstance(x, str) and x == "inf" else x for x in (value, wanted))  # as JSON has it
+    if isinstance(value, int | float) and isinstance(wanted, int | float):
+        return math.isclose(value, wanted, rel_tol=1e-6)
+    if isinstance(value, list | tuple) and isinstance(wanted, list | tuple):
+        return list(value) == list(wanted)
+    return value == wanted

@@ -1,4 +1,4 @@
-"""What to try: grids and samples of any field, as rows of settings. Needs no jax.
+"""The space of a sweep: grids and samples of any field, as rows of settings. Needs no jax.
 
 A field is a setting of the algorithm (`lr`, `num_envs`, `objective`, `objective.clip`), a parameter of the environment
 (`task.length`), the environment (`env`) or the algorithm (`algo`).
