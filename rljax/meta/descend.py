@@ -73,7 +73,7 @@ class Descent(spec.Search):
 
     def begin(self, prepared: Sequence[Prepared], theta: dict[str, Any]) -> gradient.MetaState:
         key, hypers = jax.random.key(self.seed), as_arrays(prepared[0].algorithm.hypers)
-        return gradient.start(self.setup(prepared[0]), key, theta, hypers, self.agents)
+        return gradient.init(self.setup(prepared[0]), key, theta, hypers, self.agents)
 
     def theta(self, state: gradient.MetaState) -> dict[str, Any]:
         return state.theta

@@ -44,7 +44,7 @@ def evosax(name: str, popsize: int = 32, **settings: Any) -> Evosax:
 
 
 class State(struct.PyTreeNode):
-    """What an evosax strategy knows."""
+    """The state of an evosax strategy."""
 
     inner: Any  # evosax's own
     start: Any  # like theta: where the search began; it says into what flat vectors unfold

@@ -1,12 +1,12 @@
-r"""Meta-gradients: what agents learn by, theta, follows the derivative of what comes of K updates under it.
+r"""Meta-gradients: theta, by which agents learn, follows the derivative of the outer loss after K updates under it.
 
 $$\theta \leftarrow \theta - \alpha\, \nabla_\theta \frac{1}{N} \sum_{n=1}^{N} L(s_n'), \qquad
 s_n' = \mathrm{step}_\theta(\cdots \mathrm{step}_\theta(s_n))$$
 
-The N agents persist: each goes on from where it is, K updates at a time, until the end of its lifetime, and is then
-replaced by a fresh one with another lifetime and task. So theta meets agents of every age, while a gradient passes
-through K updates only (and cannot see what an early update does to the end of a life; evolution strategies over whole
-lives can).
+The N agents persist: each continues from its state, K updates at a time, until the end of its lifetime, and is then
+replaced by a new one with another lifetime and task. So theta is learned on agents of every age, while a gradient
+passes through K updates only (and cannot see what an early update does to the end of a run; evolution strategies over
+whole runs can).
 
 It works for any `Algorithm` whose `step` can be differentiated. The derivative is that of the numbers computed, with
 keys and discrete actions as drawn: how theta changes which actions are likely to be drawn within the K updates is not
@@ -14,7 +14,7 @@ in it, but for the last ones, by way of an outer loss like `actor_critic_loss`.
 
 Everything is pure: jit `meta_step`, scan it, store its state.
 
-Source: Xu et al. 2018, arXiv:1805.09801; lives and their replacement: Oh et al. 2020, arXiv:2007.08794.
+Source: Xu et al. 2018, arXiv:1805.09801; lifetimes and replacement: Oh et al. 2020, arXiv:2007.08794.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from rljax.types import Algorithm, Array, Metrics
 
 @dataclass(frozen=True)
 class Setup:
-    """What stays as it is in a meta-run.
+    """The fixed parts of a meta-run.
 
     Attributes:
       algo: what the agents run; differentiable in its hypers.
       put: `(hypers, theta) -> hypers`, e.g. `lambda hypers, theta: hypers.replace(objective=theta)`. The horizon is
         already that of the agent.
       loss: `(agent: Agent, key) -> (loss [], metrics)`; the outer loss, to be minimised, and a flat dict of scalars.
-      new_lifetime: `key -> [] int`, in updates; what is below 1 counts as 1.
+      new_lifetime: `key -> [] int`, in updates; a number below 1 counts as 1.
       new_task: `key -> task`, of one structure and shape.
       optimiser: of theta.
       num_updates: K.
@@ -70,14 +70,14 @@ class Setup:
         require(self.num_updates >= 1, "num_updates", self.num_updates, "must be at least 1: updates to look through")
 
 
-class Lives(struct.PyTreeNode):
+class Agents(struct.PyTreeNode):
     """The agents, `[N, ...]` each."""
 
     state: Any
     age: Array  # [N] int32: updates done; always below the lifetime between meta-steps
     lifetime: Array  # [N] int32: updates until it is replaced
     task: Any
-    key: Array  # [N] where each agent's further keys come from; its state has one of its own
+    key: Array  # [N] for each agent's further keys; its state has another one
 
 
 class MetaState(struct.PyTreeNode):
@@ -85,83 +85,83 @@ class MetaState(struct.PyTreeNode):
 
     theta: Any
     opt: Any
-    lives: Lives
+    agents: Agents
 
 
-def start(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> MetaState:
-    """The state of a meta-run of `num_agents` agents that begins at `theta`, a pytree of floating-point numbers.
+def init(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> MetaState:
+    """Makes the state of a meta-run of `num_agents` agents that begins at `theta`, a pytree of floating-point numbers.
 
     Raises:
       ConfigError: theta holds something else.
     """
     theta = as_parameters(theta)
-    return MetaState(theta, setup.optimiser.init(theta), begin(setup, key, theta, hypers, num_agents))
+    return MetaState(theta, setup.optimiser.init(theta), init_agents(setup, key, theta, hypers, num_agents))
 
 
-def begin(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> Lives:
-    """Fresh agents, N = `num_agents`; `hypers` are those of all, before theta is put in."""
-    return jax.vmap(partial(_born, setup, theta, hypers))(jax.random.split(key, num_agents))
+def init_agents(setup: Setup, key: Array, theta: Any, hypers: Any, num_agents: int) -> Agents:
+    """Makes new agents, N = `num_agents`; `hypers` are those of all, before theta is put in."""
+    return jax.vmap(partial(_init_agent, setup, theta, hypers))(jax.random.split(key, num_agents))
 
 
 def meta_step(setup: Setup, state: MetaState, hypers: Any) -> tuple[MetaState, Metrics]:
-    """K updates of every agent, one of theta; agents at the end of their lives, and diverged ones, are replaced.
+    """Takes K updates of every agent and one of theta; replaces agents at the end of their lifetime, and diverged ones.
 
     A gradient that is not finite is thrown away: theta and the meta-optimiser stay as they are in that step.
 
     Returns:
       (state, metrics): scalars. Those of the updates and of the outer loss, and `meta_loss`, are means over the agents
       that did not diverge; `meta_grad_norm`; `meta_skipped`, 1 where the gradient was thrown away; and the numbers
-      `lives_ended` and `lives_diverged`.
+      `agents_ended` and `agents_diverged`.
     """
-    grads, (lives, losses), metrics = meta_gradient(setup, state.theta, state.lives, hypers)
+    grads, (agents, losses), metrics = meta_gradient(setup, state.theta, state.agents, hypers)
     norm = global_norm(grads)
     usable = jnp.isfinite(norm)
     theta, opt = apply(setup.optimiser, grads, state.opt, state.theta)
     theta, opt = _choose(usable, (theta, opt), (state.theta, state.opt))
-    ended, diverged = lives.age >= lives.lifetime, ~jnp.isfinite(losses)
-    lives = _renew(setup, theta, hypers, lives, ended | diverged)
+    ended, diverged = agents.age >= agents.lifetime, ~jnp.isfinite(losses)
+    agents = _renew(setup, theta, hypers, agents, ended | diverged)
     metrics |= {
         "meta_grad_norm": jnp.where(usable, norm, 0.0),
         "meta_skipped": 1.0 - usable,
-        "lives_ended": ended.sum(),
-        "lives_diverged": diverged.sum(),
+        "agents_ended": ended.sum(),
+        "agents_diverged": diverged.sum(),
     }
-    return MetaState(theta, opt, lives), metrics
+    return MetaState(theta, opt, agents), metrics
 
 
 def meta_gradient(
-    setup: Setup, theta: Any, lives: Lives, hypers: Any
-) -> tuple[Any, tuple[Lives, Array], dict[str, Array]]:
-    """The derivative in theta of the agents' mean outer loss after K updates; nobody is replaced.
+    setup: Setup, theta: Any, agents: Agents, hypers: Any
+) -> tuple[Any, tuple[Agents, Array], dict[str, Array]]:
+    """The derivative in theta of the agents' mean outer loss after K updates; no agent is replaced.
 
-    Updates beyond the end of a life change nothing, and no gradient passes through them.
+    Updates beyond the end of a lifetime change nothing, and no gradient passes through them.
 
     Returns:
-      (gradient like theta, (lives K updates later, outer losses [N]), metrics as those of `meta_step`).
+      (gradient like theta, (agents K updates later, outer losses [N]), metrics as those of `meta_step`).
     """
-    keys = jax.vmap(jax.random.split)(lives.key)
+    keys = jax.vmap(jax.random.split)(agents.key)
 
     def outer(theta):
-        live = partial(_live, setup, theta, hypers)
-        losses, aux = jax.vmap(live)(lives.state, lives.age, lives.lifetime, lives.task, keys[:, 1])
+        update = partial(_update, setup, theta, hypers)
+        losses, aux = jax.vmap(update)(agents.state, agents.age, agents.lifetime, agents.task, keys[:, 1])
         return losses.mean(), (losses, *aux)
 
-    grads, (losses, agents, age, judged) = jax.grad(outer, has_aux=True)(theta)
-    lives = lives.replace(state=agents.state, age=age, key=keys[:, 0])
+    grads, (losses, updated, age, found) = jax.grad(outer, has_aux=True)(theta)
+    agents = agents.replace(state=updated.state, age=age, key=keys[:, 0])
     sound = jnp.isfinite(losses)
-    metrics = _summary(agents.metrics, agents.alive & sound[:, None])
-    metrics |= {name: mean_over(x, sound) for name, x in judged.items()} | {"meta_loss": mean_over(losses, sound)}
-    return grads, (lives, losses), metrics
+    metrics = _summary(updated.metrics, updated.alive & sound[:, None])
+    metrics |= {name: mean_over(x, sound) for name, x in found.items()} | {"meta_loss": mean_over(losses, sound)}
+    return grads, (agents, losses), metrics
 
 
-def _live(
+def _update(
     setup: Setup, theta: Any, hypers: Any, state: Any, age: Array, lifetime: Array, task: Any, key: Array
 ) -> tuple[Array, tuple[Agent, Array, Metrics]]:
-    """K updates of one agent -> (outer loss, (agent, age, metrics of the loss))."""
+    """Takes K updates of one agent -> (outer loss, (agent, age, metrics of the loss))."""
     hypers = _equip(setup, theta, hypers, lifetime)
 
-    def update(life, _):
-        state, age = life
+    def update(loop, _):
+        state, age = loop
         alive = age < lifetime
         new, metrics = setup.algo.step(state, hypers, task)
         return (_choose(alive, new, state), age + alive), (metrics, alive)
@@ -170,28 +170,28 @@ def _live(
         update = jax.checkpoint(update, prevent_cse=False)  # the scan prevents it by itself
     (state, age), (metrics, alive) = jax.lax.scan(update, (state, age), None, setup.num_updates)
     agent = Agent(state, hypers, task, metrics, alive)
-    loss, judged = setup.loss(agent, key)
-    return loss, (agent._replace(hypers=None, task=None), age, judged)
+    loss, found = setup.loss(agent, key)
+    return loss, (agent._replace(hypers=None, task=None), age, found)
 
 
-def _born(setup: Setup, theta: Any, hypers: Any, key: Array) -> Lives:
-    """One fresh agent, without the axis N."""
+def _init_agent(setup: Setup, theta: Any, hypers: Any, key: Array) -> Agents:
+    """Makes one new agent, without the axis N."""
     k_lifetime, k_task, k_init, key = jax.random.split(key, 4)
     lifetime = jnp.maximum(setup.new_lifetime(k_lifetime), 1).astype(jnp.int32)
     task = setup.new_task(k_task)
     state = setup.algo.init(k_init, _equip(setup, theta, hypers, lifetime), task)
-    return Lives(state=state, age=jnp.int32(0), lifetime=lifetime, task=task, key=key)
+    return Agents(state=state, age=jnp.int32(0), lifetime=lifetime, task=task, key=key)
 
 
-def _renew(setup: Setup, theta: Any, hypers: Any, lives: Lives, over: Array) -> Lives:
-    """Lives with fresh agents where `over` [N]."""
-    keys = jax.vmap(jax.random.split)(lives.key)
-    fresh = jax.vmap(partial(_born, setup, theta, hypers))(keys[:, 1])
-    return jax.vmap(_choose)(over, fresh, lives.replace(key=keys[:, 0]))
+def _renew(setup: Setup, theta: Any, hypers: Any, agents: Agents, over: Array) -> Agents:
+    """Replaces agents by new ones where `over` [N]."""
+    keys = jax.vmap(jax.random.split)(agents.key)
+    fresh = jax.vmap(partial(_init_agent, setup, theta, hypers))(keys[:, 1])
+    return jax.vmap(_choose)(over, fresh, agents.replace(key=keys[:, 0]))
 
 
 def _equip(setup: Setup, theta: Any, hypers: Any, lifetime: Array) -> Any:
-    """An agent's hypers: progress is age / lifetime, for algorithms that know of it, and theta is in its place."""
+    """Makes an agent's hypers: the horizon is its lifetime, for algorithms that have one, and theta is put in."""
     if hasattr(hypers, "horizon"):
         hypers = hypers.replace(horizon=lifetime.astype(jnp.result_type(float)))
     return setup.put(hypers, theta)

@@ -1,4 +1,4 @@
-r"""Outer losses: by these, the agents that a meta-gradient has updated are scored."""
+r"""Outer losses: they score the agents that a meta-gradient has updated."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def actor_critic_loss(
     $$L = -\frac{1}{T E} \sum_{t, e} \left( \hat A \log \pi(a | s) + \beta H(\pi(\cdot | s)) \right)_{t, e},$$
 
     $\hat A$ being advantages by GAE, standardised over the rollout and taken as given, like all of the rollout. It
-    goes on from the episodes that the agent is in, and the agent itself does not: it learns nothing from it.
+    continues the episodes that the agent is in, and the agent itself does not: it learns nothing from it.
 
-    The critic is the agent's own; one whose rule needs none keeps one in its state for this purpose. Regularisers (of
-    what the updates did) can be added by a loss that calls this one, see `Agent.mean`.
+    The critic is the agent's; an agent whose rule needs none has one in its state for this purpose. Regularisers of the
+    updates can be added by a loss that calls this one, see `Agent.mean`.
 
     Args:
       algo: what the agents run; it has a `policy` that can be differentiated in the parameters within the state, and

@@ -30,7 +30,7 @@ from rljax.types import Array, Scalar
 
 
 class Strategy(Protocol):
-    """What an evolution strategy must be able to do. States hold arrays alone, so they can be stored like any other."""
+    """The protocol of evolution strategies. States hold arrays alone, so they can be stored like any other."""
 
     @property
     def popsize(self) -> int:
@@ -42,7 +42,7 @@ class Strategy(Protocol):
         ...
 
     def ask(self, key: Array, state: Any) -> tuple[Any, Any]:
-        """(population, state): a tree like theta with leaves `[N, ...]`, and the state that `tell` is to be given."""
+        """Proposes members: (population, a tree like theta with leaves `[N, ...]`; the state to give to `tell`)."""
         ...
 
     def tell(self, population: Any, fitness: Array, state: Any) -> Any:
@@ -50,12 +50,12 @@ class Strategy(Protocol):
         ...
 
     def mean(self, state: Any) -> Any:
-        """Where the search is: a tree like theta."""
+        """The mean of the search: a tree like theta."""
         ...
 
 
 def pairs(popsize: int) -> Array:
-    """Which antithetic pair each member belongs to, `[N]`: members i and i + N / 2 are the two of pair i.
+    """The number of each member's antithetic pair, `[N]`: members i and i + N / 2 are the two of pair i.
 
     The two of a pair should meet the same circumstances, so that their difference is due to them:
     `keys = jax.random.split(key, popsize // 2)[pairs(popsize)]`, and tasks likewise.
@@ -137,7 +137,7 @@ SHAPINGS: dict[str, Callable[[Array], Array]] = {
 
 
 class State(struct.PyTreeNode):
-    """What `OpenES` knows."""
+    """The state of `OpenES`."""
 
     mean: Any  # like theta
     opt: Any  # of Adam

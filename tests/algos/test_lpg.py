@@ -17,7 +17,7 @@ from rljax.algos import lpg
 from rljax.errors import ConfigError
 from rljax.meta import spec
 from rljax.meta.compare import compare
-from rljax.meta.gradient import Setup, meta_step, start
+from rljax.meta.gradient import Setup, init, meta_step
 from rljax.meta.outer_loss import Agent, actor_critic_loss, regularised
 from rljax.nets.update_rule import UpdateRule, initial_rule, time_inputs
 from rljax.objectives import files
@@ -297,11 +297,11 @@ def test_meta_training_on_gridworlds_is_finite_and_moves_the_rule():
         remat=False,
     )
     hypers = as_arrays(one.algo.hypers)
-    state = jit(start, static_argnums=(0, 4))(one, jax.random.key(0), hypers.rule, hypers, 3)
+    state = jit(init, static_argnums=(0, 4))(one, jax.random.key(0), hypers.rule, hypers, 3)
     after, metrics = jit(lambda s: jax.lax.scan(lambda s, _: meta_step(one, s, hypers), s, None, 4))(state)
-    assert not metrics["meta_skipped"].any() and not metrics["lives_diverged"].any()
+    assert not metrics["meta_skipped"].any() and not metrics["agents_diverged"].any()
     assert all(np.isfinite(x).all() for name, x in metrics.items() if not name.startswith("episode_"))
-    assert metrics["lives_ended"].sum() >= 3 and (metrics["meta_grad_norm"] > 0).all()
+    assert metrics["agents_ended"].sum() >= 3 and (metrics["meta_grad_norm"] > 0).all()
     for path, moved in jax.tree.leaves_with_path(jax.tree.map(lambda x, y: (x != y).any(), state.theta, after.theta)):
         assert moved, jax.tree_util.keystr(path)
 

@@ -1,4 +1,4 @@
-"""Meta-gradients: closed forms, finite differences, lives that end, and optima that are known."""
+"""Meta-gradients: closed forms, finite differences, lifetimes that end, and optima that are known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toys import tiny
 from rljax import envs
 from rljax.algos import ppo
 from rljax.errors import ConfigError
-from rljax.meta.gradient import Setup, meta_gradient, meta_step, start
+from rljax.meta.gradient import Setup, init, meta_gradient, meta_step
 from rljax.meta.outer_loss import Agent
 from rljax.objectives import LPO
 from rljax.ops.tree import as_arrays
@@ -30,7 +30,7 @@ CURVATURE = 2.0
 
 class Hypers(struct.PyTreeNode):
     lr: float = 0.1
-    final: float = 1.0  # fraction of lr that is left at the end of a life
+    final: float = 1.0  # fraction of lr that is left at the end of a lifetime
     noise: float = 0.0
     horizon: float = float("inf")
 
@@ -97,7 +97,7 @@ N = 16
 # Most of the time would go into compiling well what runs for milliseconds.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 # With a setup that is static, tests share programs.
-started = jit(start, static_argnums=(0, 4))
+started = jit(init, static_argnums=(0, 4))
 stepped = jit(meta_step, static_argnums=0)
 differentiated = jit(meta_gradient, static_argnums=0)
 scanned = jit(
@@ -106,22 +106,22 @@ scanned = jit(
 )
 
 
-def lives_of(length, seed=0):
+def agents_of(length, seed=0):
     """Agents in the middle of nowhere, all with the same lifetime."""
-    lives = started(SETUP, jax.random.key(seed), THETA, NOISY, N).lives
-    return lives.replace(lifetime=jnp.full(N, length, jnp.int32))
+    agents = started(SETUP, jax.random.key(seed), THETA, NOISY, N).agents
+    return agents.replace(lifetime=jnp.full(N, length, jnp.int32))
 
 
 def test_a_quadratic_in_closed_form():
     """e' = (1 - lr c)^K e, so d/dlog(lr) of c e'^2 / 2 is -K lr c^2 (1 - lr c)^(2K - 1) e^2."""
-    theta, lives = THETA | {"final": jnp.array(1.0)}, lives_of(100)
-    grads, (after, losses), metrics = differentiated(SETUP, theta, lives, HYPERS)
-    lr, square = 0.1, jnp.square(lives.state.x - lives.task).sum(1)
+    theta, agents = THETA | {"final": jnp.array(1.0)}, agents_of(100)
+    grads, (after, losses), metrics = differentiated(SETUP, theta, agents, HYPERS)
+    lr, square = 0.1, jnp.square(agents.state.x - agents.task).sum(1)
     left = 1.0 - lr * CURVATURE
     np.testing.assert_allclose(losses, CURVATURE / 2 * left**6 * square, rtol=1e-4)
     np.testing.assert_allclose(grads["log_lr"], (-3 * lr * CURVATURE**2 * left**5 * square).mean(), rtol=1e-4)
     np.testing.assert_array_equal(after.age, 3)
-    np.testing.assert_allclose(metrics["distance"], jnp.abs(after.state.x - lives.task).sum(1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["distance"], jnp.abs(after.state.x - agents.task).sum(1).mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
@@ -130,24 +130,24 @@ def test_it_agrees_with_finite_differences(k):
         hypers = as_arrays(Hypers(noise=0.3))
         theta = {"log_lr": jnp.log(jnp.array(0.1)), "final": jnp.array(0.5)}
         one = dataclasses.replace(SETUP, num_updates=k)
-        lives = started(SETUP, jax.random.key(1), theta, hypers, N).lives
-        found, _, _ = differentiated(one, theta, lives, hypers)
+        agents = started(SETUP, jax.random.key(1), theta, hypers, N).agents
+        found, _, _ = differentiated(one, theta, agents, hypers)
         for name in theta:
             up, down = ({**theta, name: theta[name] + step} for step in (1e-5, -1e-5))
-            losses = [differentiated(one, t, lives, hypers)[1][1].mean() for t in (up, down)]
+            losses = [differentiated(one, t, agents, hypers)[1][1].mean() for t in (up, down)]
             np.testing.assert_allclose(found[name], (losses[0] - losses[1]) / 2e-5, rtol=1e-7, atol=1e-10)
         assert k == 1 or found["final"] != 0.0
 
 
 def test_it_equals_an_unrolled_loop_and_needs_no_rematerialisation():
-    lives = started(SETUP, jax.random.key(2), THETA, NOISY, N).lives
-    ages = [min(3, int(x)) for x in lives.lifetime]
+    agents = started(SETUP, jax.random.key(2), THETA, NOISY, N).agents
+    ages = [min(3, int(x)) for x in agents.lifetime]
     assert set(ages) == {1, 2, 3}
 
     def unrolled(theta):
         losses = []
         for n, age in enumerate(ages[:6]):
-            state, task, lifetime = jax.tree.map(lambda x, n=n: x[n], (lives.state, lives.task, lives.lifetime))
+            state, task, lifetime = jax.tree.map(lambda x, n=n: x[n], (agents.state, agents.task, agents.lifetime))
             hypers = put(NOISY, theta).replace(horizon=lifetime.astype(float))
             for _ in range(age):
                 state, _ = descend(state, hypers, task)
@@ -155,7 +155,7 @@ def test_it_equals_an_unrolled_loop_and_needs_no_rematerialisation():
         return jnp.stack(losses).mean()
 
     expected = jit(jax.grad(unrolled))(THETA)
-    six = jax.tree.map(lambda x: x[:6], lives)
+    six = jax.tree.map(lambda x: x[:6], agents)
     for remat in (True, False):
         found, _, _ = differentiated(dataclasses.replace(SETUP, remat=remat), THETA, six, NOISY)
         chex.assert_trees_all_close(found, expected, rtol=1e-5)
@@ -165,16 +165,16 @@ def test_agents_live_as_long_as_they_should_and_nothing_leaks():
     state = started(SETUP, jax.random.key(3), THETA, NOISY, N)
     renewed = 0
     for _ in range(6):
-        before = state.lives
+        before = state.agents
         _, (at_end, _), _ = differentiated(SETUP, state.theta, before, NOISY)
         state, metrics = stepped(SETUP, state, NOISY)
-        after = state.lives
+        after = state.agents
         assert np.all((after.lifetime >= 1) & (after.age < after.lifetime))
         np.testing.assert_array_equal(at_end.age, np.minimum(before.age + 3, before.lifetime))
         np.testing.assert_array_equal(at_end.state.updates, at_end.age)
         over = at_end.age == before.lifetime
         renewed += over.sum()
-        assert metrics["lives_ended"] == over.sum() and metrics["lives_diverged"] == 0
+        assert metrics["agents_ended"] == over.sum() and metrics["agents_diverged"] == 0
         np.testing.assert_array_equal(after.age, np.where(over, 0, at_end.age))
         np.testing.assert_array_equal(after.state.updates, after.age)
         np.testing.assert_array_equal(after.lifetime[~over], before.lifetime[~over])
@@ -182,23 +182,23 @@ def test_agents_live_as_long_as_they_should_and_nothing_leaks():
         assert not np.isin(after.task[over], before.task).any()
         assert np.all(after.state.x[over] != at_end.state.x[over])
     assert renewed > 10
-    assert len({float(x) for x in np.ravel(state.lives.task)}) == 2 * N  # everyone has a task of their own
-    assert len(np.unique(jax.random.key_data(state.lives.key), axis=0)) == N
+    assert len({float(x) for x in np.ravel(state.agents.task)}) == 2 * N  # everyone has a task of their own
+    assert len(np.unique(jax.random.key_data(state.agents.key), axis=0)) == N
 
 
 def test_progress_is_age_over_lifetime():
-    state = started(SETUP, jax.random.key(0), THETA, NOISY, N).replace(lives=lives_of(4))
+    state = started(SETUP, jax.random.key(0), THETA, NOISY, N).replace(agents=agents_of(4))
     state, first = stepped(SETUP, state, NOISY)
     _, second = stepped(SETUP, state, NOISY)
     np.testing.assert_allclose([first["progress"], second["progress"]], [0.25, 0.75])  # of 0, 1/4, 1/2; of 3/4 alone
 
 
 def test_agents_are_what_lone_runs_are():
-    lives = started(SETUP, jax.random.key(4), THETA, NOISY, N).lives
-    _, (after, _), _ = differentiated(SETUP, THETA, lives, NOISY)
+    agents = started(SETUP, jax.random.key(4), THETA, NOISY, N).agents
+    _, (after, _), _ = differentiated(SETUP, THETA, agents, NOISY)
     alone = jit(run, static_argnums=(0, 4))
     for n, key in enumerate(jax.random.split(jax.random.key(4), N)):
-        if lives.lifetime[n] > 3:
+        if agents.lifetime[n] > 3:
             k_lifetime, k_task, k_init, _ = jax.random.split(key, 4)
             hypers = put(NOISY, THETA).replace(horizon=jnp.float32(lifetime(k_lifetime)))
             state, _ = alone(TOY, k_init, hypers, target(k_task), 3)
@@ -215,7 +215,7 @@ def test_it_finds_the_best_learning_rate_of_an_agent():
     assert metrics["meta_loss"][-20:].mean() < metrics["meta_loss"][:5].mean() / 2
 
 
-def test_it_raises_a_learning_rate_over_persistent_lives():
+def test_it_raises_a_learning_rate_over_persistent_agents():
     state, rates = started(SETUP, jax.random.key(6), THETA, HYPERS, N), []
     for _ in range(80):
         state, _ = stepped(SETUP, state, HYPERS)
@@ -224,14 +224,14 @@ def test_it_raises_a_learning_rate_over_persistent_lives():
 
 
 def test_diverged_agents_are_replaced_and_poison_nothing():
-    state, lives = started(SETUP, jax.random.key(7), THETA, HYPERS, N), lives_of(100)
-    ill = lives.replace(state=lives.state.replace(x=lives.state.x.at[1].set(jnp.nan)))
-    after, metrics = stepped(SETUP, state.replace(lives=ill), HYPERS)
-    assert metrics["meta_skipped"] == 1 and metrics["lives_diverged"] == 1 and metrics["lives_ended"] == 0
+    state, agents = started(SETUP, jax.random.key(7), THETA, HYPERS, N), agents_of(100)
+    ill = agents.replace(state=agents.state.replace(x=agents.state.x.at[1].set(jnp.nan)))
+    after, metrics = stepped(SETUP, state.replace(agents=ill), HYPERS)
+    assert metrics["meta_skipped"] == 1 and metrics["agents_diverged"] == 1 and metrics["agents_ended"] == 0
     assert all(np.isfinite(x) for x in metrics.values())  # of the others
     chex.assert_trees_all_equal((after.theta, after.opt), (state.theta, state.opt))
-    np.testing.assert_array_equal(after.lives.age, np.where(np.arange(N) == 1, 0, 3))
-    assert np.isfinite(after.lives.state.x).all()
+    np.testing.assert_array_equal(after.agents.age, np.where(np.arange(N) == 1, 0, 3))
+    assert np.isfinite(after.agents.state.x).all()
     after, metrics = stepped(SETUP, after, HYPERS)
     assert metrics["meta_skipped"] == 0 and after.theta["log_lr"] != state.theta["log_lr"]
 
@@ -246,8 +246,8 @@ def test_one_program_for_all_numbers():
 
     state = started(SETUP, jax.random.key(8), THETA, HYPERS, N)
     for factor in (1.0, 0.5, 2.0):
-        lives = state.lives.replace(lifetime=state.lives.lifetime * int(2 * factor))
-        state = step(state.replace(lives=lives), jax.tree.map(lambda x, f=factor: x * f, HYPERS), jnp.float32(factor))
+        agents = state.agents.replace(lifetime=state.agents.lifetime * int(2 * factor))
+        state = step(state.replace(agents=agents), jax.tree.map(lambda x, f=factor: x * f, HYPERS), jnp.float32(factor))
     assert len(traces) == 1
 
 
@@ -273,7 +273,7 @@ def test_what_cannot_be_used_is_refused():
     with pytest.raises(ConfigError, match="num_updates=0"):
         dataclasses.replace(SETUP, num_updates=0)
     with pytest.raises(ConfigError, match="int32"):
-        start(SETUP, jax.random.key(0), {"log_lr": 1}, HYPERS, 2)
+        init(SETUP, jax.random.key(0), {"log_lr": 1}, HYPERS, 2)
 
 
 def drift(seed):
@@ -304,14 +304,14 @@ def test_ppo_with_a_learned_drift_agrees_with_finite_differences():
             num_updates=3,
         )
         hypers = as_arrays(ppo.Hypers(lr=0.03, objective=LPO(**drift(0))))
-        lives = started(one, jax.random.key(1), drift(0), hypers, 2).lives
-        theta, direction, lives, hypers = exact((drift(0), drift(1), lives, hypers))
+        agents = started(one, jax.random.key(1), drift(0), hypers, 2).agents
+        theta, direction, agents, hypers = exact((drift(0), drift(1), agents, hypers))
         gradient = jit(partial(meta_gradient, one))
-        found, _, _ = gradient(theta, lives, hypers)
+        found, _, _ = gradient(theta, agents, hypers)
         losses = []
         for step in (1e-6, -1e-6):
             shifted = jax.tree.map(lambda x, d, s=step: x + s * d, theta, direction)
-            losses.append(gradient(shifted, lives, hypers)[1][1].mean())
+            losses.append(gradient(shifted, agents, hypers)[1][1].mean())
         along = sum((x * d).sum() for x, d in zip(jax.tree.leaves(found), jax.tree.leaves(direction)))
         assert abs(along) > 1e-4
         np.testing.assert_allclose(along, (losses[0] - losses[1]) / 2e-6, rtol=1e-5)

@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from rljax import envs
-from rljax.meta.gradient import Setup, meta_step, start
+from rljax.meta.gradient import Setup, init, meta_step
 from rljax.meta.outer_loss import Agent, actor_critic_loss
 from rljax.nets.heads import Categorical
 from rljax.ops.rollout import Episodes, begin, rollout
@@ -129,7 +129,7 @@ def test_it_learns_from_rollouts():
     hypers = as_arrays(Hypers())
 
     def learn(key):
-        state = start(one, key, jnp.log(0.05), hypers, 32)
+        state = init(one, key, jnp.log(0.05), hypers, 32)
         return jax.lax.scan(lambda state, _: meta_step(one, state, hypers), state, None, 60)
 
     state, metrics = jit(learn)(jax.random.key(2))

@@ -80,11 +80,11 @@ MUTANTS = [
     *within(
         "meta/gradient.py",
         f"{GRADIENT}::test_agents_live_as_long_as_they_should_and_nothing_leaks",
-        ("lives.age >= lives.lifetime", "lives.age > lives.lifetime", "lives that do not end"),
+        ("agents.age >= agents.lifetime", "agents.age > agents.lifetime", "lifetimes that do not end"),
         ("alive = age < lifetime", "alive = age <= lifetime", "one update too many"),
         (
-            "lives.lifetime, lives.task, keys[:, 1])",
-            "lives.lifetime, lives.task, keys[:, 0])",
+            "agents.lifetime, agents.task, keys[:, 1])",
+            "agents.lifetime, agents.task, keys[:, 0])",
             "a key used twice",
             f"{GRADIENT}::test_keys_are_never_reused_and_ranks_never_promoted",
         ),
