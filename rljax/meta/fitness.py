@@ -1,4 +1,4 @@
-"""From what lives came to, to what a strategy is told."""
+"""The fitness of training runs, and its combination into what a strategy is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rljax.run import evaluate
 from rljax.types import Array
 
 Kind = Literal["final", "mean", "evaluation"]
-LAST = 0.1  # the share of a life that `final` looks at
+LAST = 0.1  # the share of a run whose episodes count for `final`
 EPISODES = 64  # of an evaluation
 
 NORMALISERS: dict[str, Callable[[Array], Array]] = {
@@ -26,19 +26,19 @@ NORMALISERS: dict[str, Callable[[Array], Array]] = {
     "pairwise": strategies.pairwise,
     "none": strategies.raw,
 }
-"""How the fitnesses `[N]` of the members that met the same life, or pairwise the two of a pair, are made comparable."""
-WITHIN_PAIRS = ("pairwise", "none")  # what can be done where each pair has lives of its own
+"""They make the fitnesses `[N]` of members comparable that had the same run, or, pairwise, of the two of a pair."""
+WITHIN_PAIRS = ("pairwise", "none")  # the normalisers for pairs that have different runs
 
 
 def of_training(kind: Kind, metrics: dict[str, np.ndarray], updates: np.ndarray) -> np.ndarray:
-    """The fitness of lives by the episodes they ended while training.
+    """The fitness of runs by the episodes that ended while training.
 
     Args:
-      kind: `final`: the mean return of the episodes that ended in the last tenth of the life. `mean`: over the whole
-        life, the mean over updates of the return of the episodes that ended in each, which counts early and late alike
-        (episodes may be much longer at one end of a life than at the other).
+      kind: `final`: the mean return of the episodes that ended in the last tenth of the run. `mean`: over the whole
+        run, the mean over updates of the return of the episodes that ended in each, which counts early and late alike
+        (episodes may be much longer at one end of a run than at the other).
       metrics: `episodes`, `episode_return`, `[M, U]`.
-      updates: `[M]`, the lengths; what stands in `metrics` beyond them means nothing.
+      updates: `[M]`, the lengths; `metrics` beyond them mean nothing.
 
     Returns:
       `[M]`; NaN where no episode ended.
@@ -56,31 +56,31 @@ def of_training(kind: Kind, metrics: dict[str, np.ndarray], updates: np.ndarray)
 
 
 def combine(normaliser: str, fitness: np.ndarray) -> np.ndarray:
-    """What a strategy is told: the mean over lives of the normalised fitnesses, `[N, D]` -> `[N]`.
+    """The fitness that a strategy is told: the mean over runs of the normalised ones, `[N, D]` -> `[N]`.
 
     Args:
       normaliser: a name in `NORMALISERS`.
-      fitness: of N members in D lives each; NaN where one diverged. A column is one life, the same for all members;
-        or, for the normalisers `WITHIN_PAIRS`, at least for the two of a pair.
+      fitness: of N members in D runs each; NaN where one diverged. A column is one run, the same for all members; or,
+        for the normalisers `WITHIN_PAIRS`, at least for the two of a pair.
     """
-    told = np.where(np.isfinite(fitness), fitness, -np.inf)  # to normalisers alike; NaN would end a hunt for NaNs
+    told = np.where(np.isfinite(fitness), fitness, -np.inf)  # to normalisers alike; `jax_debug_nans` would stop at NaN
     columns = jax.vmap(NORMALISERS[normaliser], 1, 1)(jnp.asarray(told, jnp.float32))
     return np.asarray(columns.mean(1))
 
 
 def evaluation(prepared: Prepared) -> Callable[..., Array]:
-    """`(state, hypers, task, seed) -> []`: the mean return of whole episodes of the trained policy, as it samples."""
+    """Makes `(state, hypers, task, seed) -> []`: the mean return of whole episodes of the trained policy, sampled."""
 
-    def judge(state, hypers, task, seed):
+    def mean_return(state, hypers, task, seed):
         key = streams.fold_in(jax.random.key(seed), streams.FITNESS)
         play = partial(evaluate, episodes=EPISODES, greedy=False, task=task)
         return play(prepared.algorithm, state, prepared.env, key).mean()
 
-    return judge
+    return mean_return
 
 
 def summary(table: np.ndarray) -> dict[str, float]:
-    """Columns of a generation's row, from the fitnesses `[N, D]` of a population: over members, of means over lives."""
+    """Columns of a generation's row, from the fitnesses `[N, D]` of a population: over members, of means over runs."""
     fine = np.isfinite(table).all(1)
     members = table[fine].mean(1) if fine.any() else np.array([np.nan])
     low, high = np.percentile(members, (25, 75))
