@@ -16,7 +16,6 @@ import numpy as np
 from harness import say
 from kept import compared, finished, once, summary
 
-from rljax import build
 from rljax.envs.gridworld_values import optimal_return
 from rljax.meta import descend, evolve, fitness, leaves, spec, tasks
 from rljax.meta.result import Learned
@@ -168,7 +167,7 @@ def looked_into(found: Learned) -> dict[str, Any]:
 def train(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str, list[float]]]:
     """Trains agents that are told a length; -> (final returns `[runs]`, means over runs at points of a run)."""
     steps = updates * EACH
-    prepared = build.prepare(algo_of(found), FAMILY, steps=steps, use_preset=False, **SIZES)
+    prepared = spec.prepare(algo_of(found), FAMILY, steps=steps, use_preset=False, **SIZES)
     hypers: Any = leaves.write(as_arrays(prepared.algorithm.hypers), found.theta)
     hypers = hypers.replace(horizon=jnp.float32(told))
     seeds = np.arange(TUNING, SEEDS, dtype=np.uint32)
@@ -188,7 +187,7 @@ def train(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str
 
 def optimal(seeds: range) -> np.ndarray:
     """The best return that can be expected on the level of each run."""
-    prepared = build.prepare("lpg", FAMILY, steps=EACH, use_preset=False)
+    prepared = spec.prepare("lpg", FAMILY, steps=EACH, use_preset=False)
     levels = tasks.tasks_of(prepared, [tasks.Life(0, seed, 1, {}) for seed in seeds])
     return np.asarray(jax.lax.map(optimal_return, levels))
 

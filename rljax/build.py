@@ -12,137 +12,61 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, declarations, envs, objectives, runtime, shipped
-from rljax import settings as fields
-from rljax.algos.presets import preset
-from rljax.arguments import STEPS
+from rljax import algos, declarations, envs, objectives, runtime, settings, shipped
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import fingerprint, foreign
-from rljax.kinds import LARGEST, Flag, Kind, Number, Part, Table
+from rljax.kinds import Kind, Part
 from rljax.ops.tree import as_arrays, named_leaves
-from rljax.types import Algorithm, Env
+from rljax.parts import Chosen, Parts, of_record, split
+from rljax.types import Algorithm, Env, WithData
 
 GIVEN = "given as arrays"  # what is recorded of a part that no file holds
-
-
-def make(
-    algo: str,
-    env: str | Env,
-    *,
-    task: Mapping[str, Any] | None = None,
-    env_args: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> tuple[Algorithm, Env]:
-    """Builds an algorithm on an environment; keyword arguments go to its `Config` or `Hypers` by field.
-
-    Args:
-      algo: a registered algorithm.
-      env: the name of an environment, or an `Env` of your own.
-      task: fields of the environment's parameters to change; traced, so changing them compiles nothing.
-      env_args: arguments of the environment's factory, e.g. `backend` for Brax.
-      **settings: fields of `Config` and `Hypers`; `objective` is a name, `module:Class`, the file of a learned one
-        (`mine.npz`), or an objective. Fields of a named objective are given as `**{"objective.clip": 0.1}`.
-
-    Returns:
-      (algorithm, whose `hypers` hold the given numbers; environment, whose `task` does).
-
-    Raises:
-      ConfigError: an unknown name or field, or a value that cannot be.
-    """
-    if "objective" in settings:
-        settings["objective"] = objectives.own.plug_in(settings["objective"])
-    return _made(algo, env, task, env_args, settings)
-
-
-def made_again(
-    algo: str, env: str | Env, task: Any, env_args: Any, settings: Mapping[str, Any]
-) -> tuple[Algorithm, Env]:
-    """What a record describes, which imports nothing. Arguments, results and errors as for `make`."""
-    return _made(algo, env, task, env_args, settings, recorded=True)
-
-
-def _made(
-    algo: str,
-    env: str | Env,
-    task: Mapping[str, Any] | None,
-    env_args: Mapping[str, Any] | None,
-    settings: Mapping[str, Any],
-    recorded: bool = False,
-) -> tuple[Algorithm, Env]:
-    runtime.start()
-    task, env_args = Table().convert("task", task), Table().convert("env_args", env_args)
-    settings = _with_own_objective(settings)
-    settings = fields.check(algos.settings(algo), algos.with_defaults(algo, settings), algo)
-    env = _with_task(envs.make(env, **env_args) if isinstance(env, str) else envs.check(env), task)
-    module, known = algos.load(algo), algos.settings(algo)
-    config = {name: value for name, value in settings.items() if name in known and known[name].group == "config"}
-    shapes = module.Config(**config)
-    built = module.make(env, shapes)
-    numbers = {name: value for name, value in settings.items() if name not in config}
-    for name, need in (module.unused(shapes, env) if hasattr(module, "unused") and not recorded else {}).items():
-        given = numbers.get(name, known[name].default)  # a record holds what were the defaults then
-        require(np.array_equal(given, known[name].default), name, given, f"has no effect without {need}")
-    for name in numbers.keys() & _parts(algo):
-        numbers[name] = _part(getattr(built.hypers, name), name, numbers[name], shapes)
-    return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers)), env
 
 
 class Prepared(NamedTuple):
     """A run that could start: everything checked, nothing compiled."""
 
     algorithm: Algorithm  # its hypers hold the run's numbers, its length among them
-    env: Env
+    env: Env  # its task is what a policy is evaluated on
+    task: Any  # what is learned on: that of the environment, or `WithData`
     steps: int  # asked for
     updates: int  # whole updates that cover them
     config: dict[str, Any]  # every static setting, given or default, so that a record outlives a change of defaults
 
 
-def prepare(
-    algo: str,
-    env: str | Env,
-    *,
-    steps: int | None = None,
-    use_preset: bool = True,
-    task: Mapping[str, Any] | None = None,
-    env_args: Mapping[str, Any] | None = None,
-    recorded: bool = False,
-    **settings: Any,
-) -> Prepared:
-    """Settles what a run is: presets, length, algorithm and environment. Arguments and errors as for `train`.
+def build(
+    algo: str, env: str | Env, env_args: Mapping[str, Any], parts: Parts, recorded: bool = False
+) -> tuple[Algorithm, Env]:
+    """Builds an algorithm, whose `hypers` hold the given numbers, on an environment, whose `task` does.
 
     Args:
-      recorded: all settings are of a record, which holds defaults as well.
+      recorded: the settings are of a record, which holds defaults as well.
+
+    Raises:
+      ConfigError: an unknown name or field, or a value that cannot be.
     """
-    algos.settings(algo)  # refuses an unknown one
-    known = preset(algo, env) if Flag().convert("use_preset", use_preset) and isinstance(env, str) else None
-    settings = {**(known.settings if known else {}), **settings}
-    if steps is None:
-        require(known is not None, "steps", None, f"there is no preset for {algo} on this environment; say how many")
-        steps = known.steps  # pyright: ignore[reportOptionalMemberAccess]
-    steps = STEPS.convert("steps", steps)
-    algorithm, environment = _made(algo, env, task, env_args, settings, recorded)
-    updates = algorithm.updates(steps)
-    require(updates >= 1, "steps", steps, f"must be more than the {algorithm.warmup_steps} before learning begins")
-    most = algorithm.steps(LARGEST)
-    require(updates <= LARGEST, "steps", steps, f"must be at most {most:,}: updates are counted in 32 bits")
-    single = _numbers(algo)
-    for name, value in settings.items():
-        require(name not in single or not np.ndim(value), name, value, "must be one number")
-    if "horizon" not in settings:
-        algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
-    given = algos.with_defaults(algo, settings)
-    config = {
-        name: setting.kind.convert(name, given.get(name, setting.default))
-        for name, setting in algos.settings(algo).items()
-        if setting.group == "config"
-    }
-    return Prepared(algorithm, environment, steps, updates, config)
+    runtime.start()
+    known = algos.settings(algo)
+    parts = _with_own_objective(parts)
+    given = parts._replace(task={}).flat()
+    given = split(known, settings.check(known, algos.with_defaults(algo, given), algo))
+    env = _with_task(envs.make(env, **env_args) if isinstance(env, str) else envs.check(env), parts.task)
+    module = algos.load(algo)
+    config = module.Config(**given.config)
+    built = module.make(env, config)
+    for name, need in (module.unused(config, env) if hasattr(module, "unused") and not recorded else {}).items():
+        value = given.hypers.get(name, known[name].default)  # a record holds what were the defaults then
+        require(np.array_equal(value, known[name].default), name, value, f"has no effect without {need}")
+    numbers = dict(given.hypers)
+    for name in numbers.keys() & _parts(algo):
+        numbers[name] = _part(getattr(built.hypers, name), name, numbers[name], config)
+    return dataclasses.replace(built, hypers=_with_numbers(built.hypers, numbers, given.objective)), env
 
 
-def abstract_state(algorithm: Algorithm, env: Env) -> Any:
+def abstract_state(prepared: Prepared) -> Any:
     """Shapes and dtypes of a state."""
-    hypers, task = as_arrays(algorithm.hypers), as_arrays(env.task)
-    return jax.eval_shape(algorithm.init, jax.random.key(0), hypers, task)
+    hypers, task = as_arrays(prepared.algorithm.hypers), as_arrays(prepared.task)
+    return jax.eval_shape(prepared.algorithm.init, jax.random.key(0), hypers, task)
 
 
 def describe(hypers: Any) -> dict[str, Any]:
@@ -160,12 +84,12 @@ def describe(hypers: Any) -> dict[str, Any]:
     return flat
 
 
-def files_of(algo: str, settings: Mapping[str, Any]) -> dict[str, str]:
+def files_of(algo: str, hypers: Mapping[str, Any]) -> dict[str, str]:
     """Those of the given settings that are large parts of hypers: the files that hold them, to be recorded.
 
     Where they are does not depend on the working directory of whoever reads the record.
     """
-    given = {name: settings[name] for name in settings.keys() & _parts(algo)}
+    given = {name: hypers[name] for name in hypers.keys() & _parts(algo)}
     return {name: _file(value) if isinstance(value, str) else GIVEN for name, value in given.items()}
 
 
@@ -174,23 +98,25 @@ def _file(name: str) -> str:
     return str(path.absolute()) if path.is_file() else name
 
 
-def fingerprints(algo: str, env: str | Env, algorithm: Algorithm, there: Env) -> dict[str, str]:
+def fingerprints(algo: str, env: str | Env, prepared: Prepared) -> dict[str, str]:
     """What ran beyond names and numbers, as hashes: runs that differ in one of these are not seeds of one setting.
 
     Args:
-      algo, env: as given to `make`.
-      algorithm, there: what it gave.
+      algo, env: the names that it was built by.
 
     Returns:
       `task`: all numbers of the environment, given or its own; `parts`: large parts of hypers, such as a learned rule;
-      `env`, `objective`, `algo`: their code, where it does not come with rljax.
+      `data`: what is learned from; `env`, `objective`, `algo`: their code, where it does not come with rljax.
     """
-    found = {"task": fingerprint(named_leaves(as_arrays(there.task)))}
-    if parts := {name: as_arrays(getattr(algorithm.hypers, name)) for name in sorted(_parts(algo))}:
+    hypers, module = prepared.algorithm.hypers, algos.load(algo)
+    found = {"task": fingerprint(named_leaves(as_arrays(prepared.env.task)))}
+    if parts := {name: as_arrays(getattr(hypers, name)) for name in sorted(_parts(algo))}:
         found["parts"] = fingerprint(named_leaves(parts))
+    if isinstance(prepared.task, WithData):
+        found["data"] = fingerprint(named_leaves(prepared.task.data))
     if not isinstance(env, str) or not envs.ours(env):
-        found["env"] = _code(there)
-    objective, module = type(getattr(algorithm.hypers, "objective", None)), algos.load(algo)
+        found["env"] = _code(prepared.env)
+    objective = type(getattr(hypers, "objective", None))
     if not foreign(objective.__module__):
         found["objective"] = fingerprint(objective)
     code = module if isinstance(module, type) and issubclass(module, Algorithm) else module.make
@@ -202,10 +128,6 @@ def fingerprints(algo: str, env: str | Env, algorithm: Algorithm, there: Env) ->
 @functools.lru_cache
 def _code(env: Env) -> str:
     return fingerprint(env.reset, env.step, env.new_task, env.observation_space, env.action_space)
-
-
-def _numbers(algo: str) -> set[str]:
-    return {name for name, setting in algos.settings(algo).items() if isinstance(setting.kind, Number)}
 
 
 def _parts(algo: str) -> set[str]:
@@ -232,10 +154,10 @@ def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:
 
 def _made_with(stored: objectives.files.Stored) -> dict[str, Any]:
     """The settings that a part was learned with, where its file says so."""
-    tasks = stored.provenance.get("tasks")
-    first = tasks[0] if isinstance(tasks, list) and tasks else None
-    made = first.get("settings") if isinstance(first, dict) else None
-    return made if isinstance(made, dict) else {}
+    try:
+        return of_record(stored.provenance["tasks"][0])
+    except (KeyError, TypeError, IndexError, AttributeError):
+        return {}
 
 
 def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
@@ -268,28 +190,24 @@ def _like(default: Any, name: str, value: Any, kind: Kind | None) -> Any:
     return array.astype(np.result_type(default))
 
 
-def _with_own_objective(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings in which an objective that is named `module:Class` stands as such, with its fields."""
-    name = settings.get("objective")
-    if name is None or not objectives.own.is_path(name):
-        return settings
-    nested = {n.removeprefix("objective."): value for n, value in settings.items() if n.startswith("objective.")}
-    rest = {n: value for n, value in settings.items() if not n.startswith("objective")}
-    return {**rest, "objective": objectives.own.make(name, nested)}
+def _with_own_objective(parts: Parts) -> Parts:
+    """The parts in which an objective that is named `module:Class` stands as such, with its fields."""
+    chosen = parts.objective
+    if chosen is None or not objectives.own.is_path(chosen.name):
+        return parts
+    return parts._replace(objective=Chosen(objectives.own.make(*chosen), {}))
 
 
-def _with_numbers(hypers: Any, numbers: dict[str, Any]) -> Any:
-    nested = {name.removeprefix("objective."): v for name, v in numbers.items() if name.startswith("objective.")}
-    plain = {name: value for name, value in numbers.items() if not name.startswith("objective.")}
-    objective = plain.pop("objective", None)
-    if isinstance(objective, str):
-        nested = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in nested.items()}
-        plain["objective"] = objectives.build(objective, **nested)
-    elif objective is not None:
-        plain["objective"] = dataclasses.replace(objective, **nested)
-    elif nested:
-        plain["objective"] = dataclasses.replace(hypers.objective, **nested)
-    return hypers.replace(**plain)
+def _with_numbers(hypers: Any, numbers: dict[str, Any], chosen: Chosen | None) -> Any:
+    if chosen is None:
+        return hypers.replace(**numbers)
+    fields = dict(chosen.fields)
+    if isinstance(chosen.name, str):
+        fields = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in fields.items()}
+        objective = objectives.build(chosen.name, **fields)
+    else:
+        objective = dataclasses.replace(hypers.objective if chosen.name is None else chosen.name, **fields)
+    return hypers.replace(**numbers, objective=objective)
 
 
 def plain_value(value: Any) -> Any:

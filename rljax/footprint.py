@@ -14,7 +14,7 @@ from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.ops.tree import as_arrays
 from rljax.run import point_size, start
-from rljax.types import Algorithm, Env
+from rljax.types import Algorithm
 
 STORED = {"scan", "while", "dot_general", "conv_general_dilated", "sort", "gather"}  # XLA does not fuse their results
 
@@ -27,7 +27,7 @@ def check(algo: str, prepared: Prepared, log_every: int | None = None) -> list[s
     """
     free = resources.free()
     try:
-        need, metrics = least(prepared.algorithm, prepared.env, point_size(prepared.updates, log_every))
+        need, metrics = least(prepared.algorithm, prepared.task, point_size(prepared.updates, log_every))
     except OverflowError:
         need, metrics = math.inf, []
     if need <= free:
@@ -47,12 +47,12 @@ def check_together(field: str, count: int, each: float) -> None:
     require(count * each <= free, field, count, short)
 
 
-def least(algorithm: Algorithm, env: Env, points: int) -> tuple[float, list[str]]:
+def least(algorithm: Algorithm, task: Any, points: int) -> tuple[float, list[str]]:
     """The least bytes of arrays at one time, and the names of the metrics, with `points` updates logged together.
 
     The run does not trace again what is traced here.
     """
-    hypers, task = as_arrays(algorithm.hypers), as_arrays(env.task)
+    hypers, task = as_arrays(algorithm.hypers), as_arrays(task)
     state = jax.eval_shape(partial(start, algorithm), jax.random.key(0), hypers, task)
     traced, (_, metrics) = jax.make_jaxpr(jax.jit(algorithm.step), return_shape=True)(state, hypers, task)
     rows = points * sum(map(_bytes, jax.tree.leaves(metrics)))
@@ -83,7 +83,7 @@ def _field(algo: str, prepared: Prepared, points: int) -> str:
             continue
         try:
             smaller = module.make(prepared.env, module.Config(**prepared.config | {name: half}))
-            halves[name] = least(smaller, prepared.env, points)[0]
+            halves[name] = least(smaller, prepared.task, points)[0]
         except (ConfigError, OverflowError):  # it must divide something, or is still too big
             continue
     sizes: dict[str, Any] = {n: max(x) if isinstance(x, tuple) and x else x for n, x in prepared.config.items()}

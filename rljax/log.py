@@ -1,7 +1,7 @@
 """Sinks: they take the rows of a run, on the host between compiled chunks.
 
-A row is a flat dict of numbers, e.g. `{"step": 51200, "seconds": 1.9, "episode_return": 212.3}`; `step` counts
-environment steps. A NaN or None says that there was nothing to measure.
+A row is a flat dict of numbers, e.g. `{"updates": 50, "step": 51200, "seconds": 1.9, "episode_return": 212.3}`; `step`
+counts environment steps, 0 where there are none. A NaN or None says that there was nothing to measure.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rljax import storage
 from rljax.errors import ConfigError, require
@@ -22,10 +22,12 @@ from rljax.jsonl import read_jsonl as read_jsonl
 from rljax.jsonl import read_rows
 from rljax.progress import ProgressSink as ProgressSink
 from rljax.progress import Row as Row
+from rljax.progress import clock
 from rljax.progress import compact as compact
+from rljax.registry import Registry
 
 FLUSH_SECONDS = 10.0
-WANDB_ID = "wandb-id"  # a file in a run folder
+METRICS, TENSORBOARD, WANDB_ID = "metrics.jsonl", "tensorboard", "wandb-id"  # in a run folder
 
 
 class Sink(Protocol):
@@ -38,6 +40,21 @@ class Sink(Protocol):
     def close(self) -> None:
         """Takes no more rows."""
         ...
+
+
+class Logged(NamedTuple):
+    """A run, as far as its sinks may know it."""
+
+    record: dict[str, Any]  # as in `config.json`
+    folder: Path | None
+    updates: int  # behind it
+    steps: int  # likewise, of the environment
+    total: int  # steps at its end; 0 where there are none
+
+    @property
+    def clock(self) -> int:
+        """Steps behind it, or updates of what takes none."""
+        return self.steps or self.updates
 
 
 class JsonlSink:
@@ -94,7 +111,7 @@ class TensorBoardSink:
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboardX.summary import scalar
 
-        step, now = int(row["step"]), time.time()
+        step, now = clock(row), time.time()
         with storage.storing(self._folder):
             if self._writer is None:
                 self._writer = self._open()
@@ -145,7 +162,7 @@ class WandbSink:
     def write(self, row: Row) -> None:
         with self._forgiven():
             if self._run is not None:
-                self._run.log(_measured(row), step=int(row["step"]))
+                self._run.log(_measured(row), step=clock(row))
 
     def close(self) -> None:
         with self._forgiven():
@@ -203,3 +220,41 @@ def _measured(row: Row) -> dict[str, Any]:
     """The finite numbers of a row, without its step."""
     finite = {name: _finite(value) for name, value in row.items() if name != "step"}
     return {name: value for name, value in finite.items() if value is not None}
+
+
+def _progress(run: Logged) -> Sink:
+    name = f"{run.record['algo']} {run.record['env']}"
+    return ProgressSink(
+        name, run.total or run.record["updates"], start=run.clock, unit="steps" if run.total else "updates"
+    )
+
+
+def _jsonl(run: Logged) -> Sink:
+    assert run.folder is not None
+    return JsonlSink(run.folder / METRICS, run.updates, by="updates")
+
+
+def _tensorboard(run: Logged) -> Sink:
+    assert run.folder is not None
+    return TensorBoardSink(run.folder / TENSORBOARD, run.clock or None)
+
+
+def _wandb_run(run: Logged) -> Sink:
+    return WandbSink(run.folder, project=run.record["wandb"], config=run.record)
+
+
+SINKS: Registry[Callable[[Logged], Sink]] = Registry(
+    "sink", {"progress": _progress, "jsonl": _jsonl, "tensorboard": _tensorboard, "wandb": _wandb_run}
+)
+
+
+def register(name: str, sink: Callable[[Logged], Sink] | str) -> None:
+    """Lets `rljax.train(..., sinks=[name])` log to what `sink` makes of a run.
+
+    Args:
+      sink: called with what is logged, when the run begins and when it goes on; or its import path.
+
+    Raises:
+      ConfigError: the name is that of a sink of rljax.
+    """
+    SINKS.register(name, sink)

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import build
 from rljax import run as drivers
 from rljax.arguments import SEED, SOME
 from rljax.errors import ConfigError, RljaxError, require
+from rljax.objectives.own import is_path
 from rljax.ops import streams
+from rljax.progress import amount
 from rljax.spaces import like
+from rljax.spec import RunSpec
 from rljax.types import Algorithm, Array, Dict, Discrete, Env, MultiDiscrete, Space
 
 
@@ -25,21 +27,21 @@ class Policy:
 
     Attributes:
       algo, env, state: what it is made of.
-      step: environment steps it was trained for.
+      step, updates: environment steps and updates it was trained for.
     """
 
-    def __init__(self, algo: Algorithm, env: Env, state: Any, step: int, made: Mapping[str, Any] | None = None):
-        self.algo, self.env, self.state, self.step = algo, env, state, step
-        self._made = made  # the arguments of `build.made_again` that give `algo` and `env`, if names and numbers did
+    def __init__(self, algo: Algorithm, env: Env, state: Any, step: int, spec: RunSpec | None = None, updates: int = 0):
+        self.algo, self.env, self.state, self.step, self.updates = algo, env, state, step, updates
+        self._spec = spec  # what `algo` and `env` were built from, if names and numbers did
         self._carry: Any = None
         self._act = jax.jit(algo.act)
 
     def __repr__(self) -> str:
-        algo = f"{self._made['algo']} " if self._made else ""
-        return f"Policy({algo}on {self.env.name}, after {self.step:,} steps)"
+        algo = f"{self._spec.algo} " if self._spec else ""
+        return f"Policy({algo}on {self.env.name}, after {amount(self.step, self.updates)})"
 
     def __copy__(self) -> Policy:
-        copied = Policy(self.algo, self.env, self.state, self.step, self._made)
+        copied = Policy(self.algo, self.env, self.state, self.step, self._spec, self.updates)
         copied._carry = self._carry
         return copied
 
@@ -54,20 +56,21 @@ class Policy:
         """
         state = jax.tree.map(_Leaf.of, self.state)
         if self._named():
-            return _from_names, (dict(self._made or {}), state, self.step)
+            return _from_names, (self._spec, state, self.step, self.updates)
         frame = sys._getframe()
         while frame is not None:  # pickle asks in the same words, but cannot do it
             if {"cloudpickle", "dill"} & set(frame.f_globals.get("__name__", "").split(".")):
-                return _from_parts, (self.algo, self.env, state, self.step)
+                return _from_parts, (self.algo, self.env, state, self.step, self.updates)
             frame = frame.f_back
         raise pickle.PicklingError(f"{self!r}: is made of code of your own; use cloudpickle.dumps(policy)")
 
     def _named(self) -> bool:
         """Whether names and numbers build it again, in any process."""
-        if self._made is None or ":" in str(self._made["settings"].get("objective", "")):  # module:Class
+        chosen = self._spec and self._spec.objective
+        if self._spec is None or (chosen and is_path(chosen.name)):
             return False
         try:
-            algo, env = build.made_again(**self._made)
+            algo, env = self._spec.build()
         except RljaxError:
             return False
         pairs = zip(jax.tree.leaves(env.task), jax.tree.leaves(self.env.task), strict=True)
@@ -148,13 +151,13 @@ class _Leaf(NamedTuple):
         return data if self.key is None else jax.random.wrap_key_data(data, impl=self.key)
 
 
-def _from_names(made: dict[str, Any], state: Any, step: int) -> Policy:
-    algo, env = build.made_again(**made)
-    return Policy(algo, env, _arrays(state), step, made)
+def _from_names(spec: RunSpec, state: Any, step: int, updates: int) -> Policy:
+    algo, env = spec.build()
+    return Policy(algo, env, _arrays(state), step, spec, updates)
 
 
-def _from_parts(algo: Algorithm, env: Env, state: Any, step: int) -> Policy:
-    return Policy(algo, env, _arrays(state), step)
+def _from_parts(algo: Algorithm, env: Env, state: Any, step: int, updates: int) -> Policy:
+    return Policy(algo, env, _arrays(state), step, updates=updates)
 
 
 def _arrays(state: Any) -> Any:

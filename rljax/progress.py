@@ -19,12 +19,21 @@ class ProgressSink:
       start: environment steps at the beginning, where a run resumes.
       console: a `rich.console.Console` to write to instead.
       interval: seconds between lines where there is no terminal.
+      unit: `steps` of the environment, or `updates` where there are none.
     """
 
-    def __init__(self, description: str, total: int, start: int = 0, console: Any = None, interval: float = 2.0):
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        start: int = 0,
+        console: Any = None,
+        interval: float = 2.0,
+        unit: str = "steps",
+    ):
         from rich.console import Console
 
-        self._description, self._total, self._interval = description, total, interval
+        self._description, self._total, self._interval, self._unit = description, total, interval, unit
         self._console = console or Console(stderr=True)
         self._return = math.nan
         self._mark: tuple[float, int] | None = None  # when speed is measured from, and the step then
@@ -42,9 +51,9 @@ class ProgressSink:
         value = row.get("episode_return")
         if value is not None and not math.isnan(value):
             self._return = float(value)
-        self._measure(int(row["step"]))
+        self._measure(clock(row))
         if self._bar is not None:
-            self._bar.update(self._task, completed=int(row["step"]), note=self._note())
+            self._bar.update(self._task, completed=clock(row), note=self._note())
             return
         self._pending = row
         if time.perf_counter() - self._printed >= self._interval:
@@ -70,12 +79,12 @@ class ProgressSink:
         return f"{self._pace()}{shown}"
 
     def _pace(self) -> str:
-        return "" if math.isnan(self._speed) else f"{compact(self._speed)} steps/s  "
+        return "" if math.isnan(self._speed) else f"{compact(self._speed)} {self._unit}/s  "
 
     def _print(self) -> None:
         assert self._pending is not None
-        step = int(self._pending["step"])
-        done = f"{compact(step)}/{compact(self._total)} steps ({step / max(self._total, 1):.0%})"
+        step = clock(self._pending)
+        done = f"{compact(step)}/{compact(self._total)} {self._unit} ({step / max(self._total, 1):.0%})"
         line = f"{self._description}  {done}  {self._note()}"
         if self._console.is_jupyter:
             self._write_over({"text/plain": line})
@@ -110,6 +119,16 @@ def _bar(console: Any) -> Any:
         TimeRemainingColumn(compact=True),
     )
     return Progress(*columns, console=console, refresh_per_second=4)
+
+
+def clock(row: Row) -> int:
+    """Counts environment steps, or updates of what learns without any."""
+    return int(row["step"]) or int(row.get("updates") or 0)
+
+
+def amount(steps: int, updates: int) -> str:
+    """Says them in words: `51,200 steps`, or `400 updates`."""
+    return f"{steps:,} steps" if steps else f"{updates:,} updates"
 
 
 def compact(number: float) -> str:

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, Protocol
 from rljax.errors import ConfigError
 from rljax.storage import shown
 
-CHECKSUMS = "checksums"
+FORMAT, CHECKSUMS = "format", "checksums"
+VERSION = 2  # of the form of records; those of rljax 0.1 had no number
 GARBAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, IndexError, NotImplementedError)
 """The errors that parsers of npz raise on another file."""
 
@@ -38,14 +39,21 @@ class Whole(NamedTuple):
         return f"a whole number from {self.low} to {self.high}"
 
 
-class Later(NamedTuple):
-    """The form of a field that records of older versions lack."""
-
-    form: Any
-
-
 COUNT = Whole(1)
 SEED = Whole(0, 2**32 - 1)
+RUN = {  # what `rljax.spec.RunSpec` writes, for a run of its own as for a row of a sweep
+    "algo": str,
+    "env": str,
+    "env_args": dict,
+    "steps": COUNT,
+    "seed": SEED,
+    "config": dict,
+    "hypers": dict,
+    "objective": ({"name": str, "fields": dict}, None),
+    "task": dict,
+    "data": (str, None),
+    "plugins": [str],
+}
 
 
 class Kind(Protocol):
@@ -60,14 +68,14 @@ class Kind(Protocol):
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds the checksum of each of its fields to a record."""
-    kept = {name: value for name, value in record.items() if name != CHECKSUMS}
+    """Adds the number of its form to a record, and the checksum of each of its fields."""
+    kept = versioned({name: value for name, value in record.items() if name != CHECKSUMS})
     return kept | {CHECKSUMS: {name: _checksum(value) for name, value in kept.items()}}
 
 
-def is_sealed(folder: Path, kind: Kind) -> bool:
-    """Whether the record in a folder says by checksums that nobody has changed it; those of rljax 0.1.0 do not."""
-    return CHECKSUMS in _parsed(folder, kind)
+def versioned(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the number of its form to a record."""
+    return {**record, FORMAT: VERSION}
 
 
 def read(folder: Path, kind: Kind, form: Mapping[str, Form]) -> dict[str, Any]:
@@ -78,15 +86,25 @@ def read(folder: Path, kind: Kind, form: Mapping[str, Form]) -> dict[str, Any]:
     """
     record = _parsed(folder, kind)
     where, remedy = shown(folder / kind.record), f"put it back as {kind.command} wrote it, or start a new {kind.name}"
+    check_version(record, where, kind.name)
     fault = difference(record, form)
     if fault:
         raise ConfigError(f"{where}: {fault}; {remedy}")
-    sums = record.pop(CHECKSUMS, None)  # rljax 0.1.0 wrote none
+    sums = record.pop(CHECKSUMS, None)  # those of sweeps have none
     for name in form if sums is not None else ():
         found = _checksum(record[name]) if name in record else None
         if not isinstance(sums, dict) or sums.get(name) != found:
             raise ConfigError(f"{where}: {name} was changed after it was written; {remedy} with other settings")
+    del record[FORMAT]
     return record
+
+
+def check_version(record: Mapping[str, Any], where: str, what: str) -> None:
+    """Raises ConfigError for a record of an rljax that wrote another form; `what` is a `run`, say."""
+    version = record.get(FORMAT, "that of rljax 0.1")
+    if version != VERSION:
+        why = f"is of another rljax (format {version}, this one reads {VERSION})"
+        raise ConfigError(f"{where}: {why}; use the rljax that wrote it, or start a new {what}")
 
 
 def difference(value: Any, form: Form, path: str = "") -> str:
@@ -94,8 +112,6 @@ def difference(value: Any, form: Form, path: str = "") -> str:
     if isinstance(form, Whole):
         fits = type(value) is int and form.low <= value <= form.high
         return "" if fits else f"{path}={_short(value)} must be {form}"
-    if isinstance(form, Later):
-        return difference(value, form.form, path)
     if isinstance(form, tuple):
         return "" if any(not difference(value, each, path) for each in form) else _other(path, value, form)
     if isinstance(form, list):
@@ -107,8 +123,6 @@ def difference(value: Any, form: Form, path: str = "") -> str:
             return _other(path, value, dict)
         for name, each in form.items():
             whole = f"{path}.{name}" if path else name
-            if name not in value and isinstance(each, Later):
-                continue
             if name not in value:
                 return f"no {whole} there"
             fault = difference(value[name], each, whole)

@@ -178,6 +178,13 @@ class TimeStep(NamedTuple):
     extras: Any = ()  # what the policy noted when it acted, such as log-probabilities
 
 
+class WithData(NamedTuple):
+    """The task of an algorithm that learns from data: what the policy is evaluated on, and the data itself."""
+
+    env: Any  # the environment's own task
+    data: Any  # a pytree of arrays
+
+
 @dataclass(frozen=True)
 class Env:
     """An environment: pure functions and two spaces. It never resets itself.

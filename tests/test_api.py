@@ -14,7 +14,7 @@ from test_contract import leaves_equal
 from toys import TINY, counter
 
 import rljax
-from rljax import api, envs, records
+from rljax import api, envs, records, trainer
 from rljax.errors import CheckpointError, ConfigError, Stopped, StorageError
 from rljax.objectives import PPOClip
 from rljax.spaces import like
@@ -92,7 +92,10 @@ def test_steps_are_exact_or_rounded_up(finished):
 def test_a_record_says_what_was_run(finished):
     record = json.loads((finished.folder / "config.json").read_text())
     assert record["algo"] == "ppo" and record["env"] == "CartPole-v1" and record["seed"] == 3
-    assert record["config"]["num_envs"] == TINY["num_envs"] and record["hypers"]["objective.clip"] == 0.2
+    assert record["config"]["num_envs"] == TINY["num_envs"] and record["objective"] == {
+        "name": "ppo-clip",
+        "fields": {"clip": 0.2},
+    }
     assert record["hypers"]["horizon"] == record["updates"]
     assert record["machine"]["versions"]["jax"] == jax.__version__
 
@@ -145,14 +148,14 @@ def test_what_is_no_folder_is_refused_before_anything(out, tmp_path, monkeypatch
 
 def at_the_first_row(monkeypatch, act):
     """Lets something happen while a run is under way."""
-    write = api._Rows.write
+    write = trainer.KeptRows.write
 
     def then(self, row):
         write(self, row)
         if len(self.rows) == 1:
             act()
 
-    monkeypatch.setattr(api._Rows, "write", then)
+    monkeypatch.setattr(trainer.KeptRows, "write", then)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -197,7 +200,7 @@ def test_a_run_that_fails_before_its_first_row_does_not_take_the_folder(tmp_path
     def fail(*_, **__):
         raise ZeroDivisionError("in the user's own environment")
 
-    monkeypatch.setattr(api.drivers, "train", fail)
+    monkeypatch.setattr(trainer.drivers, "train", fail)
     with pytest.raises(ZeroDivisionError):
         quiet("ppo", "CartPole-v1", steps=64, out=tmp_path / "a")
     assert not list(tmp_path.iterdir())
@@ -264,8 +267,8 @@ def test_a_checkpoint_of_other_shapes_is_refused(finished, tmp_path):
 def test_an_objective_and_an_environment_of_ones_own(tmp_path):
     env = counter()
     run = quiet("ppo", env, steps=200, objective=Twice(clip=0.1), out=tmp_path / "a")
-    assert run.record["hypers"]["objective"].endswith("test_api:Twice")
-    assert run.record["hypers"]["objective.clip"] == 0.1
+    assert run.record["objective"]["name"].endswith("test_api:Twice")
+    assert run.record["objective"]["fields"]["clip"] == 0.1
     with pytest.raises(ConfigError, match="unknown environment 'toy/counter'"):
         rljax.load(tmp_path / "a")
     policy = rljax.load(tmp_path / "a", env=env)

@@ -42,7 +42,7 @@ def test_a_search_leaves_what_it_learned_and_says_what_that_is_worth(learned, ca
     found = objectives.load(learned / "learned.npz")
     assert isinstance(found, objectives.LPO) and found.hidden.shape == (8, 4)
     history = objectives.files.read(learned / "learned.npz").provenance
-    assert history["tasks"][0]["settings"]["lr"] == 1e-2 and history["tasks"][1]["settings"]["lr"] != 1e-2
+    assert history["tasks"][0]["hypers"]["lr"] == 1e-2 and history["tasks"][1]["hypers"]["lr"] != 1e-2
     assert history["tasks"][0]["shortest"] == 64
 
 

@@ -25,6 +25,7 @@ from rljax.divergence import diverged
 from rljax.engine import payload
 from rljax.policy import Policy
 from rljax.run import advance, as_arrays, run, start
+from rljax.spec import RunSpec
 from rljax.sweeps.rows import Row
 from rljax.types import Algorithm, Env
 
@@ -123,8 +124,7 @@ def test_a_policy_is_pickled_by_its_names(algo, env, settings):
     numbers = dataclasses.asdict(tiny(algo, **settings))
     algorithm, environment = api.make(algo, env, **numbers)
     state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(environment.task))
-    made = {"algo": algo, "env": env, "task": {}, "env_args": {}, "settings": numbers}
-    policy = Policy(algorithm, environment, state, 0, made)
+    policy = Policy(algorithm, environment, state, 0, RunSpec.of(algo, env, steps=1, **numbers))
     back = pickle.loads(pickle.dumps(policy))
     assert back.algo == algorithm and leaves_equal(back.state, state)
 
@@ -132,7 +132,9 @@ def test_a_policy_is_pickled_by_its_names(algo, env, settings):
 def test_every_algorithm_reaches_another_process_whole():
     """With an environment of one's own, so that states are compared there too, as `payload` does before any work."""
     made = [
-        Row(algo, in_any_unit(envs.make(env)), dataclasses.asdict(tiny(algo, **settings)) | {"lr": 0.0123}, {}, 999, {})
+        Row.of(
+            algo, in_any_unit(envs.make(env)), steps=999, **dataclasses.asdict(tiny(algo, **settings)) | {"lr": 0.0123}
+        )
         for algo, env, settings in (case.values for case in CASES)
     ]
     sent = payload.pack(made, [row.prepare() for row in made], len)

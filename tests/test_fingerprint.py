@@ -13,10 +13,11 @@ from test_runtime import python
 from toys import asked, counter
 
 import rljax
-from rljax.build import fingerprints, prepare
+from rljax.build import fingerprints
 from rljax.envs import wrappers
 from rljax.errors import ConfigError
 from rljax.fingerprint import differing, fingerprint
+from rljax.spec import prepare
 from rljax.sweeps.record import plan_in
 
 SOURCE = """
@@ -91,7 +92,7 @@ def test_what_is_closed_over_counts():
 
 def of(env, task=None, **settings):
     plan = prepare("ppo", env, steps=1000, task=task, num_envs=2, num_steps=4, num_minibatches=1, **settings)
-    return fingerprints("ppo", env, plan.algorithm, plan.env)
+    return fingerprints("ppo", env, plan)
 
 
 def test_an_environment_of_ones_own_is_known_by_its_code():

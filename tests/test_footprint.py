@@ -11,12 +11,12 @@ from toys import PROBE
 
 import rljax
 from rljax import cli, footprint, resources
-from rljax.build import prepare
 from rljax.errors import ConfigError
 from rljax.meta.registry import strategy
 from rljax.objectives import LPO, network
 from rljax.ops.tree import as_arrays
 from rljax.run import start
+from rljax.spec import prepare
 
 GB = 10**9
 
@@ -35,7 +35,7 @@ def eight_gigabytes(monkeypatch):
 )
 def test_it_is_a_lower_bound(algo, settings):
     plan = prepare(algo, "CartPole-v1", steps=4096, use_preset=False, **settings)
-    need, metrics = footprint.least(plan.algorithm, plan.env, 1)
+    need, metrics = footprint.least(plan.algorithm, plan.task, 1)
     hypers, task = as_arrays(plan.algorithm.hypers), as_arrays(plan.env.task)
     state = start(plan.algorithm, jax.random.key(0), hypers, task)
     compiled = jax.jit(plan.algorithm.step).lower(state, hypers, task).compile()

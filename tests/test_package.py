@@ -17,13 +17,13 @@ PACKAGE = ROOT / "rljax"
 
 ORDER = """
     errors registry storage resources shipped processes kinds fields declarations arguments records
-    modes spaces types runtime settings orbax_files
+    modes spaces types runtime parts settings orbax_files
     ops nets objectives data
     envs
     on_policy off_policy
     algos
     progress saved_leaves checkpoint jsonl log results
-    divergence run fingerprint spec build policy footprint api
+    divergence run fingerprint build spec policy footprint trainer api
     engine
     sweeps meta
     cli __main__

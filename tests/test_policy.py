@@ -13,6 +13,7 @@ from toys import TINY
 
 import rljax
 from rljax import envs
+from rljax.spec import RunSpec
 
 OBS = np.linspace(-1, 1, 24).reshape(6, 4).astype(np.float32)
 
@@ -27,8 +28,7 @@ def custom(run):
     """A policy on an environment that has no name."""
     known = envs.make("CartPole-v1")
     env = dataclasses.replace(known, name="mine", reset=lambda key, task: known.reset(key, task))
-    made = {"algo": "ppo", "env": "mine", "task": {}, "env_args": {}, "settings": {}}
-    return rljax.Policy(run.policy.algo, env, run.policy.state, run.step, made)
+    return rljax.Policy(run.policy.algo, env, run.policy.state, run.step, RunSpec("ppo", "mine", 64))
 
 
 def test_a_policy_acts_the_same_in_another_process(run, tmp_path):

@@ -11,13 +11,13 @@ import pytest
 from toys import PROBE, TINY, asked
 
 import rljax
-from rljax import algos, cli, records
+from rljax import algos, api, cli, records
 from rljax.algos import dqn
-from rljax.build import prepare
 from rljax.checkpoint import Checkpointer
 from rljax.errors import CheckpointError, ConfigError
 from rljax.results import store
 from rljax.results.folder import RUN
+from rljax.spec import prepare
 from rljax.sweeps import driver, result, spec
 from rljax.sweeps import store as sweep_store
 from rljax.sweeps.planning import make_plan
@@ -38,7 +38,7 @@ def written(folder, record, name="config.json"):
 
 def test_a_record_is_read_as_it_was_written(trained, tmp_path):
     found = store.read(written(tmp_path, trained))
-    assert found == {name: value for name, value in trained.items() if name != records.CHECKSUMS}
+    assert found == {name: value for name, value in trained.items() if name not in (records.CHECKSUMS, records.FORMAT)}
     record = json.loads(json.dumps(records.sealed({"a": (1, 2.5), "b": {"c": None, "d": [0.1, 1e-30]}})))
     written(tmp_path, record)
     assert records.read(tmp_path, RUN, {"a": list, "b": dict}) == {"a": [1, 2.5], "b": {"c": None, "d": [0.1, 1e-30]}}
@@ -75,12 +75,31 @@ def test_a_wrong_or_changed_field_is_named(trained, tmp_path, name, value, said,
     assert cli.main(["eval", str(tmp_path)]) == 2 and capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_record_without_checksums_must_be_whole(trained, tmp_path):
-    bare = {name: value for name, value in trained.items() if name != records.CHECKSUMS}
-    assert store.read(written(tmp_path, bare)) == bare  # as rljax 0.1.0 wrote it
-    written(tmp_path, bare | {"hypers": {}})
-    with pytest.raises(ConfigError, match=r"config.json: lr=None: is missing; put it back as it was written"):
-        rljax.resume(tmp_path)
+def test_a_record_of_another_version_is_one_line_at_every_door(trained, tmp_path, capsys):
+    """Records of rljax 0.1 have no number of their form, and kept the objective among the hyperparameters."""
+    old = {
+        n: x for n, x in trained.items() if n not in (records.CHECKSUMS, records.FORMAT, "objective", "data", "plugins")
+    }
+    written(tmp_path, old)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "episode_return": 1.0}\n')
+    said = (
+        r"config.json: is of another rljax \(format that of rljax 0.1, this one reads 2\); use the rljax that wrote it"
+    )
+    for use in (rljax.load, rljax.resume, api.finished, store.read):
+        with pytest.raises(ConfigError, match=said):
+            use(tmp_path)
+    for command in ("eval", "render", "plot", "train --resume"):
+        assert cli.main([*command.split(), str(tmp_path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1, command
+    sweeps, searches = ("report", "sweep --resume"), ("plot", "meta-train --resume", "meta-eval")
+    for name, commands in (("sweep.json", sweeps), ("meta.json", searches)):
+        folder = tmp_path / name.removesuffix(".json")
+        folder.mkdir()
+        written(folder, {"rows": []}, name)
+        for command in commands:
+            assert cli.main([*command.split(), str(folder)]) == 2
+            said = capsys.readouterr().err
+            assert said.count("\n") == 1 and "is of another rljax" in said, (command, said)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"x"', "[" * 100_000, "\x00", '{"a": 1}', "1" * 5000])
@@ -183,15 +202,3 @@ def test_a_chunk_of_another_sweep_is_refused(tmp_path, change):
     result._check_chunk(tmp_path, arrays, 2, {0})
     with pytest.raises(ConfigError, match=r"is not of this sweep; move it elsewhere"):
         result._check_chunk(tmp_path, arrays | {name: np.asarray(x) for name, x in change.items()}, 2, {0})
-
-
-def test_what_older_records_lack_may_be_missing_and_is_checked_where_it_is(tmp_path):
-    form = {"a": int, "b": records.Later(dict)}
-    written(tmp_path, records.sealed({"a": 1}))
-    assert records.read(tmp_path, RUN, form) == {"a": 1}
-    for record, said in (({"a": 1, "b": 3}, "b=3 must be an object"), ({"b": {}}, "no a there")):
-        with pytest.raises(ConfigError, match=said):
-            records.read(written(tmp_path, records.sealed(record)), RUN, form)
-    whole = records.sealed({"a": 1, "b": {}})
-    with pytest.raises(ConfigError, match=r"b was changed after it was written"):
-        records.read(written(tmp_path, {name: x for name, x in whole.items() if name != "b"}), RUN, form)

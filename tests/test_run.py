@@ -15,13 +15,13 @@ from test_contract import CASES, build, leaves_equal
 from toys import OTHERS, TINY, broken, counter, pair
 
 from rljax import algos, envs
-from rljax.build import make
 from rljax.divergence import diverged
 from rljax.envs import wrappers
 from rljax.errors import DivergedError, Stopped, Terminated
 from rljax.ops import streams
 from rljax.ops.metrics import DIAGNOSTICS, NOT_FINITE, summarise
 from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signals, train
+from rljax.spec import make
 from rljax.types import Algorithm
 
 NAMED = ["ppo-discrete", "lpg", "dqn", "pqn", "sac", "td3", "revalued"]

@@ -9,8 +9,9 @@ from toys import suited
 
 from rljax import algos, declarations, kinds, settings
 from rljax.algos.presets import PRESETS, preset
-from rljax.build import describe, make
+from rljax.build import describe
 from rljax.errors import ConfigError
+from rljax.spec import make
 
 SHIPPED = [name for name in algos.names() if algos.base(name) == name]
 

@@ -13,6 +13,7 @@ from flax import struct
 import rljax
 from rljax import algos, envs
 from rljax.ops.tree import as_arrays
+from rljax.parts import split
 from rljax.run import run
 from rljax.sweeps import spec, store
 from rljax.types import Box, Dict, Discrete, Env, MultiDiscrete, StepResult
@@ -173,3 +174,9 @@ def instead(command, *options):
     """A command line with these options in place of those of the same names."""
     names = {option.split("=")[0] for option in options}
     return [*(word for word in command if str(word).split("=")[0] not in names), *options]
+
+
+def recorded(given):
+    """The parts of a record that hold these settings, all of them numbers of hypers or of a task."""
+    found = split({}, given)._asdict()
+    return found | {"objective": found["objective"] and found["objective"]._asdict()}

@@ -124,15 +124,20 @@ def _described(path: Path, provenance: dict[str, Any], learned: dict[str, Any], 
     """What the history of what was learned says. Raises ConfigError where it is not as rljax writes it."""
     from rljax import records
     from rljax.objectives.own import plug_in_again
+    from rljax.spec import RunSpec
 
     with records.understood(path):
         tasks = [task for task in provenance["tasks"] if isinstance(task, dict) and "algo" in task]  # or in other words
-        plug_in_again((task["settings"].get("objective") for task in tasks), objective, "")
+        if any("settings" in task for task in tasks):
+            remedy = "name the file as an objective, which still works, or learn it again"
+            raise ConfigError(f"{path}: its history is of rljax 0.1, which this version does not read; {remedy}")
+        specs = [RunSpec.from_json(task) for task in tasks]
+        plug_in_again((spec.objective.name for spec in specs if spec.objective), objective, "")
         other = lambda name: name.split(".")[0] not in (*learned, "horizon")  # noqa: E731
         algo = tasks[0]["algo"] if tasks else "ppo"
         learned |= {n: x for n, x in algos.with_defaults(algo, {}).items() if n not in learned}  # what makes it that
-        places = {task["env"]: {n: x for n, x in task["settings"].items() if other(n)} for task in tasks}
-        return Source(algo, learned, places, {task["env"]: task["steps"] for task in tasks})
+        places = {spec.env: {n: x for n, x in spec.settings.items() if other(n)} for spec in specs}
+        return Source(algo, learned, places, {spec.env: spec.steps for spec in specs})
 
 
 def _common(source: Source, env: str) -> dict[str, Any]:

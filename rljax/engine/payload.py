@@ -64,7 +64,7 @@ def pack(rows: Sequence[Setting], prepared: Sequence[Prepared], job: Callable[[l
     first = [] if all(map(_is_shipped, rows)) else _first_of_each(prepared)
     states = {number: _state(prepared[number]) for number in first}
     payload = Payload(list(rows), job, named, sent, states)
-    trees = [(prepared[n].algorithm.hypers, prepared[n].env.task, _abstract(prepared[n])) for n in first]
+    trees = [(prepared[n].algorithm.hypers, prepared[n].task, _abstract(prepared[n])) for n in first]
     return dumps(payload, trees)
 
 
@@ -94,7 +94,7 @@ def _is_shipped(row: Setting) -> bool:
 def described(prepared: Prepared) -> dict[str, Any]:
     """Describes a row's numbers by path and class, in words that do not depend on how its classes are registered."""
     found: dict[str, Any] = {"updates": prepared.updates, "config": ADDRESS.sub("", repr(prepared.config))}
-    for part, tree in (("hypers", prepared.algorithm.hypers), ("task", prepared.env.task)):
+    for part, tree in (("hypers", prepared.algorithm.hypers), ("task", prepared.task)):
         for path, leaf in jax.tree.leaves_with_path(tree):
             found[f"{_kind(tree)} {part}{jax.tree_util.keystr(path)}"] = _described(leaf)
     return found
@@ -114,7 +114,7 @@ def _sendable(module: Any) -> Any:
 
 
 def _abstract(prepared: Prepared) -> Any:
-    return abstract_state(prepared.algorithm, prepared.env)
+    return abstract_state(prepared)
 
 
 def _state(prepared: Prepared) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def signature(prepared: Prepared) -> tuple[Any, ...]:
 
 
 def _member(prepared: Prepared) -> tuple[Any, Any]:
-    return prepared.algorithm.hypers, prepared.env.task
+    return prepared.algorithm.hypers, prepared.task
 
 
 def _is_number(x: Any) -> bool:

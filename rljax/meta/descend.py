@@ -68,7 +68,7 @@ class Descent(spec.Search):
 
     def check_memory(self, prepared: Sequence[Prepared]) -> None:
         super().check_memory(prepared)
-        each, _ = footprint.least(prepared[0].algorithm, prepared[0].env, self.num_updates)
+        each, _ = footprint.least(prepared[0].algorithm, prepared[0].task, self.num_updates)
         footprint.check_together("agents", self.agents, each)
 
     def begin(self, prepared: Sequence[Prepared], theta: dict[str, Any]) -> gradient.MetaState:

@@ -27,6 +27,7 @@ from rljax.objectives import files
 from rljax.ops.tree import named_leaves
 from rljax.results import store
 from rljax.results.folder import SEARCH
+from rljax.spec import RunSpec
 from rljax.storage import absolute, shown
 from rljax.sweeps.store import ROW
 from rljax.types import Env
@@ -45,7 +46,7 @@ FORM = {
     "draws": [{"shortest": (records.COUNT, None), "vary": dict, "reference": [float]}],
     "plan": [{"width": records.COUNT}],
     "workers": records.COUNT,
-    "machine": records.Later(dict),
+    "machine": dict,
 }
 LOGS = "logs"
 
@@ -123,11 +124,7 @@ class Learned:
         """How it was learned, on what, and what it scores."""
         bare = ("learn", "names", "rows", "draws", "plan", "workers", "command", "created", "machine", "generations")
         asked = {name: value for name, value in self.record.items() if name not in bare}
-        kept = ("algo", "env", "env_args", "steps", "settings")
-        parts = tuple(f"{name}." for name in self.theta)
-        rows = [{name: row[name] for name in kept} for row in self.record["rows"]]
-        for row in rows:
-            row["settings"] = {n: x for n, x in row["settings"].items() if not (n in self.theta or n.startswith(parts))}
+        rows = [RunSpec.from_json(row).without(self.theta).to_json() for row in self.record["rows"]]
         last = {
             name: float(x[np.isfinite(x)][-1])
             for name, x in self.history.items()

@@ -12,7 +12,10 @@ import numpy as np
 
 from rljax.errors import ConfigError
 from rljax.jsonl import read_jsonl
+from rljax.parts import of_record
+from rljax.records import check_version
 from rljax.results.labels import CODE, labels
+from rljax.storage import shown
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,18 @@ def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
         raise ConfigError(f"{path} has no '{metric}' yet: let the run go on, or plot another column")
     try:
         config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        config = None
+    if isinstance(config, dict) and "algo" in config:
+        check_version(config, shown(folder / "config.json"), "run")
+    try:
         fields = {name: config[name] for name in ("algo", "env", "steps") if name in config}
-        prefixes = {"config": "", "hypers": "", "env_args": "env_args.", "task": "task.", "fingerprints": CODE}
-        for part, prefix in prefixes.items():
+        fields |= _flat(of_record(config))
+        for part, prefix in {"env_args": "env_args.", "fingerprints": CODE}.items():
             fields |= _flat(config.get(part, {}), prefix)
         if config.get("updates") is not None and fields.get("horizon") == config["updates"]:
             del fields["horizon"]  # follows from the steps
-    except (OSError, ValueError, AttributeError, TypeError):  # nothing that rljax wrote
+    except (AttributeError, TypeError, KeyError):  # nothing that rljax wrote
         fields = {"algo": folder.name, "folder": str(folder)}  # nothing says that it is a seed of another
     return LoggedRun(fields, columns)
 

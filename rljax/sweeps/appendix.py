@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
+from rljax.parts import of_record
 from rljax.sweeps.page import Html, count, folded, join, pairs, tag
 from rljax.sweeps.result import LAST, SweepResult
 from rljax.sweeps.view import View
@@ -14,7 +15,7 @@ def how(result: SweepResult) -> Html:
     """The section that says how a sweep was run: command, settings of all rows, groups, machine and versions."""
     record, asked = result.record, result.record.get("asked", {})
     rows = (record["rows"][i] for i in result.index)
-    every = [{"steps": row.get("steps"), **row["settings"], **row.get("env_args", {})} for row in rows]
+    every = [{"steps": row.get("steps"), **of_record(row), **row.get("env_args", {})} for row in rows]
     columns = {name: [settings.get(name) for settings in every] for name in chain(*every)}
     fixed = {name: values[0] for name, values in columns.items() if all(value == values[0] for value in values)}
     facts = {"seeds": ", ".join(map(str, result.seeds)), **asked.get("search", {})}

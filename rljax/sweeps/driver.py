@@ -17,6 +17,7 @@ from rljax.engine import cluster, payload
 from rljax.engine.plan import Programs
 from rljax.engine.pool import Pool, here
 from rljax.errors import Stopped, require
+from rljax.records import versioned
 from rljax.results.folder import SWEEP, Numbered, locked, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
@@ -143,7 +144,7 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
                 break
             planned = more
             if first:
-                write_json(folder / store.RECORD, to_record(planned))
+                write_json(folder / store.RECORD, versioned(to_record(planned)))
         if first:
             shutil.rmtree(folder / store.PROGRESS, ignore_errors=True)
             found.save(folder / store.RESULT)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rljax.errors import ConfigError
+from rljax.parts import TASK
 from rljax.results import stats
 
 if TYPE_CHECKING:
     from rljax.sweeps.result import SweepResult
 
-TASK = "task."  # what the names of an environment's numbers begin with
 SCREEN = 10  # rows of each environment in the text of a sweep
 
 
@@ -52,14 +52,14 @@ def environments(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     number with the highest return only says where returns are high.
 
     Args:
-      rows: each with `env`, `settings` and perhaps `env_args`, as in a record.
+      rows: each with `env`, `task` and perhaps `env_args`, as in a record.
 
     Returns:
       `["probe/truncation length=5", ...]`.
     """
     names, every, differing = [], [], {}
     for row in rows:
-        numbers = {n.removeprefix(TASK): x for n, x in row["settings"].items() if n.startswith(TASK)}
+        numbers = dict(row["task"])
         names.append(str(row.get("env", "")))
         hashes = row.get("fingerprints", {})
         every.append(numbers | dict(row.get("env_args", {})) | ({"code": hashes["env"]} if "env" in hashes else {}))
@@ -120,10 +120,10 @@ def _choice(result: SweepResult, rows: list[int]) -> str:
     """Writes the arguments that select the environment of the first of these rows, each of another environment."""
     first, *others = (result.record["rows"][result.index[row]] for row in sorted(rows))
     chosen = [f"env={first['env']!r}"] if any(other["env"] != first["env"] for other in others) else []
-    alike = [other["settings"] for other in others if other["env"] == first["env"]]
-    for name, value in first["settings"].items():
-        if name.startswith(TASK) and any(other.get(name) != value for other in alike):
-            chosen.append(f"**{{{name!r}: {value!r}}}")
+    alike = [other["task"] for other in others if other["env"] == first["env"]]
+    for name, value in first["task"].items():
+        if any(other.get(name) != value for other in alike):
+            chosen.append(f"**{{{TASK + name!r}: {value!r}}}")
     return ", ".join(chosen)
 
 

@@ -14,6 +14,8 @@ from rljax import runtime
 from rljax.engine import machine
 from rljax.engine.plan import Group, Programs
 from rljax.errors import ConfigError, require
+from rljax.parts import of_record
+from rljax.records import versioned
 from rljax.storage import write_json
 from rljax.sweeps import rows, store
 from rljax.sweeps.planning import Plan, make_plan
@@ -26,7 +28,7 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     """Makes and records a new plan; or reads the recorded one, if the folder is of this sweep."""
     if not (folder / store.RECORD).exists():
         planned = make_plan(asked, **how)
-        write_json(folder / store.RECORD, to_record(planned))
+        write_json(folder / store.RECORD, versioned(to_record(planned)))
         return planned
     there = store.read(folder)
     _refuse_another(folder, there, [row.record(row.prepare()) for row in asked.rows], asked)
@@ -85,7 +87,8 @@ def _refuse_another(folder: Path, there: dict[str, Any], records: list[dict[str,
     pairs += [("log_every", there["log_every"], asked.log_every)]
     for a, b in zip(there["rows"], records):
         pairs += [(name, a[name], b[name]) for name in ("algo", "env", "env_args", "steps")]
-        pairs += [(n, a["settings"].get(n), b["settings"].get(n)) for n in {**a["settings"], **b["settings"]}]
+        old, new = of_record(a), of_record(b)
+        pairs += [(n, old.get(n), new.get(n)) for n in {**old, **new}]
     pairs += rows.other_code(there, records)
     for name, old, new in pairs:
         if old != new and list(_flat(old)) != list(_flat(new)):

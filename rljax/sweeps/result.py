@@ -18,6 +18,7 @@ from rljax.build import Prepared, abstract_state
 from rljax.errors import ConfigError, require, unknown
 from rljax.ops.metrics import NOT_FINITE, in_words
 from rljax.ops.tree import named_leaves
+from rljax.parts import of_record
 from rljax.policy import Policy
 from rljax.results import stats
 from rljax.results.curves import bridge
@@ -109,7 +110,7 @@ class SweepResult:
 
     def settings(self, row: int) -> dict[str, Any]:
         """Every setting of a row, defaults included."""
-        return self.record["rows"][self._number(row)]["settings"]
+        return of_record(self.record["rows"][self._number(row)])
 
     def scores(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
         """One number a run, `[N, S]`: the mean of `metric` over the last part of the run.
@@ -252,7 +253,7 @@ class SweepResult:
         prepared = recorded[0].prepare()
         state = _state(prepared, store.states(self.folder, [(number, seed)]))
         steps = prepared.algorithm.steps(int(self.reached[row, self.seeds.index(seed)]))
-        return Policy(prepared.algorithm, prepared.env, state, steps, recorded[0].arguments())
+        return Policy(prepared.algorithm, prepared.env, state, steps, recorded[0])
 
     def save(self, path: str | Path) -> Path:
         """Writes the arrays as one npz, axes and settings included, for readers without rljax."""
@@ -341,7 +342,7 @@ def _check_chunk(path: Path, chunk: dict[str, np.ndarray], count: int, seeds: Co
 
 def _state(prepared: Prepared, stored: dict[str, np.ndarray]) -> Any:
     """A state with the stored leaves; the policy reads no other, so that those may be anything."""
-    shapes = abstract_state(prepared.algorithm, prepared.env)
+    shapes = abstract_state(prepared)
 
     def leaf(name: str, like: Any) -> Any:
         if name not in stored:

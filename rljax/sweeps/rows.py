@@ -4,77 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from rljax import algos, envs, objectives
-from rljax import build as builder
-from rljax.algos.presets import preset
+from rljax import algos, envs
+from rljax.build import Prepared, fingerprints
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import differing
 from rljax.objectives.own import plug_in, plug_in_again
-from rljax.sweeps.ranking import TASK
+from rljax.parts import OBJECTIVE, TASK
+from rljax.spec import RunSpec, plain
 from rljax.types import Env
 
 
 @dataclass(frozen=True)
-class Row:
-    """One setting: an algorithm on an environment, with these numbers, for so long."""
+class Row(RunSpec):
+    """One setting: a run, without its seed, and the swept fields."""
 
-    algo: str
-    env: str | Env
-    settings: dict[str, Any]  # of the algorithm, objective and environment (`task.NAME`), varied or not
-    env_args: dict[str, Any]
-    steps: int
-    varied: dict[str, Any]  # the swept fields, `algo` and `env` possibly among them
-    recorded: bool = False  # read from a record, whose settings hold defaults as well
+    varied: dict[str, Any] = field(default_factory=dict)  # `algo` and `env` possibly among them
 
-    def arguments(self) -> dict[str, Any]:
-        """Those of `build.made_again`."""
-        task = {n.removeprefix(TASK): v for n, v in self.settings.items() if n.startswith(TASK)}
-        settings = {n: v for n, v in self.settings.items() if not n.startswith(TASK)}
-        return {"algo": self.algo, "env": self.env, "task": task, "env_args": self.env_args, "settings": settings}
-
-    def prepare(self) -> builder.Prepared:
+    def prepare(self) -> Prepared:
         """Builds it. Raises ConfigError for a name or value that cannot be, and says in which row."""
         try:
-            made = self.arguments()
-            how = {"steps": self.steps, "use_preset": False, "recorded": self.recorded}
-            return builder.prepare(**made.pop("settings"), **made, **how)
+            return super().prepare()
         except ConfigError as error:
             if not self.varied:
                 raise
             raise ConfigError(f"{error} (in the row {describe(self.varied)})") from None
 
+    def at(self, point: Mapping[str, Any]) -> Row:
+        """The same with other values of the swept fields."""
+        kept = {name: value for name, value in self.settings.items() if name not in self.varied}
+        return self.with_settings(kept | dict(point), varied=dict(point))
+
     @property
     def where(self) -> dict[str, Any]:
         """What `ranking.environments` reads, as in a record."""
-        return {"env": plain(self.env), "env_args": self.env_args, "settings": self.settings}
+        return {"env": plain(self.env), "env_args": self.env_args, "task": self.task}
 
-    def at(self, point: Mapping[str, Any]) -> Row:
-        """The same with other values of the swept fields."""
-        settings = {name: value for name, value in self.settings.items() if name not in self.varied}
-        return dataclasses.replace(self, settings=settings | dict(point), varied=dict(point))
-
-    def record(self, prepared: builder.Prepared) -> dict[str, Any]:
+    def record(self, prepared: Prepared) -> dict[str, Any]:
         """What is kept of it: every setting, given or default, so that a record outlives a change of defaults."""
-        task = {name: value for name, value in self.settings.items() if name.startswith(TASK)}
-        return {
-            "algo": self.algo,
-            "env": plain(self.env),
-            "env_args": self.env_args,
-            "fingerprints": builder.fingerprints(self.algo, self.env, prepared.algorithm, prepared.env),
-            "steps": self.steps,
+        return self.complete(prepared).to_json() | {
+            "fingerprints": fingerprints(self.algo, self.env, prepared),
             "steps_per_update": prepared.algorithm.steps_per_update,
             "warmup_steps": prepared.algorithm.warmup_steps,
             "updates": prepared.updates,
             "varied": {name: plain(value) for name, value in self.varied.items()},
-            "settings": {
-                **prepared.config,
-                **builder.describe(prepared.algorithm.hypers),
-                **builder.files_of(self.algo, self.settings),
-                **task,
-            },
         }
 
 
@@ -134,47 +109,35 @@ def _row(
     env: str | Env = point.pop("env")
     known = algos.settings(algo)
     for name in point:
-        if name not in known and not name.startswith((TASK, "objective.")):
+        if name not in known and not name.startswith((TASK, OBJECTIVE)):
             raise unknown(f"field of {algo}", name, [*known, "algo", "env"], f"rljax train {algo} --help")
     if isinstance(env, str):
         envs.check_name(env)
-    start = preset(algo, env) if use_preset and isinstance(env, str) else None
-    if steps is None:
-        require(start is not None, "steps", None, f"there is no preset for {algo} on {env}; say how many")
-    length: Any = start.steps if steps is None and start else steps
-    settings = {**(start.settings if start else {}), **fixed, **point}
-    return Row(algo, env, settings, dict(env_args), length, varied)
+    how = {"steps": steps, "env_args": env_args, "use_preset": use_preset}
+    return dataclasses.replace(Row.of(algo, env, **how, **{**fixed, **point}), varied=varied)
 
 
 def from_record(
-    record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
+    record: Mapping[str, Any],
+    envs: Mapping[str, Env] | None = None,
+    objective: Any = None,
+    call: str = "",
+    data: Any = None,
 ) -> list[Row]:
     """The rows of a recorded sweep.
 
     Args:
-      own: environments that are not registered, by name.
+      envs: environments that are not registered, by name.
       objective: the class of the objective, if it is one of the user's own.
       call: what was called, up to the end of its arguments.
+      data: what was learned from, if anything was.
 
     Raises:
       NotPluggedIn: the record names a class that is not there.
     """
-    known = own or {}
-    plug_in_again(
-        (r[part].get("objective") for r in record["rows"] for part in ("settings", "varied")), objective, call
-    )
-    return [
-        Row(
-            r["algo"],
-            known[r["env"]] if r["env"] in known else r["env"],
-            r["settings"],
-            r["env_args"],
-            r["steps"],
-            r["varied"],
-            recorded=True,
-        )
-        for r in record["rows"]
-    ]
+    chosen = [(r["objective"] or {}).get("name") for r in record["rows"]]
+    plug_in_again([*chosen, *(r["varied"].get("objective") for r in record["rows"])], objective, call)
+    return [Row.from_json(r, envs, data, varied=r["varied"]) for r in record["rows"]]
 
 
 def other_code(there: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
@@ -191,16 +154,6 @@ def own(rows: Sequence[Row]) -> dict[str, Env]:
 def describe(varied: Mapping[str, Any]) -> str:
     """Settings in a line: `lr=0.001 num_envs=16`."""
     return " ".join(f"{name}={x:.4g}" if isinstance(x, float) else f"{name}={plain(x)}" for name, x in varied.items())
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it: environments and objectives by name."""
-    if isinstance(value, Env):
-        return value.name
-    if callable(value):  # as an objective is
-        return objectives.name_of(value)  # pyright: ignore[reportArgumentType]
-    value = value.item() if hasattr(value, "item") else value
-    return "inf" if value == float("inf") else list(value) if isinstance(value, tuple) else value
 
 
 def _plugged(settings: Mapping[str, Any]) -> Mapping[str, Any]:

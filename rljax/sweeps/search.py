@@ -16,7 +16,8 @@ import numpy as np
 
 from rljax.engine.plan import Group
 from rljax.errors import ConfigError, require
-from rljax.sweeps.ranking import TASK, environments
+from rljax.parts import TASK
+from rljax.sweeps.ranking import environments
 from rljax.sweeps.result import SCORE, SweepResult
 from rljax.sweeps.rows import Row, plain
 from rljax.sweeps.space import Distribution

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rljax.errors import ConfigError, unknown
+from rljax.parts import of_record
 
 if TYPE_CHECKING:
     from rljax.sweeps.result import SweepResult
@@ -21,7 +22,7 @@ def matching(result: SweepResult, fields: Mapping[str, Any]) -> np.ndarray:
       ConfigError: a field that does not exist, or a value that no row has.
     """
     keep, records = np.ones(len(result), bool), [result.record["rows"][i] for i in result.index]
-    every = [{"algo": r.get("algo"), "env": r.get("env"), **r["settings"], **r["varied"]} for r in records]
+    every = [{"algo": r.get("algo"), "env": r.get("env"), **of_record(r), **r["varied"]} for r in records]
     for name, value in fields.items():
         if name not in every[0]:
             raise unknown("field", name, every[0])

@@ -25,16 +25,12 @@ from rljax.storage import number_of, reason, replacing, shown
 
 RECORD = SWEEP.record
 ROW = {
-    "algo": str,
-    "env": str,
-    "env_args": dict,
-    "steps": records.COUNT,
+    **records.RUN,
     "steps_per_update": records.Whole(),
     "warmup_steps": records.Whole(),
     "updates": records.COUNT,
     "varied": dict,
-    "settings": dict,
-    "fingerprints": records.Later(dict),
+    "fingerprints": dict,
 }
 GROUP = {
     "rows": [records.Whole()],
@@ -58,7 +54,7 @@ FORM = {
     "asked": {"grid": dict, "sample": dict, "search": dict},
     "plan": [GROUP],
     "workers": records.COUNT,
-    "machine": records.Later(dict),
+    "machine": dict,
     "rows": [{**ROW, "group": records.Whole()}],
 }
 CHUNKS = "chunks"

@@ -12,9 +12,9 @@ from test_contract import CASES
 from toys import OTHERS, TINY
 
 from rljax import algos, envs
-from rljax.build import make
 from rljax.ops.tree import as_arrays
 from rljax.run import run
+from rljax.spec import make
 from rljax.types import Box, Discrete, Env, StepResult
 
 ONE = np.ones(1, np.float32)

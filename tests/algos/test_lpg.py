@@ -23,6 +23,7 @@ from rljax.nets.update_rule import UpdateRule, initial_rule, time_inputs
 from rljax.objectives import files
 from rljax.ops.losses import kl_divergence
 from rljax.ops.tree import as_arrays
+from rljax.parts import of_record
 from rljax.run import run
 from rljax.types import Box, Discrete, Env, MultiDiscrete, StepResult
 
@@ -351,7 +352,7 @@ def test_what_cannot_run_is_refused_by_field(env, settings, message):
 
 @pytest.mark.parametrize("algo", ["lpg", "ta-lpg"])
 def test_the_rule_that_comes_with_rljax_teaches(algo):
-    own = files.read(shipped.file_of(algo)).provenance["tasks"][0]["settings"] | {"horizon": 25.0}
+    own = of_record(files.read(shipped.file_of(algo)).provenance["tasks"][0]) | {"horizon": 25.0}
     lives = {
         name: [spec.domain(algo, "gridworld/small", 25 * 1280, use_preset=False, **own, **rule)]
         for name, rule in {"learned": {"rule": algo}, "as it starts": {}}.items()

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax.build import prepare
 from rljax.meta import fitness
 from rljax.meta.lives import _diverged
 from rljax.run import start
+from rljax.spec import prepare
 
 METRICS = {  # two lives of 20 and of 4 updates; beyond them nothing counts
     "episodes": np.array([[1] * 18 + [1, 3], [0, 2, 0, 0] + [9] * 16]),

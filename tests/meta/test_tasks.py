@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from rljax.build import prepare
 from rljax.errors import ConfigError
 from rljax.meta import leaves, spec, tasks
 from rljax.objectives import LPO
 from rljax.ops.tree import as_arrays
+from rljax.spec import prepare
 
 TINY = {"num_envs": 4, "num_steps": 8, "num_minibatches": 1}
 

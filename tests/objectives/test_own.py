@@ -11,12 +11,13 @@ from flax import struct
 from toys import PROBE, TINY
 
 import rljax
-from rljax import build, cli, objectives, registry
+from rljax import cli, objectives, registry
 from rljax.cli import meta_eval
 from rljax.errors import ConfigError, NotPluggedIn
 from rljax.meta import spec as meta_spec
 from rljax.objectives import files, own
 from rljax.results import store
+from rljax.spec import RunSpec
 from rljax.sweeps import rows
 
 MODULE = """
@@ -95,7 +96,7 @@ def test_an_objective_is_refused_where_an_algorithm_has_none():
 
 def test_what_was_trained_by_an_own_objective_takes_it_again(module, plugged, capsys):
     run = rljax.train("ppo", PROBE, objective="leashes:Leash", **{"objective.weight": 2.0}, out="a b", **TRAIN)
-    assert store.read(run.folder)["hypers"]["objective"] == "leashes:Leash"
+    assert store.read(run.folder)["objective"]["name"] == "leashes:Leash"
     assert rljax.load("a b").algo.hypers.objective.weight == 2.0  # in this process it is plugged in
     plugged.clear()
     with pytest.raises(NotPluggedIn, match=r"from leashes import Leash; rljax.load\('a b', objective=Leash\)"):
@@ -114,19 +115,19 @@ class Mine2(Mine):
 
 def test_no_kind_of_record_imports_what_it_names(module, plugged):
     """A run's, a sweep's, a search's, and the file of a learned objective, whole and with right checksums."""
-    row = {"algo": "ppo", "env": PROBE, "env_args": {}, "steps": 64, "settings": dict(TINY), "varied": {}}
-    row["settings"] |= {"objective": "leashes:Leash", "objective.weight": 2.0}
+    row = rows.Row.of("ppo", PROBE, steps=64, **TINY).to_json() | {"varied": {}}
+    row |= {"objective": {"name": "leashes:Leash", "fields": {"weight": 2.0}}}
     search = {"method": "evolution", "rows": [row], "draws": [{"shortest": None, "vary": {}, "reference": [0.0, 1.0]}]}
     search |= {"learn": ["lr"], "generations": 1, "strategy": {"name": "open-es", "popsize": 2}}
-    whole = {"objective": row["settings"]["objective"], "objective.weight": 2.0}
+    whole = {"objective": "leashes:Leash", "objective.weight": 2.0}
     provenance = {"method": {}, "tasks": [row], "scores": {}}
     files.write(module / "learned.npz", files.Stored("LPO", objectives.network(8), provenance))
     for use in (
         lambda: rows.from_record({"rows": [row]}),
-        lambda: rows.from_record({"rows": [{**row, "settings": {}, "varied": whole}]}, call="rljax.load_sweep('a'"),
+        lambda: rows.from_record({"rows": [{**row, "objective": None, "varied": whole}]}, call="rljax.load_sweep('a'"),
         lambda: meta_spec.from_record(search),
-        lambda: build.made_again("ppo", PROBE, {}, {}, row["settings"]),
-        lambda: rows.Row("ppo", PROBE, row["settings"], {}, 64, {}).prepare(),
+        lambda: RunSpec.from_json(row).build(),
+        lambda: rows.Row.from_json(row).prepare(),
         lambda: meta_eval._source(module / "learned.npz", None),
     ):
         with pytest.raises(NotPluggedIn, match=r"a record imports nothing; plug it in again: .*objective"):
@@ -135,7 +136,7 @@ def test_no_kind_of_record_imports_what_it_names(module, plugged):
     found = rows.from_record({"rows": [row]}, objective="leashes:Leash")[0].prepare()
     assert found.algorithm.hypers.objective.weight == 2.0
     with pytest.raises(ConfigError, match=r"nothing there is a class of your own"):
-        rows.from_record({"rows": [{**row, "settings": {}}]}, objective=Mine)
+        rows.from_record({"rows": [{**row, "objective": None}]}, objective=Mine)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +145,9 @@ def test_no_kind_of_record_imports_what_it_names(module, plugged):
         3,
         [{"algo": 3}],
         [{"algo": "ppo"}],
-        [{"algo": "ppo", "settings": []}],
-        [{"algo": "ppo", "settings": {}, "env": []}],
+        [{"algo": "ppo", "settings": {}, "env": PROBE}],
+        [{**RunSpec("ppo", PROBE, 64).to_json(), "env": []}],
+        [{**RunSpec("ppo", PROBE, 64).to_json(), "hypers": 3}],
     ],
 )
 def test_a_learned_file_with_another_history_is_one_line(tmp_path, tasks):
@@ -153,6 +155,6 @@ def test_a_learned_file_with_another_history_is_one_line(tmp_path, tasks):
     weights = {**objectives.network(8), "clip": 0.2, "ppo": 1.0}
     arrays = {name: np.asarray(x, np.float32) for name, x in weights.items()}
     files.write(tmp_path / "learned.npz", files.Stored("LPO", arrays, provenance))
-    with pytest.raises(ConfigError, match=r"learned.npz: holds what rljax does not write|unknown algorithm"):
+    with pytest.raises(ConfigError, match=r"learned.npz: (holds what|its history is of)|unknown algorithm"):
         meta_eval._source(tmp_path / "learned.npz", None)
     assert rljax.make("ppo", PROBE, objective=str(tmp_path / "learned.npz"))

@@ -13,6 +13,7 @@ from PIL import GifImagePlugin, Image
 
 from rljax.errors import ConfigError
 from rljax.log import JsonlSink
+from rljax.records import VERSION
 from rljax.results.logged import by_setting, load
 from rljax.results.plots import plot_runs
 from rljax.results.video import save_film
@@ -27,7 +28,14 @@ def run_dir(folder: Path, seed: int = 0, rows: int = 50, algo: str = "ppo", offs
         sink.write({**row, "policy_loss": rng.standard_normal(), "entropy": 0.7 - i / 1000, "fps": 1.0})
     sink.close()
     hypers = {"lr": 3e-4, **hypers}
-    config = {"algo": algo, "env": "CartPole-v1", "seed": seed, "steps": 2000 * rows, "out": str(folder)}
+    config = {
+        "format": VERSION,
+        "algo": algo,
+        "env": "CartPole-v1",
+        "seed": seed,
+        "steps": 2000 * rows,
+        "out": str(folder),
+    }
     config |= {"config": {"hidden": [64, 64]}, "hypers": hypers}
     (folder / "config.json").write_text(json.dumps(config | (record or {})))
     return folder

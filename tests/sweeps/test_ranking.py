@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from toys import recorded
 
 from rljax.errors import ConfigError
 from rljax.results.curves import band, bridge, isolated
@@ -22,7 +23,13 @@ def made(rows, scores, diverged=(), stored=None, folder=None):
     for row, seed in diverged:
         gone[row, seed], scores[row, seed] = True, np.nan
     records = [
-        {"env": row.get("env", "a"), "settings": row, "varied": row, "steps_per_update": 1, "warmup_steps": 0}
+        {
+            "env": row.get("env", "a"),
+            **recorded(row),
+            "varied": row,
+            "steps_per_update": 1,
+            "warmup_steps": 0,
+        }
         for row in rows
     ]
     record = {"rows": records, "seeds": list(range(scores.shape[1])), "varied": list(rows[0])}
@@ -105,7 +112,7 @@ def test_the_text_of_a_sweep_leaves_no_column_out(monkeypatch):
 
 def test_what_was_measured_stays(tmp_path, monkeypatch):
     """A later chunk that is empty at a point, as of a rung that trained nothing, takes nothing away."""
-    rows = [{"env": "a", "group": 0, "settings": {}, "varied": {}, "steps_per_update": 1, "warmup_steps": 0}]
+    rows = [{"env": "a", "group": 0, **recorded({}), "varied": {}, "steps_per_update": 1, "warmup_steps": 0}]
     record = {"rows": rows, "seeds": [0], "varied": [], "plan": [{"points": [100, 200]}]}
     monkeypatch.setattr(store, "read", lambda folder: record)
     one = {"row": np.array([0]), "seed": np.array([0]), "diverged": np.array([False])}

@@ -10,6 +10,7 @@ import pytest
 from toys import TINY, asked, counter, sweep
 
 from rljax.errors import ConfigError
+from rljax.parts import of_record
 from rljax.sweeps import store
 from rljax.sweeps.record import plan_in, to_record
 
@@ -21,9 +22,9 @@ def test_a_record_says_what_is_run_how_and_on_what(finished):
     assert {"command", "created", "machine", "workers", "devices"} <= record.keys()
     first, second = record["rows"]
     assert first["varied"] == {"lr": 1e-3} and second["varied"] == {"lr": 1e-2}
-    assert first["settings"] == second["settings"] | {"lr": 1e-3}
+    assert of_record(first) == of_record(second) | {"lr": 1e-3}
     known = {"num_envs": 4, "hidden": [8], "objective": "ppo-clip", "discount": 0.99}
-    assert first["settings"] == first["settings"] | known
+    assert of_record(first) == of_record(first) | known
     assert (first["steps"], first["steps_per_update"], first["updates"]) == (640, 32, 20)
     assert first["group"] == second["group"] == 0
     [group] = record["plan"]
@@ -62,7 +63,7 @@ def test_the_way_it_is_asked_for_does_not_matter(finished):
         ({"grid": {"discount": [0.9, 0.99]}}, "lr is 0.001 there, 0.00025 here"),
         ({"steps": 650}, "steps is 640 there, 650 here"),
         ({"env": "probe/action"}, "env is probe/action-observation there, probe/action here"),
-        ({"hidden": (4,)}, r"hidden is \[8\] there, \(4,\) here"),
+        ({"hidden": (4,)}, r"hidden is \[8\] there, \[4\] here"),
         ({"objective": "dpo"}, "objective is ppo-clip there, dpo here"),
         ({"task": {"length": 3}}, "task.length is None there, 3 here"),
         ({"log_every": 4}, "log_every is 2 there, 4 here"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import recorded
 
 from rljax.sweeps.figures import Field, View, shown, style
 from rljax.sweeps.report import write_report
@@ -51,7 +52,7 @@ def make(folder: Path, rows: list[dict], seeds: int = 8, unfinished=(), diverged
             {
                 "algo": row.get("algo", "ppo"),
                 "env": row.get("env", env),
-                "settings": {"discount": 0.99, "gae_lambda": 0.95, "torso": [64, 64], **row},
+                **recorded({"discount": 0.99, "gae_lambda": 0.95, "torso": [64, 64], **row}),
                 "varied": row,
                 "steps": 250_000,
                 "steps_per_update": 2048,

@@ -151,8 +151,8 @@ def test_a_record_holds_every_setting_and_gives_the_row_back():
     grid = {"lr": [1e-3, 1e-2], "hidden": [(8,), (4, 4)], "value_clip": [float("inf"), 0.2], "objective": ["dpo"]}
     rows = asked(grid=grid, task={"length": 3}, env_args={}).rows
     records = json.loads(json.dumps([row.record(row.prepare()) for row in rows]), parse_constant=pytest.fail)
-    assert records[0]["settings"]["num_envs"] == 4 and records[0]["settings"]["gae_lambda"] == 0.95
-    assert records[0]["settings"]["value_clip"] == "inf" and records[0]["settings"]["horizon"] == 20.0
+    assert records[0]["config"]["num_envs"] == 4 and records[0]["hypers"]["gae_lambda"] == 0.95
+    assert records[0]["hypers"]["value_clip"] == "inf" and records[0]["hypers"]["horizon"] == 20.0
     assert records[0]["varied"] == {"lr": 1e-3, "hidden": [8], "value_clip": "inf", "objective": "dpo"}
     again = [row.prepare() for row in from_record({"rows": records})]
     for row, there in zip(map(type(rows[0]).prepare, rows), again):

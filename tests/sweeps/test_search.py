@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from test_contract import leaves_equal
-from toys import asked, assert_same_chunks, assert_same_results, sweep
+from toys import asked, assert_same_chunks, assert_same_results, recorded, sweep
 
 from rljax.engine.plan import Group, Programs
 from rljax.errors import ConfigError
@@ -29,7 +29,7 @@ def results(scores, ends, lasts, seeds=1, varied=None):
     update[:, 0], update[:, 1] = ends, lasts
     returns = np.stack([scores, np.full_like(scores, np.nan)], -1)
     same = {"env": "a", "steps_per_update": 1, "warmup_steps": 0}
-    rows = [{**same, "varied": v, "settings": v, "env": v.get("env", "a")} for v in varied or [{}] * len(ends)]
+    rows = [{**same, "varied": v, **recorded(v), "env": v.get("env", "a")} for v in varied or [{}] * len(ends)]
     metrics = {"episode_return": returns, "episodes": np.where(np.isfinite(returns), 1.0, np.nan)}
     reached = np.broadcast_to(np.array(ends)[:, None], scores.shape)
     record = {"rows": rows, "seeds": list(range(seeds)), "varied": list(rows[0]["varied"])}

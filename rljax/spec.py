@@ -1,0 +1,257 @@
+"""A run by names and numbers: the one form that runs, rows of sweeps, searches and learned files are recorded in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from rljax import algos, build
+from rljax.algos.presets import preset
+from rljax.arguments import SEED, STEPS
+from rljax.build import Prepared
+from rljax.errors import require
+from rljax.fingerprint import fingerprint
+from rljax.kinds import LARGEST, Flag, Number, Table
+from rljax.objectives import name_of
+from rljax.objectives.own import plug_in
+from rljax.ops.tree import named_leaves
+from rljax.parts import Chosen, Parts, split
+from rljax.types import Algorithm, Env, WithData
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run by names and numbers: all that makes it again, but for a user's own code and data.
+
+    Attributes:
+      algo: a registered algorithm.
+      env: the name of an environment, wrappers included, or an `Env` of the user's own.
+      steps: environment steps; where an algorithm takes none, updates.
+      seed: of the run's key.
+      config, hypers: fields of the algorithm's `Config` and `Hypers`; those that are not given have their defaults.
+      objective: the policy objective and its fields; None: the algorithm's own.
+      task: numbers of the environment to change.
+      env_args: arguments of the environment's factory.
+      data: a pytree of arrays to learn from; in a record its fingerprint, until it is given again.
+      plugins: what had to be plugged in, by name.
+      recorded: whether it was read from a record, whose numbers hold defaults too.
+    """
+
+    algo: str
+    env: str | Env
+    steps: int
+    seed: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+    hypers: dict[str, Any] = field(default_factory=dict)
+    objective: Chosen | None = None
+    task: dict[str, Any] = field(default_factory=dict)
+    env_args: dict[str, Any] = field(default_factory=dict)
+    data: Any = field(default=None, compare=False, repr=False)
+    plugins: tuple[str, ...] = ()
+    recorded: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        algo: str,
+        env: str | Env,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        use_preset: bool = True,
+        task: Mapping[str, Any] | None = None,
+        env_args: Mapping[str, Any] | None = None,
+        data: Any = None,
+        recorded: bool = False,
+        **given: Any,
+    ) -> Self:
+        """A run as a user asks for it; arguments as for `train`, and settings may be named `task.length` too.
+
+        Raises:
+          ConfigError: an unknown algorithm, or no length and no preset that has one.
+        """
+        known = algos.settings(algo)
+        use_preset = Flag().convert("use_preset", use_preset) and isinstance(env, str)
+        start = preset(algo, env) if use_preset and isinstance(env, str) else None
+        if not recorded and "objective" in given:
+            given["objective"] = plug_in(given["objective"])
+        parts = split(known, {**(start.settings if start else {}), **given})
+        if steps is None:
+            where = env if isinstance(env, str) else env.name
+            require(start is not None, "steps", None, f"there is no preset for {algo} on {where}; say how many")
+            steps = start.steps  # pyright: ignore[reportOptionalMemberAccess]
+        return cls(
+            algo,
+            env,
+            STEPS.convert("steps", steps),
+            SEED.convert("seed", seed),
+            **parts._replace(task={**Table().convert("task", task), **parts.task})._asdict(),
+            env_args=Table().convert("env_args", env_args),
+            data=data,
+            recorded=recorded,
+        )
+
+    @property
+    def parts(self) -> Parts:
+        """Its settings by what they belong to."""
+        return Parts(self.config, self.hypers, self.objective, self.task)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings by the names that the command line has for them: `lr`, `objective.clip`, `task.length`."""
+        return self.parts.flat()
+
+    def with_settings(self, given: Mapping[str, Any], **changes: Any) -> Self:
+        """The same run with these settings alone, by such names."""
+        parts = split(algos.settings(self.algo), given)
+        return dataclasses.replace(self, **parts._asdict(), **changes)
+
+    def without(self, names: Iterable[str]) -> Self:
+        """The same run without these settings, and without the fields of them."""
+        names = tuple(names)
+        nested = tuple(f"{name}." for name in names)
+        return self.with_settings(
+            {n: x for n, x in self.settings.items() if n not in names and not n.startswith(nested)}
+        )
+
+    def build(self) -> tuple[Algorithm, Env]:
+        """Builds the algorithm, whose `hypers` hold the numbers, and the environment, whose `task` does.
+
+        Raises:
+          ConfigError: an unknown name or field, or a value that cannot be.
+        """
+        return build.build(self.algo, self.env, self.env_args, self.parts, self.recorded)
+
+    def prepare(self) -> Prepared:
+        """Builds it, and settles its length; nothing is compiled.
+
+        Raises:
+          ConfigError: an unknown name or field, or a value that cannot be.
+        """
+        given = not isinstance(self.data, str)
+        require(given, "data", self.data, "is what this run learns from, and no record holds it; give it again")
+        algorithm, env = self.build()
+        task = env.task if self.data is None else WithData(env.task, self.data)
+        updates = algorithm.updates(self.steps)
+        require(
+            updates >= 1, "steps", self.steps, f"must be more than the {algorithm.warmup_steps} before learning begins"
+        )
+        most = algorithm.steps(LARGEST)
+        require(updates <= LARGEST, "steps", self.steps, f"must be at most {most:,}: updates are counted in 32 bits")
+        known = algos.settings(self.algo)
+        for name, value in self.hypers.items():
+            number = name in known and isinstance(known[name].kind, Number)
+            require(not number or not np.ndim(value), name, value, "must be one number")
+        if "horizon" not in self.hypers:
+            algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
+        given = algos.with_defaults(self.algo, self.settings)
+        config = {
+            name: setting.kind.convert(name, given.get(name, setting.default))
+            for name, setting in known.items()
+            if setting.group == "config"
+        }
+        return Prepared(algorithm, env, task, self.steps, updates, config)
+
+    def complete(self, prepared: Prepared) -> Self:
+        """The same with every setting said, given or default, so that its record outlives a change of defaults."""
+        files = build.files_of(self.algo, self.hypers)
+        every = {**prepared.config, **build.describe(prepared.algorithm.hypers), **files}
+        parts = split(algos.settings(self.algo), every)
+        return dataclasses.replace(self, **parts._replace(task=self.task)._asdict())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values of the form `records.RUN`; environments and objectives by name, data as a fingerprint."""
+        chosen = self.objective
+        return {
+            "algo": self.algo,
+            "env": plain(self.env),
+            "env_args": _plain(self.env_args),
+            "steps": self.steps,
+            "seed": self.seed,
+            "config": _plain(self.config),
+            "hypers": _plain(self.hypers),
+            "objective": None if chosen is None else {"name": plain(chosen.name), "fields": _plain(chosen.fields)},
+            "task": _plain(self.task),
+            "data": self.data
+            if self.data is None or isinstance(self.data, str)
+            else fingerprint(named_leaves(self.data)),
+            "plugins": list(self.plugins),
+        }
+
+    @classmethod
+    def from_json(
+        cls, record: Mapping[str, Any], envs: Mapping[str, Env] | None = None, data: Any = None, **more: Any
+    ) -> Self:
+        """The inverse of `to_json`.
+
+        Args:
+          envs: environments that are not registered, by name.
+          data: what was learned from.
+          more: what a subclass adds.
+        """
+        chosen, env = record["objective"], record["env"]
+        return cls(
+            algo=record["algo"],
+            env=(envs or {}).get(env, env),
+            steps=record["steps"],
+            seed=record.get("seed", 0),
+            config=record["config"],
+            hypers=record["hypers"],
+            objective=None if chosen is None else Chosen(chosen["name"], chosen["fields"]),
+            task=record["task"],
+            env_args=record["env_args"],
+            data=record["data"] if data is None else data,
+            plugins=tuple(record["plugins"]),
+            recorded=True,
+            **more,
+        )
+
+
+def make(
+    algo: str,
+    env: str | Env,
+    *,
+    task: Mapping[str, Any] | None = None,
+    env_args: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> tuple[Algorithm, Env]:
+    """Builds an algorithm on an environment; keyword arguments go to its `Config` or `Hypers` by field.
+
+    Args:
+      algo: a registered algorithm.
+      env: the name of an environment, or an `Env` of your own.
+      task: fields of the environment's parameters to change; traced, so changing them compiles nothing.
+      env_args: arguments of the environment's factory, e.g. `backend` for Brax.
+      **settings: fields of `Config` and `Hypers`; `objective` is a name, `module:Class`, the file of a learned one
+        (`mine.npz`), or an objective. Fields of a named objective are given as `**{"objective.clip": 0.1}`.
+
+    Returns:
+      (algorithm, whose `hypers` hold the given numbers; environment, whose `task` does).
+
+    Raises:
+      ConfigError: an unknown name or field, or a value that cannot be.
+    """
+    return RunSpec.of(algo, env, steps=1, use_preset=False, task=task, env_args=env_args, **settings).build()
+
+
+def prepare(algo: str, env: str | Env, **how: Any) -> Prepared:
+    """Settles a run: presets, length, algorithm and environment. Arguments and errors as for `RunSpec.of`."""
+    return RunSpec.of(algo, env, **how).prepare()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: environments and objectives by name, infinity as text."""
+    if isinstance(value, Env):
+        return value.name
+    if callable(value):  # as an objective is
+        return name_of(value)  # pyright: ignore[reportArgumentType]
+    value = build.plain_value(value.item() if getattr(value, "shape", None) == () else value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in values.items()}
