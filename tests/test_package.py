@@ -17,7 +17,7 @@ PACKAGE = ROOT / "rljax"
 
 ORDER = """
     errors registry storage resources shipped processes kinds fields declarations arguments records
-    modes spaces types runtime parts settings orbax_files
+    modes spaces types runtime settings parts orbax_files
     ops nets objectives data
     envs
     on_policy off_policy
