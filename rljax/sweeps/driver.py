@@ -21,7 +21,7 @@ from rljax.records import versioned
 from rljax.results.folder import SWEEP, Numbered, locked, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
-from rljax.sweeps import ranking, record, result, space, spec, store
+from rljax.sweeps import bundles, ranking, record, result, space, spec, store
 from rljax.sweeps.execute import Job, Lot
 from rljax.sweeps.planning import Plan, next_round
 from rljax.sweeps.progress import Progress
@@ -146,6 +146,7 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
             if first:
                 write_json(folder / store.RECORD, versioned(to_record(planned)))
         if first:
+            bundles.put_together(folder)
             shutil.rmtree(folder / store.PROGRESS, ignore_errors=True)
             found.save(folder / store.RESULT)
         cluster.wait("saved")

@@ -25,6 +25,7 @@ from rljax.ops.tree import named_leaves
 from rljax.run import Saver
 from rljax.spaces import zeros
 from rljax.sweeps import store
+from rljax.sweeps.bundles import Writer
 from rljax.types import Algorithm, Env
 
 CALL_SECONDS = 1.0  # how long one call of a program should last: how often there is news, and how soon it can stop
@@ -65,6 +66,10 @@ class Job:
     seeds: Sequence[int]
     keep_states: bool = False
 
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.folder)
+        self._read: dict[int, list[str]] = {}
+
     def lots(self) -> list[Lot]:
         """Every lot of the plan, in order."""
         return [
@@ -99,8 +104,16 @@ class Job:
 
     def pending(self) -> list[Lot]:
         """The lots that are not stored yet."""
-        there = {path.stem for path in store.whole(self.folder)}
-        return [lot for lot in self.lots() if lot.name not in there]
+        stored = store.stored(self.folder)
+        return [lot for lot in self.lots() if not stored.get(lot.group, set()).issuperset(lot.members)]
+
+    def read_by_act(self, group: int) -> list[str]:
+        """The leaves of the states of a group that its policies read."""
+        if group not in self._read:
+            planned = self.groups[group]
+            prepared = self.programs.prepared[planned.rows[0]]
+            self._read[group] = read_by_act(prepared.algorithm, prepared.env, self.programs.of(planned).state)
+        return self._read[group]
 
 
 class _Work:
@@ -141,8 +154,7 @@ class _Work:
         skipped = self.group.updates - self.done  # where all diverged
         leaves = named_leaves(self.program.state)
         if not self.job.keep_states:
-            read = read_by_act(self.prepared.algorithm, self.prepared.env, self.program.state)
-            leaves = {name: leaves[name] for name in read}
+            leaves = {name: leaves[name] for name in self.job.read_by_act(self.lots[0].group)}
         states = {name: x for name, x in named_leaves(self.program.fetch(self.state)).items() if name in leaves}
         for i in self.own:
             lot = self.lots[i]
@@ -151,7 +163,7 @@ class _Work:
             arrays |= {"update": np.array(self.points), "diverged": self.diverged[where]}
             arrays |= {store.METRIC + n: x[where] for n, x in self.metrics.items()}
             arrays |= {store.STATE + n: x[where] for n, x in states.items()}
-            store.write_arrays(self.job.folder / store.CHUNKS / f"{lot.name}.npz", arrays)
+            self.job.writer.add(lot.name, arrays)
         shutil.rmtree(self._progress, ignore_errors=True)
         last = self.metrics.get(RETURN, np.full((len(self.members), 1), np.nan))[:, -1].reshape(len(self.lots), -1)
         finished = [pair for i in self.own for pair in zip(self.lots[i].members, last[i].tolist())]

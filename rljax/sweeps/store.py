@@ -1,7 +1,7 @@
 """The folder of a sweep: plain JSON and npz, to be read without rljax.
 
 sweeps/a/sweep.json        what was asked, every row with all its settings, the plan, machine, versions, command
-sweeps/a/chunks/NAME.npz   one file a finished chunk of members, a member being a row and a seed:
+sweeps/a/chunks/NAME.npz   finished members of one group of the plan, a member being a row and a seed:
                              row, seed [M], update [L], metric/NAME [M, L], diverged [M], state/LEAF [M, ...]
 sweeps/a/progress/NAME     the state of a chunk under way
 sweeps/a/result.npz        all chunks together, written at the end: one array [N, S, U] a metric, step [N, U]
@@ -86,12 +86,18 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def chunks(folder: Path) -> list[Path]:
     """The finished chunks, in the order of their names; files of other names are none."""
-    return sorted(path for path in (folder / CHUNKS).glob("*.npz") if re.fullmatch(r"\d{2,}-\d{5,}", path.stem))
+    return sorted(path for path in (folder / CHUNKS).glob("*.npz") if re.fullmatch(r"\d{2,}-\d{5,}(\+\d+)?", path.stem))
 
 
-def whole(folder: Path) -> list[Path]:
-    """The finished chunks that can be read, all of them; warns of those that are damaged."""
-    return [path for path in chunks(folder) if read_chunk(path, METRIC, STATE) is not None]
+def stored(folder: Path) -> dict[int, set[tuple[int, int]]]:
+    """The members (row, seed) of each group of the plan that are in finished chunks; warns of damaged ones."""
+    found: dict[int, set[tuple[int, int]]] = {}
+    for path in chunks(folder):
+        chunk = read_chunk(path, METRIC, STATE)
+        if chunk is not None:
+            members = zip(chunk["row"].tolist(), chunk["seed"].tolist())
+            found.setdefault(int(path.stem.partition("-")[0]), set()).update(members)
+    return found
 
 
 def read_chunk(path: Path, *kinds: str) -> dict[str, np.ndarray] | None:

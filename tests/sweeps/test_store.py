@@ -84,7 +84,7 @@ def test_what_is_no_chunk_of_a_sweep_is_left_alone(tmp_path):
     chunk(tmp_path, "00-00000", [0], 5, 0.0)
     np.savez(tmp_path / "chunks" / "notes.npz", x=np.zeros(3))
     (tmp_path / "chunks" / "00-00001 (copy).npz").write_bytes(b"")
-    assert [path.name for path in store.whole(tmp_path)] == ["00-00000.npz"]
+    assert store.stored(tmp_path) == {0: {(0, 0)}}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit", "empty", "missing", "other"])
@@ -104,7 +104,7 @@ def test_a_damaged_chunk_is_named_and_left_as_it_is(damage, tmp_path):
         bad = path.read_bytes()
     path.write_bytes(bad)
     with pytest.warns(UserWarning, match=rf"{path} is damaged .*: .* rljax sweep --resume {tmp_path} computes") as said:
-        assert [found.name for found in store.whole(tmp_path)] == ["00-00000.npz"]
+        assert store.stored(tmp_path) == {0: {(0, 0)}}
     assert len(said) == 1 and "\n" not in str(said[0].message) and path.read_bytes() == bad
 
 
@@ -116,7 +116,7 @@ def test_a_chunk_that_cannot_be_read_now_is_not_damaged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "load", busy)
     with pytest.raises(StorageError, match=r"00-00000.npz cannot be read now: Too many open files"):
-        store.whole(tmp_path)
+        store.stored(tmp_path)
 
 
 def test_records_are_plain_json(finished):
