@@ -18,7 +18,7 @@ from rljax.fingerprint import fingerprint, foreign
 from rljax.kinds import Kind, Part
 from rljax.ops.tree import as_arrays, named_leaves
 from rljax.parts import Chosen, Parts, of_record, split
-from rljax.types import Algorithm, Env, WithData
+from rljax.types import Algorithm, Env
 
 GIVEN = "given as arrays"  # what is recorded of a part that no file holds
 
@@ -106,14 +106,12 @@ def fingerprints(algo: str, env: str | Env, prepared: Prepared) -> dict[str, str
 
     Returns:
       `task`: all numbers of the environment, given or its own; `parts`: large parts of hypers, such as a learned rule;
-      `data`: what is learned from; `env`, `objective`, `algo`: their code, where it does not come with rljax.
+      `env`, `objective`, `algo`: their code, where it does not come with rljax.
     """
     hypers, module = prepared.algorithm.hypers, algos.load(algo)
     found = {"task": fingerprint(named_leaves(as_arrays(prepared.env.task)))}
     if parts := {name: as_arrays(getattr(hypers, name)) for name in sorted(_parts(algo))}:
         found["parts"] = fingerprint(named_leaves(parts))
-    if isinstance(prepared.task, WithData):
-        found["data"] = fingerprint(named_leaves(prepared.task.data))
     if not isinstance(env, str) or not envs.ours(env):
         found["env"] = _code(prepared.env)
     objective = type(getattr(hypers, "objective", None))

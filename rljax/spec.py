@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from rljax import algos, build
 from rljax.algos.presets import preset
 from rljax.arguments import SEED, STEPS
 from rljax.build import Prepared
-from rljax.errors import require
+from rljax.errors import ConfigError, require
 from rljax.fingerprint import fingerprint
 from rljax.kinds import LARGEST, Flag, Number, Table
 from rljax.objectives import name_of
@@ -21,6 +22,23 @@ from rljax.objectives.own import plug_in
 from rljax.ops.tree import named_leaves
 from rljax.parts import Chosen, Parts, split
 from rljax.types import Algorithm, Env, WithData
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A pytree of arrays to learn from; the rows of a sweep share one."""
+
+    arrays: Any
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The hash by which it is recorded."""
+        return fingerprint(named_leaves(self.arrays))
+
+    @classmethod
+    def of(cls, given: Any) -> Data | None:
+        """Makes one of what a user gives; None of None."""
+        return given if given is None or isinstance(given, cls) else cls(given)
 
 
 @dataclass(frozen=True)
@@ -36,7 +54,7 @@ class RunSpec:
       objective: the policy objective and its fields; None: the algorithm's own.
       task: numbers of the environment to change.
       env_args: arguments of the environment's factory.
-      data: a pytree of arrays to learn from; in a record its fingerprint, until it is given again.
+      data: what to learn from; in a record its fingerprint, until it is given again.
       plugins: what had to be plugged in, by name.
       recorded: whether it was read from a record, whose numbers hold defaults too.
     """
@@ -50,7 +68,7 @@ class RunSpec:
     objective: Chosen | None = None
     task: dict[str, Any] = field(default_factory=dict)
     env_args: dict[str, Any] = field(default_factory=dict)
-    data: Any = field(default=None, compare=False, repr=False)
+    data: Data | str | None = field(default=None, compare=False, repr=False)
     plugins: tuple[str, ...] = ()
     recorded: bool = False
 
@@ -91,7 +109,7 @@ class RunSpec:
             SEED.convert("seed", seed),
             **parts._replace(task={**Table().convert("task", task), **parts.task})._asdict(),
             env_args=Table().convert("env_args", env_args),
-            data=data,
+            data=Data.of(data),
             recorded=recorded,
         )
 
@@ -132,10 +150,10 @@ class RunSpec:
         Raises:
           ConfigError: an unknown name or field, or a value that cannot be.
         """
-        given = not isinstance(self.data, str)
-        require(given, "data", self.data, "is what this run learns from, and no record holds it; give it again")
+        if isinstance(self.data, str):
+            raise ConfigError(f"data={self.data}: is what this run learns from, and no record holds it; give it again")
         algorithm, env = self.build()
-        task = env.task if self.data is None else WithData(env.task, self.data)
+        task = env.task if self.data is None else WithData(env.task, self.data.arrays)
         updates = algorithm.updates(self.steps)
         require(
             updates >= 1, "steps", self.steps, f"must be more than the {algorithm.warmup_steps} before learning begins"
@@ -176,9 +194,7 @@ class RunSpec:
             "hypers": _plain(self.hypers),
             "objective": None if chosen is None else {"name": plain(chosen.name), "fields": _plain(chosen.fields)},
             "task": _plain(self.task),
-            "data": self.data
-            if self.data is None or isinstance(self.data, str)
-            else fingerprint(named_leaves(self.data)),
+            "data": self.data.fingerprint if isinstance(self.data, Data) else self.data,
             "plugins": list(self.plugins),
         }
 
@@ -192,8 +208,15 @@ class RunSpec:
           envs: environments that are not registered, by name.
           data: what was learned from.
           more: what a subclass adds.
+
+        Raises:
+          ConfigError: other data than was learned from.
         """
         chosen, env = record["objective"], record["env"]
+        given = Data.of(data)
+        if given is not None:
+            same = given.fingerprint == record["data"]
+            require(same, "data", given.fingerprint, f"is not what was learned from, {record['data']}")
         return cls(
             algo=record["algo"],
             env=(envs or {}).get(env, env),
@@ -204,7 +227,7 @@ class RunSpec:
             objective=None if chosen is None else Chosen(chosen["name"], chosen["fields"]),
             task=record["task"],
             env_args=record["env_args"],
-            data=record["data"] if data is None else data,
+            data=record["data"] if given is None else given,
             plugins=tuple(record["plugins"]),
             recorded=True,
             **more,

@@ -61,7 +61,7 @@ def sweep(
       width: members side by side in a program; by default what measures fastest and fits.
       memory: for all arrays, on each device or of all processes, e.g. `16GB`; by default most of what is free.
       progress: show a progress bar.
-      **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, and settings of all rows.
+      **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, `data`, and settings of all rows.
 
     Returns:
       The results.
@@ -92,6 +92,7 @@ def resume(
     progress: bool = True,
     own: Mapping[str, Env] | None = None,
     objective: Any = None,
+    data: Any = None,
     **how: Any,
 ) -> result.SweepResult:
     """Goes on with a sweep that was stopped or killed; one that is finished is read.
@@ -100,12 +101,13 @@ def resume(
       folder: what `sweep` wrote.
       own: environments that are not registered, by name.
       objective: the class of the objective, if it is one of your own.
+      data: what is learned from, if anything is.
       **how: `workers`.
     """
     path = absolute(folder, "sweep")
     record = store.read(path)
     with records.understood(path / store.RECORD):
-        asked = spec.from_record(record, own, objective, f"rljax.sweeps.driver.resume({str(folder)!r}")
+        asked = spec.from_record(record, own, objective, f"rljax.sweeps.driver.resume({str(folder)!r}", data)
     return run(asked, path, progress, **how)
 
 

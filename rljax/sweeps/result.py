@@ -226,6 +226,7 @@ class SweepResult:
         seed: int | None = None,
         own: Mapping[str, Env] | None = None,
         objective: Any = None,
+        data: Any = None,
         **fields: Any,
     ) -> Policy:
         """The trained policy of a run, by the row's place and the seed; by default the best row's best seed.
@@ -234,6 +235,7 @@ class SweepResult:
           own: environments that are not registered, by name.
           objective: the class of the objective, if it is one of your own: a record imports nothing. A registered name
             is one of the settings.
+          data: what was learned from, if anything was.
           **fields: settings to choose the best row among, as for `best`.
 
         Raises:
@@ -249,7 +251,8 @@ class SweepResult:
         if seed not in self.seeds:
             raise ConfigError(f"seed={seed}: not in this sweep; there are {', '.join(map(str, self.seeds))}")
         number = self._number(row)
-        recorded = rows.from_record({"rows": [self.record["rows"][number]]}, own, objective, "result.policy(row, seed")
+        record = {"rows": [self.record["rows"][number]]}
+        recorded = rows.from_record(record, own, objective, "result.policy(row, seed", data)
         prepared = recorded[0].prepare()
         state = _state(prepared, store.states(self.folder, [(number, seed)]))
         steps = prepared.algorithm.steps(int(self.reached[row, self.seeds.index(seed)]))

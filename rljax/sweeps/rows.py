@@ -13,7 +13,7 @@ from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import differing
 from rljax.objectives.own import plug_in, plug_in_again
 from rljax.parts import OBJECTIVE, TASK
-from rljax.spec import RunSpec, plain
+from rljax.spec import Data, RunSpec, plain
 from rljax.types import Env
 
 
@@ -61,6 +61,7 @@ def build(
     fixed: Mapping[str, Any],
     env_args: Mapping[str, Any],
     use_preset: bool,
+    data: Data | None = None,
 ) -> list[Row]:
     """Every row: algorithms x environments x points of the space.
 
@@ -70,6 +71,7 @@ def build(
       fields: the swept fields of each point; `algo` and `env` may be among them.
       fixed: settings of all rows.
       use_preset: start from the known-good settings of each algorithm and environment.
+      data: what all of them learn from, if anything.
 
     Raises:
       ConfigError: a field twice, one that no algorithm here has, or a run of unknown length.
@@ -83,13 +85,14 @@ def build(
         require(name not in swept or not given, name, "...", "is swept and given by name; choose one")
         require(name in swept or bool(given), name, None, f"say which {name}")
     rows = []
+    how = {"steps": steps, "env_args": env_args, "use_preset": use_preset, "data": data}
     for a in algorithms or [""]:
         for e in environments or [""]:
             for point in fields:
                 both = {"algo": a, "env": e} | dict(point)
                 named = {"algo": a} if len(algorithms) > 1 else {}
                 named |= {"env": e} if len(environments) > 1 else {}
-                rows.append(_row(both, steps, named | dict(point), fixed, env_args, use_preset))
+                rows.append(_row(both, named | dict(point), fixed, how))
     given = own(rows)  # by name: one of two would be lost
     for row in rows:
         lost = isinstance(row.env, Env) and given[row.env.name] != row.env
@@ -99,11 +102,9 @@ def build(
 
 def _row(
     point: dict[str, Any],  # algo and env among them
-    steps: int | None,
     varied: dict[str, Any],
     fixed: Mapping[str, Any],
-    env_args: Mapping[str, Any],
-    use_preset: bool,
+    how: Mapping[str, Any],  # other arguments of `RunSpec.of`
 ) -> Row:
     algo: str = point.pop("algo")
     env: str | Env = point.pop("env")
@@ -113,7 +114,6 @@ def _row(
             raise unknown(f"field of {algo}", name, [*known, "algo", "env"], f"rljax train {algo} --help")
     if isinstance(env, str):
         envs.check_name(env)
-    how = {"steps": steps, "env_args": env_args, "use_preset": use_preset}
     return dataclasses.replace(Row.of(algo, env, **how, **{**fixed, **point}), varied=varied)
 
 
@@ -135,7 +135,7 @@ def from_record(
     Raises:
       NotPluggedIn: the record names a class that is not there.
     """
-    chosen = [(r["objective"] or {}).get("name") for r in record["rows"]]
+    chosen, data = [(r["objective"] or {}).get("name") for r in record["rows"]], Data.of(data)
     plug_in_again([*chosen, *(r["varied"].get("objective") for r in record["rows"])], objective, call)
     return [Row.from_json(r, envs, data, varied=r["varied"]) for r in record["rows"]]
 

@@ -11,6 +11,7 @@ from rljax import algos, runtime
 from rljax.arguments import EVERY, SEED, SOME, STEPS
 from rljax.errors import ConfigError, require
 from rljax.kinds import Choice, Count, Maybe, Table
+from rljax.spec import Data
 from rljax.sweeps import result, rows, space
 from rljax.sweeps.search import Halving, Optuna, Search
 from rljax.types import Env
@@ -65,6 +66,7 @@ def specify(
     use_preset: bool = True,
     task: Mapping[str, Any] | None = None,
     env_args: Mapping[str, Any] | None = None,
+    data: Any = None,
     log_every: int | None = None,
     **settings: Any,
 ) -> Sweep:
@@ -76,7 +78,8 @@ def specify(
     search = _asked_search(asked, sampler, batch, halving, rungs, metric)
     points = (search.points(None) if isinstance(search, Optuna) else []) or asked.rows()
     fixed = {**settings, **{rows.TASK + name: value for name, value in Table().convert("task", task).items()}}
-    found = rows.build(algo, env, steps, points, fixed, Table().convert("env_args", env_args), use_preset)
+    env_args = Table().convert("env_args", env_args)
+    found = rows.build(algo, env, steps, points, fixed, env_args, use_preset, Data.of(data))
     _check_ends(asked, {row.algo for row in found})
     search.check(found)
     return Sweep(
@@ -142,11 +145,15 @@ def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
 
 
 def from_record(
-    record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
+    record: Mapping[str, Any],
+    own: Mapping[str, Env] | None = None,
+    objective: Any = None,
+    call: str = "",
+    data: Any = None,
 ) -> Sweep:
     """Reads a sweep from its record; arguments and errors as for `rows.from_record`."""
     search = _search(record["asked"])
-    found = rows.from_record(record, own, objective, call)
+    found = rows.from_record(record, own, objective, call, data)
     return Sweep(found, record["seeds"], record["log_every"], record["asked"], search)
 
 
