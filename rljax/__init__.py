@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rljax.runtime import settle as _settle
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _settle()  # before jax's CPU client can start
 
