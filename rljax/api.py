@@ -49,13 +49,12 @@ def train(
     """Trains one agent, with progress, logs and checkpoints.
 
     Args:
-      steps: environment steps, rounded up to whole updates; by default the preset's. Of an algorithm that takes none,
-        updates.
+      steps: environment steps, rounded up to whole updates, or updates where an algorithm takes none; by default the
+        preset's.
       seed: of the run's key.
       out: a new folder for records, logs and checkpoints (`~` is the home); None keeps everything in memory.
       use_preset: start from the known-good settings for this environment where there are any.
-      data: a pytree of arrays to learn from, for algorithms that learn from data; what they learn on is then
-        `types.WithData(env=the environment's task, data=data)`. It is recorded as a fingerprint.
+      data: a pytree of arrays to learn from: the task is then `types.WithData`. It is recorded as a fingerprint.
       progress: show a progress bar (plain lines where there is no terminal).
       tensorboard: also log for TensorBoard, if there is a folder.
       wandb: also log to this Weights & Biases project.
@@ -64,47 +63,53 @@ def train(
       save_every: updates per checkpoint; by default every ten seconds.
       task, env_args, **settings: as for `make`.
 
-    Returns:
-      The finished run.
-
     Raises:
       ConfigError: a name, field or value that cannot be, or a folder that is taken; nothing has run.
       DivergedError: a metric became NaN or infinite; the last good checkpoint is kept.
-      StorageError: the folder cannot be written any more; what was written is kept.
+      StorageError: the folder cannot be written any more; earlier files are kept.
       Interrupted, Terminated: SIGINT (Ctrl-C) or SIGTERM came, and a checkpoint was written first; a KeyboardInterrupt
         and a SystemExit with the partial `Run` as `result`. A second Ctrl-C interrupts at once.
     """
     where = None if out is None else chosen(out)
     how = {"steps": steps, "seed": seed, "use_preset": use_preset, "task": task, "env_args": env_args, "data": data}
     spec = RunSpec.of(algo, env, **how, **settings)
-    logging = {
-        "log_every": EVERY.convert("log_every", log_every),
-        "save_every": EVERY.convert("save_every", save_every),
-        "tensorboard": Flag().convert("tensorboard", tensorboard),
-        "wandb": Maybe(Text()).convert("wandb", wandb),
-        "sinks": [sink for sink in sinks if isinstance(sink, str)],
-    }
-    for name in logging["sinks"]:
-        log.SINKS.check(name)
+    logging = _logging(log_every, save_every, tensorboard, wandb, [sink for sink in sinks if isinstance(sink, str)])
     progress = Flag().convert("progress", progress)
     prepared = spec.prepare()
     footprint.check(algo, prepared, logging["log_every"])
-    record = _record(spec, prepared) | logging | runtime.provenance()
-    for name, value in record.items():
-        require(_is_json(value), name, value, "cannot be recorded; give numbers, texts, lists and dictionaries")
+    record = _record(spec, prepared, logging)
     if wandb is not None:
         log.check_wandb(wandb)
     return _begin(record, prepared, where, progress, [sink for sink in sinks if not isinstance(sink, str)])
 
 
-def _record(spec: RunSpec, prepared: Prepared) -> dict[str, Any]:
-    """Makes the record: all that was asked for, and what it comes to."""
-    return spec.complete(prepared).to_json() | {
+def _logging(log_every: Any, save_every: Any, tensorboard: Any, wandb: Any, sinks: list[str]) -> dict[str, Any]:
+    """Checks the arguments about logs and checkpoints."""
+    found = {
+        "log_every": EVERY.convert("log_every", log_every),
+        "save_every": EVERY.convert("save_every", save_every),
+        "tensorboard": Flag().convert("tensorboard", tensorboard),
+        "wandb": Maybe(Text()).convert("wandb", wandb),
+        "sinks": sinks,
+    }
+    for name in sinks:
+        log.SINKS.check(name)
+    return found
+
+
+def _record(spec: RunSpec, prepared: Prepared, logging: dict[str, Any]) -> dict[str, Any]:
+    """Makes the record: the specification with every default, and what follows from it."""
+    record = spec.complete(prepared).to_json() | {
         "updates": prepared.updates,
         "steps_per_update": prepared.algorithm.steps_per_update,
         "warmup_steps": prepared.algorithm.warmup_steps,
         "fingerprints": fingerprints(spec.algo, spec.env, prepared),
+        **logging,
+        **runtime.provenance(),
     }
+    for name, value in record.items():
+        require(_is_json(value), name, value, "cannot be recorded; give numbers, texts, lists and dictionaries")
+    return record
 
 
 def _begin(
@@ -122,7 +127,7 @@ def _begin(
             return trainer.go_on(record, prepared, folder, progress, sinks)
         except RljaxError:
             raise
-        except Exception:  # of what is the user's own, say; the corrected call must not find the folder taken
+        except Exception:  # of the user's code, say; the corrected call must not find the folder taken
             if not trainer.metrics(folder.path):
                 folder.forget()
             raise
@@ -137,7 +142,7 @@ def resume(
     progress: bool = True,
     sinks: Sequence[log.Sink] = (),
 ) -> Run:
-    """Goes on with a run that was stopped or killed, from its newest usable checkpoint, to the same bits.
+    """Continues a run that was stopped or killed, from its newest usable checkpoint, to the same bits.
 
     Args:
       folder: what `train` wrote.
@@ -170,7 +175,7 @@ def resume(
 
 
 def load(folder: str | Path, *, env: Env | None = None, objective: Any = None, data: Any = None) -> Policy:
-    """The policy of a run folder, from its newest usable checkpoint.
+    """Loads the policy of a run folder, from its newest usable checkpoint.
 
     Args:
       folder: what `train` wrote.
@@ -199,21 +204,21 @@ def finished(folder: str | Path) -> bool:
 
 
 def _what_is_there(folder: Path) -> str:
-    """What to do with a folder that holds a run."""
+    """Advises what to do with a folder that holds a run."""
     if finished(folder):
         return f"its run is finished: rljax eval {shlex.quote(str(folder))} scores it"
     return f"{RUN.again(folder)} goes on with it"
 
 
 def _prepared_again(record: dict[str, Any], env: Env | None, objective: Any, data: Any, call: str) -> Prepared:
-    """Builds what a record says; what it cannot hold is given by the user."""
+    """Builds the run of a record; the user gives the parts that a record cannot hold."""
     plug_in_again([(record["objective"] or {}).get("name")], objective, call)
     if env is None:
         try:
             envs.check_name(record["env"])
         except ConfigError as error:
-            own = "one of your own is given again, as env=, or registered before: rljax.envs.register"
-            raise ConfigError(f"{error}; {own}") from None
+            remedy = "one of your own is given again, as env=, or registered before: rljax.envs.register"
+            raise ConfigError(f"{error}; {remedy}") from None
     if data is None and record["data"] is not None:
         raise ConfigError(
             f"data={record['data']}: was learned from, and no record holds it; give it again: {call}, data=...)"

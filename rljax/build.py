@@ -1,4 +1,4 @@
-"""From names and numbers to something that could run: presets, settings, algorithm, environment; nothing compiled."""
+"""Builds an algorithm and an environment from names and numbers; compiles nothing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rljax.ops.tree import as_arrays, named_leaves
 from rljax.parts import Chosen, Parts, of_record, split
 from rljax.types import Algorithm, Env
 
-GIVEN = "given as arrays"  # what is recorded of a part that no file holds
+GIVEN = "given as arrays"  # the record of a part that is in no file
 
 
 class Prepared(NamedTuple):
-    """A run that could start: everything checked, nothing compiled."""
+    """A run that can start: everything is checked, nothing is compiled."""
 
     algorithm: Algorithm  # its hypers hold the run's numbers, its length among them
     env: Env  # its task is what a policy is evaluated on
@@ -70,7 +70,7 @@ def abstract_state(prepared: Prepared) -> Any:
 
 
 def describe(hypers: Any) -> dict[str, Any]:
-    """Hypers as flat settings that JSON can hold and `make` takes back; large parts are left out, see `files_of`."""
+    """Writes hypers as flat settings that JSON has and `make` takes; large parts are left out, see `files_of`."""
     flat = {}
     for field in dataclasses.fields(hypers):
         value = getattr(hypers, field.name)
@@ -85,9 +85,9 @@ def describe(hypers: Any) -> dict[str, Any]:
 
 
 def files_of(algo: str, hypers: Mapping[str, Any]) -> dict[str, str]:
-    """Those of the given settings that are large parts of hypers: the files that hold them, to be recorded.
+    """Finds the files of the given settings that are large parts of hypers, to be recorded.
 
-    Where they are does not depend on the working directory of whoever reads the record.
+    Their paths do not depend on the working directory of whoever reads the record.
     """
     given = {name: hypers[name] for name in hypers.keys() & _parts(algo)}
     return {name: _file(value) if isinstance(value, str) else GIVEN for name, value in given.items()}
@@ -99,13 +99,13 @@ def _file(name: str) -> str:
 
 
 def fingerprints(algo: str, env: str | Env, prepared: Prepared) -> dict[str, str]:
-    """What ran beyond names and numbers, as hashes: runs that differ in one of these are not seeds of one setting.
+    """Hashes what names and numbers do not say of a run: runs with different hashes are not seeds of one setting.
 
     Args:
       algo, env: the names that it was built by.
 
     Returns:
-      `task`: all numbers of the environment, given or its own; `parts`: large parts of hypers, such as a learned rule;
+      `task`: all numbers of the environment, given or default; `parts`: large parts of hypers, such as a learned rule;
       `env`, `objective`, `algo`: their code, where it does not come with rljax.
     """
     hypers, module = prepared.algorithm.hypers, algos.load(algo)
@@ -133,7 +133,7 @@ def _parts(algo: str) -> set[str]:
 
 
 def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:
-    """A part of hypers, from the file that holds it (or the name of one that comes with rljax), or as given.
+    """Reads a part of hypers from its file (or by the name of one that comes with rljax), or takes it as given.
 
     Raises:
       ConfigError: the file cannot be read, or its arrays have other names or shapes.
@@ -144,8 +144,8 @@ def _part(default: Any, name: str, given: Any, shapes: Any) -> Any:
     stored, wanted = objectives.files.read(shipped.file_of(given)), named_leaves({name: default})
     require(all(np.isfinite(x).all() for x in stored.arrays.values()), name, given, "holds what is no number")
     if {n: x.shape for n, x in stored.arrays.items()} != {n: x.shape for n, x in wanted.items()}:
-        made, own = _made_with(stored), dataclasses.asdict(shapes)
-        other = ", ".join(f"{n}={x}" for n, x in made.items() if n in own and not np.array_equal(x, own[n]))
+        made, here = _made_with(stored), dataclasses.asdict(shapes)
+        other = ", ".join(f"{n}={x}" for n, x in made.items() if n in here and not np.array_equal(x, here[n]))
         raise ConfigError(f"{name}={given}: its arrays are of other sizes; it was made with {other or 'other parts'}")
     return jax.tree.unflatten(jax.tree.structure(default), [stored.arrays[n] for n in wanted])
 
@@ -177,7 +177,7 @@ def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
 
 
 def _like(default: Any, name: str, value: Any, kind: Kind | None) -> Any:
-    """A number of the type of `default`, so that all numbers share a program; an array of the same shape and type."""
+    """Converts a number, or an array, to the type and shape of `default`, so that all values share a program."""
     kind = kind or declarations.of_number(default)
     if not np.ndim(default) and not np.ndim(value):
         return kind.convert(name, value)
@@ -189,7 +189,7 @@ def _like(default: Any, name: str, value: Any, kind: Kind | None) -> Any:
 
 
 def _with_own_objective(parts: Parts) -> Parts:
-    """The parts in which an objective that is named `module:Class` stands as such, with its fields."""
+    """Replaces an objective that is named `module:Class` by the objective itself, with its fields."""
     chosen = parts.objective
     if chosen is None or not objectives.own.is_path(chosen.name):
         return parts
@@ -209,6 +209,6 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any], chosen: Chosen | None) -
 
 
 def plain_value(value: Any) -> Any:
-    """As JSON can hold it: it has no infinity."""
+    """Converts a value for JSON, which has no infinity."""
     value = np.asarray(value).tolist() if hasattr(value, "dtype") else value
     return str(value) if isinstance(value, float) and np.isinf(value) else value

@@ -1,8 +1,8 @@
-"""Names to numbers: the fields of algorithms and objectives as flat settings.
+"""Settings: the fields of algorithms and objectives under flat names.
 
-A setting is named as it is on the command line and in a run record: `lr`, `num_envs`, `objective`, `objective.clip`.
-Those of the package's own algorithms are read from source, so that help and a misspelt option need no jax; anybody
-else's module is imported and its classes are asked.
+A setting has the same name on the command line and in a run record: `lr`, `num_envs`, `objective`, `objective.clip`.
+Those of the package's algorithms are read from source, so that help and a misspelt option need no jax; any other module
+is imported, and its classes tell their fields.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from rljax.errors import ConfigError, require, unknown
 from rljax.kinds import Kind, PolicyObjective, Weights
 from rljax.registry import OBJECTIVES
 
-DRIFT = ("objective.hidden", "objective.output")  # of a learned policy objective, what is learned
+DRIFT = ("objective.hidden", "objective.output")  # the learned fields of a policy objective
 SHIPPED = "rljax.algos."  # algorithms that are read, not imported
 
 Group = Literal["config", "hypers"]
 
 
 class Setting(NamedTuple):
-    """One field: its name, whether it is static (`config`) or traced (`hypers`), what it takes, default and meaning."""
+    """One field: its name, whether it is static (`config`) or traced (`hypers`), its kind, default and meaning."""
 
     name: str
     group: Group
@@ -47,7 +47,7 @@ def of_algorithm(algorithm: Any) -> dict[str, Setting]:
 
 
 def parts_of(algorithm: Any) -> Any:
-    """What has an algorithm's `Config`, `Hypers` and `make`: a class, a module, an import path of these, an object.
+    """Finds an algorithm's `Config`, `Hypers` and `make`: in a class, a module, an import path of these, an object.
 
     Raises:
       ConfigError: it cannot be imported, or lacks one of these.
@@ -83,10 +83,10 @@ def _settings(config: Iterable[Declared], hypers: Iterable[Declared]) -> dict[st
         if field.name != "objective":
             found.append(setting)
             continue
-        own = not isinstance(field.default, str)  # an instance, of a class that was asked
-        name = name_of(type(field.default)) if own else registered_name(field.default)
+        instance = not isinstance(field.default, str)  # and not the name of a class, read from source
+        name = name_of(type(field.default)) if instance else registered_name(field.default)
         setting = setting._replace(kind=PolicyObjective(), default=name, doc=f"{field.doc}: {', '.join(OBJECTIVES)}")
-        found += [setting, *(of_instance(field.default) if own else of_objective(name)).values()]
+        found += [setting, *(of_instance(field.default) if instance else of_objective(name)).values()]
     return {setting.name: setting for setting in found}
 
 
@@ -116,7 +116,7 @@ def _of_objective(found: Iterable[Declared]) -> dict[str, Setting]:
 
 
 def of_instance(objective: Any) -> dict[str, Setting]:
-    """The fields of an objective that is given as such, with its own values as defaults.
+    """The fields of an objective that is given as an instance, with its values as defaults.
 
     Raises:
       ConfigError: it has no fields: it is no pytree.
@@ -127,19 +127,19 @@ def of_instance(objective: Any) -> dict[str, Setting]:
 
 
 def with_objective(known: Mapping[str, Setting], chosen: Any) -> dict[str, Setting]:
-    """`known` with the fields of another objective, by a registered name or given as such, instead of the default's.
+    """Replaces the fields of the default objective by those of another, a registered name or an instance.
 
     Raises:
       ConfigError: there is no such objective.
     """
-    own = not isinstance(chosen, str)
-    objective = known["objective"]._replace(default=name_of(type(chosen)) if own else registered_name(chosen))
+    instance = not isinstance(chosen, str)
+    objective = known["objective"]._replace(default=name_of(type(chosen)) if instance else registered_name(chosen))
     kept = {n: s for n, s in known.items() if not n.startswith("objective.")}
-    return {**kept, "objective": objective, **(of_instance(chosen) if own else of_objective(chosen))}
+    return {**kept, "objective": objective, **(of_instance(chosen) if instance else of_objective(chosen))}
 
 
 def registered_name(objective: str) -> str:
-    """The name of an objective, from that or from its class's. Raises ConfigError if there is none."""
+    """The registered name of an objective, from that or its class's name. Raises ConfigError if there is none."""
     if objective in OBJECTIVES:
         return objective
     entries = {name: OBJECTIVES.entry(name) for name in OBJECTIVES}
@@ -156,10 +156,10 @@ def name_of(kind: type) -> str:
 
 
 def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> dict[str, Any]:
-    """`given` with every value in its field's type.
+    """Converts every given value to its field's type.
 
-    The fields of an objective are those of the one that is given, if any; one that is yet to be loaded, from a file or
-    as `module:Class`, may have any.
+    The fields of an objective are those of the given one, if any; one that is yet to be loaded, from a file or as
+    `module:Class`, may have any.
 
     Raises:
       ConfigError: a name that is no field, a value of the wrong type or outside its bounds.
@@ -175,8 +175,8 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
         elif unseen:
             checked[name] = value
         else:
-            there = [n for n in known if n.startswith("objective.")]
-            raise unknown(f"field of objective {known['objective'].default}", name, there)
+            fields = [n for n in known if n.startswith("objective.")]
+            raise unknown(f"field of objective {known['objective'].default}", name, fields)
     if isinstance(checked.get("objective"), str) and not unseen:
         checked["objective"] = known["objective"].default  # as it is registered
     _check_order(known, checked)
@@ -184,14 +184,14 @@ def check(known: Mapping[str, Setting], given: Mapping[str, Any], algo: str) -> 
 
 
 def is_own(objective: Any) -> bool:
-    """Whether this is text but no registered name: a user's own `module:Class`, or a learned one, by file or name."""
+    """Whether a text is no registered name: a user's `module:Class`, or a learned objective, by file or name."""
     if not isinstance(objective, str) or not objective or objective in OBJECTIVES:
         return False
     return ":" in objective or shipped.is_learned(objective)
 
 
 def _with_chosen(known: Mapping[str, Setting], given: Mapping[str, Any]) -> Mapping[str, Setting]:
-    """`known` with the fields of the given objective, whose own numbers are checked where it has them already."""
+    """Replaces the fields of the objective by those of the given one, and checks the numbers that an instance has."""
     chosen = given.get("objective")
     if chosen is None or "objective" not in known:
         return known
@@ -216,7 +216,7 @@ def _check_order(known: Mapping[str, Setting], given: Mapping[str, Any]) -> None
 
 
 def assignment(text: str, form: str, what: str = "") -> tuple[str, str]:
-    """`NAME=SOMETHING` in two. Raises ConfigError where it is none, and says that SOMETHING is `form`."""
+    """Splits `NAME=SOMETHING`. Raises ConfigError where it is none, and says that SOMETHING is `form`."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise ConfigError(f"{what} '{text}': write it as NAME={form}".lstrip())
@@ -224,7 +224,7 @@ def assignment(text: str, form: str, what: str = "") -> tuple[str, str]:
 
 
 def pairs(texts: Iterable[str], form: str, what: str) -> dict[str, str]:
-    """Several `NAME=SOMETHING`. Raises ConfigError where one is none, or a name is given twice."""
+    """Splits several `NAME=SOMETHING`. Raises ConfigError where one is none, or a name is given twice."""
     found: dict[str, str] = {}
     for text in texts:
         name, value = assignment(text, form, what)
@@ -234,7 +234,7 @@ def pairs(texts: Iterable[str], form: str, what: str) -> dict[str, str]:
 
 
 def assignments(texts: Iterable[str], what: str = "task") -> dict[str, float]:
-    """`["length=0.5", ...]` -> `{"length": 0.5, ...}`. Raises ConfigError where one is no `NAME=NUMBER`."""
+    """Reads `["length=0.5", ...]` as `{"length": 0.5, ...}`. Raises ConfigError where one is no `NAME=NUMBER`."""
     found = {name: literal(value) for name, value in pairs(texts, "NUMBER", what).items()}
     for name, value in found.items():
         require(isinstance(value, int | float), what, f"{name}={value}", "write it as NAME=NUMBER")
@@ -242,7 +242,7 @@ def assignments(texts: Iterable[str], what: str = "task") -> dict[str, float]:
 
 
 def literal(text: str) -> Any:
-    """A value as written on the command line: `3`, `1e-4`, `true`, `64x64` (a tuple), or a name."""
+    """Reads a value as it is written on the command line: `3`, `1e-4`, `true`, `64x64` (a tuple), or a name."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
