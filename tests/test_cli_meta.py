@@ -69,7 +69,7 @@ def test_what_ships_learned_is_compared_by_its_name(capsys, tmp_path, monkeypatc
 REFUSED = [
     (["meta-train"], "meta-train needs what to learn: lpo, ta-lpo"),
     (["meta-train", "lpoo"], "did you mean 'lpo'"),
-    (["meta-train", "lpo"], "say where agents are to live"),
+    (["meta-train", "lpo"], "say on which environment"),
     (["meta-train", "lpo", "--env", "CartPol-v1"], "did you mean 'CartPole-v1'"),
     (["meta-train", "lpo", "--env", PROBE], "there is no preset for probe/action-observation; say how many"),
     (

@@ -1,4 +1,4 @@
-"""`rljax meta-eval`: what was learned, against what there was before."""
+"""`rljax meta-eval`: compares the result of a search with other algorithms."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ LEARNED = "learned"
 
 
 class Source(NamedTuple):
-    """What was learned, and the settings it was learned with."""
+    """A learned part, with the settings it was learned with."""
 
     algo: str
     settings: dict[str, Any]  # what was learned, as settings of the algorithm
     places: dict[str, dict[str, Any]]  # environment -> other settings there
-    steps: dict[str, int]  # environment -> steps of the longest life
+    steps: dict[str, int]  # environment -> steps of the longest run
 
 
 @dataclasses.dataclass(frozen=True)
 class MetaEval:
-    """Compare what was learned with other algorithms in the same lives: scores, paired differences, intervals.
+    """Compare the result of a search with other algorithms in the same runs: scores, paired differences, intervals.
 
     Args:
       learned: a search's folder, the file of a learned objective, or the name of one that comes with rljax.
       env: NAME[,FIELD=VALUE...] with settings there, for all contenders; may be repeated; by default where it was
         learned.
-      steps: environment steps of a life; may be repeated.
-      seeds: lives of each contender at each place, the same for all.
-      against: contenders, with settings of their own, e.g. ppo,dpo,ppo,objective.clip=0.3.
-      fitness: of a life: its end, all of it, or episodes after it.
-      out: the file; by default comparison.json beside what was learned, numbered.
+      steps: environment steps of a run; may be repeated.
+      seeds: runs of each contender on each environment, the same for all.
+      against: contenders, each with its settings, e.g. ppo,dpo,ppo,objective.clip=0.3.
+      fitness: of a run: its end, all of it, or episodes after it.
+      out: the file; by default comparison.json beside the learned part, numbered.
       workers: processes; by default one for each core, or one for all accelerators.
       objective: module:Class, where that is one of your own.
     """
@@ -107,7 +107,7 @@ def _contenders(
 
 
 def _source(path: Path, objective: str | None) -> Source:
-    """What a folder or a file holds."""
+    """Reads a learned part from a folder or a file."""
     from rljax.meta import result
     from rljax.objectives import files
 
@@ -121,7 +121,7 @@ def _source(path: Path, objective: str | None) -> Source:
 
 
 def _described(path: Path, provenance: dict[str, Any], learned: dict[str, Any], objective: str | None) -> Source:
-    """What the history of what was learned says. Raises ConfigError where it is not as rljax writes it."""
+    """Reads the provenance of a learned part. Raises ConfigError where it is not as rljax writes it."""
     from rljax import records
     from rljax.objectives.own import plug_in_again
     from rljax.spec import RunSpec

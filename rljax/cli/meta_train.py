@@ -1,4 +1,4 @@
-"""`rljax meta-train`: learn what agents learn by."""
+"""`rljax meta-train`: learns the objective or the rule that agents learn by."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LENGTHS = "a number, or SHORTEST:LONGEST"
 
 
 class Learnable(NamedTuple):
-    """What can be learned."""
+    """Something that can be learned."""
 
     algo: str
     settings: dict[str, Any]
@@ -47,7 +47,7 @@ LEARNABLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Go on with a search that was stopped or killed, to the same bits as one that never was.
+    """Continue a search that was stopped or killed, to the same bits as without the stop.
 
     Args:
       resume: the search's folder.
@@ -80,10 +80,10 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     known = dict(algos.settings(learnable.algo))
     if "objective" in learnable.settings:
         known = with_objective(known, learnable.settings["objective"])
-    taken = (*learnable.settings, *learnable.parts, "horizon")  # learned, or given by each life
+    taken = (*learnable.settings, *learnable.parts, "horizon")  # learned, or set by each run
     known = {name: setting for name, setting in known.items() if name not in taken}
     settings = of_settings(known, {name: setting.default for name, setting in known.items()})
-    doc = f"Learn {learnable.doc}: by evolution, members of a population are judged by whole training runs."
+    doc = f"Learn {learnable.doc}: by evolution, the fitness of a member comes from whole training runs."
     kind = command_type("MetaTrain", doc, [*_options(learnable), *settings])
     parsed = parser.read(kind, f"rljax meta-train {what or 'WHAT'}", arguments[what is not None :])
     method = getattr(parsed.command, "method", "evolution")
@@ -96,7 +96,7 @@ def _options(learnable: Learnable) -> list[Option]:
     several = UseAppendAction[tuple[str, ...]]
     descent = [
         Option("method", Literal["evolution", "gradient"], "evolution", "gradient: follow meta-gradients instead"),
-        Option("agents", SOME, 64, "with gradient: that live at a time"),
+        Option("agents", SOME, 64, "with gradient: agents that learn at a time"),
         Option("num_updates", SOME, 5, "with gradient: updates that it passes through"),
         Option("meta_steps", SOME, 10, "with gradient: steps a generation"),
         Option("meta_lr", Number(low=0.0), 1e-4, "with gradient: learning rate of what is learned"),
@@ -108,39 +108,39 @@ def _options(learnable: Learnable) -> list[Option]:
     units = [Option("units", SOME, learnable.units, "hidden units of the drift's network")] if learnable.units else []
     return [
         *units,
-        Option("env", several, (), "where agents live, NAME[,FIELD=VALUE...] with settings there; may be repeated"),
+        Option("env", several, (), "an environment, NAME[,FIELD=VALUE...] with settings on it; may be repeated"),
         Option(
-            "steps", str | None, None, f"environment steps of a life, {LENGTHS} (log-uniform); default: the preset's"
+            "steps", str | None, None, f"environment steps of a run, {LENGTHS} (log-uniform); default: the preset's"
         ),
-        Option("vary", several, (), f"a task parameter drawn for every life, NAME=DISTRIBUTION, being {DISTRIBUTIONS}"),
+        Option("vary", several, (), f"a task parameter drawn for every run, NAME=DISTRIBUTION, being {DISTRIBUTIONS}"),
         Option("generations", SOME, 100, "updates of what is learned"),
         Option("popsize", SOME, 32, "members a generation"),
         Option("lives", SOME, 1, "whole training runs of each member in each generation"),
-        Option("pairs", bool, False, "give every antithetic pair lives of its own, instead of all members the same"),
+        Option("pairs", bool, False, "give every antithetic pair other runs, instead of all members the same"),
         Option(
             "fitness",
             Literal["final", "mean", "evaluation"],
             "final",
-            "of a life: last tenth, all of it, or episodes after",
+            "of a run: last tenth, all of it, or episodes after",
         ),
-        Option("normalise", Literal["ranks", "z-score", "pairwise", "none"], "ranks", "how lives are made comparable"),
+        Option("normalise", Literal["ranks", "z-score", "pairwise", "none"], "ranks", "how runs are made comparable"),
         *descent,
         Option("strategy", str, "open-es", "or one of evosax's, e.g. CMA_ES"),
         Option("strategy_with", tuple[str, ...], (), "its numbers: sigma=0.1 lr=0.03 ..."),
         Option("seed", SEED, 0, "of the search"),
-        Option("judges", SOME, 16, "held-out lives on each environment that the mean is judged by"),
-        Option("judge_every", SOME, 10, "generations between judgements"),
+        Option("judges", SOME, 16, "validation runs on each environment, which evaluate the mean"),
+        Option("judge_every", SOME, 10, "generations between validations"),
         Option(
             "out", str | None, None, "the folder; by default searches/WHAT-ENV, numbered; of this same search: go on"
         ),
         Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
-        Option("width", Maybe(SOME), None, "lives side by side in a program; by default what measures fastest"),
+        Option("width", Maybe(SOME), None, "runs side by side in a program; by default what measures fastest"),
         Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
     ]
 
 
 def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, Any]) -> int:
-    require(len(options.env) > 0, "env", None, "say where agents are to live, e.g. --env CartPole-v1")
+    require(len(options.env) > 0, "env", None, "say on which environment, e.g. --env CartPole-v1")
     places = [named(text, "env") for text in options.env]
     for env, _ in places:
         envs.check_name(env)
@@ -180,7 +180,7 @@ def _search(common: dict[str, Any], options: Any) -> Any:
 
 
 def _domain(learnable: Learnable, env: str, settings: dict[str, Any], options: Any) -> Any:
-    """Where agents live, with these settings."""
+    """Makes a domain with these settings."""
     from rljax.meta import spec
 
     steps = _lengths(settings.pop("steps", options.steps))
@@ -191,7 +191,7 @@ def _domain(learnable: Learnable, env: str, settings: dict[str, Any], options: A
 
 
 def _network(learnable: Learnable, options: Any) -> dict[str, Any]:
-    """Where the search begins: the objective with a network that is zero, of the width that was asked for."""
+    """Makes the objective that the search begins with: its network is zero, of the width that was asked for."""
     if not learnable.units:
         return {}
     from rljax import objectives
@@ -213,7 +213,7 @@ def _lengths(text: Any) -> int | tuple[int, int] | None:
 
 
 def _finish(found: Any) -> int:
-    """Says what a search came to: how to go on with it, or what was learned and what it is worth."""
+    """Prints the result of a search: how to continue it, or what was learned and its scores."""
     from rljax.results.folder import SEARCH
 
     if found.stopped_by:

@@ -1,8 +1,8 @@
-r"""Where agents live while what they learn by is learned, and for how long.
+r"""The training runs of a search: on which environments, on which tasks, and how long.
 
-A `Domain` is an environment with what is drawn anew for every life on it: its length, log-uniform between two bounds,
-and parameters of the task. A `Life` is one draw. All lives on a domain share one compiled program, whatever their
-lengths, and so do domains of equal shape.
+A `Domain` is an environment with distributions of what differs between runs on it: their length, log-uniform between
+two bounds, and parameters of the task. A `Life` is one draw, a training run. All runs on a domain share one compiled
+program, whatever their lengths, and so do domains of equal shape.
 
 Draws follow from a seed and the number of the generation alone, so a resumed search draws the same.
 """
@@ -25,11 +25,11 @@ from rljax.ops.tree import as_arrays
 from rljax.sweeps.rows import Row
 from rljax.sweeps.space import Distribution
 
-GIVEN_BY_LIFE = "horizon"  # the hyperparameter that a life's length sets
+GIVEN_BY_LIFE = "horizon"  # the hyperparameter that the length of a run sets
 
 
 class Life(NamedTuple):
-    """One agent's life."""
+    """One training run of a search."""
 
     domain: int
     seed: int  # of its run, and of its task where that is drawn by the environment
@@ -39,13 +39,13 @@ class Life(NamedTuple):
 
 @dataclass(frozen=True)
 class Domain:
-    """An environment, and what is drawn for every life on it.
+    """An environment, with distributions of what differs between runs on it.
 
     Attributes:
-      row: algorithm, environment and settings; its steps are those of the longest life.
-      shortest: steps of the shortest life; None: all are as long as the longest.
+      row: algorithm, environment and settings; its steps are those of the longest run.
+      shortest: steps of the shortest run; None: all are as long as the longest.
       vary: task parameters, each with its distribution; empty where the environment draws its tasks itself
-        (`Env.new_task`), and then every life has one of its own.
+        (`Env.new_task`), and then every run has another one.
       reference: the returns that count as 0 and 1 where fitness is compared between domains.
     """
 
@@ -61,13 +61,13 @@ class Domain:
         require(fits, "steps", f"{self.shortest} to {self.row.steps}", "the shortest life must be the shorter one")
 
     def bounds(self, prepared: Prepared) -> tuple[int, int]:
-        """Updates of the shortest and of the longest life."""
+        """Updates of the shortest and of the longest run."""
         if self.shortest is None:
             return prepared.updates, prepared.updates
         return max(1, prepared.algorithm.updates(self.shortest)), prepared.updates
 
     def draw(self, number: int, prepared: Prepared, generator: np.random.Generator) -> Life:
-        """One life on this domain, which is the `number`-th."""
+        """Draws a run on this domain, which is the `number`-th."""
         low, high = self.bounds(prepared)
         updates = round(math.exp(generator.uniform(math.log(low), math.log(high)))) if low < high else high
         numbers = {name: d.draw(generator) for name, d in self.vary.items()}
@@ -84,14 +84,14 @@ class Domain:
 
 
 def draw(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int, seed: int, generation: int) -> list[Life]:
-    """`count` lives of a generation, the domains in turn: each gets its share, over generations if need be."""
+    """Draws `count` runs of a generation, the domains in turn: each gets its share, over generations if need be."""
     generator = np.random.default_rng([seed, generation])
     numbers = [(generation * count + i) % len(domains) for i in range(count)]
     return [domains[n].draw(n, prepared[n], generator) for n in numbers]
 
 
 def held_out(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int, seed: int) -> list[Life]:
-    """`count` lives on each domain, always the same ones, to judge by: none of those that are learned from.
+    """Draws `count` validation runs on each domain, always the same ones, which the search never learns from.
 
     Their lengths are spread evenly (in logarithm) between the bounds.
     """
@@ -105,7 +105,7 @@ def held_out(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int
 
 
 def tasks_of(prepared: Prepared, lives: Sequence[Life]) -> Any:
-    """The tasks of these lives, all on one environment: its task with leaves `[M, ...]`."""
+    """The tasks of these runs, all on one environment: its task with leaves `[M, ...]`."""
     if prepared.env.new_task is not None:
         return _drawn(prepared.env.new_task, np.array([life.seed for life in lives], np.uint32))
     task, count = as_arrays(prepared.env.task), len(lives)
@@ -121,5 +121,5 @@ def _drawn(new_task: Callable[[jax.Array], Any], seeds: np.ndarray) -> Any:
 
 
 def steps_of(prepared: Sequence[Prepared], lives: Sequence[Life]) -> int:
-    """Environment steps of these lives."""
+    """Environment steps of these runs."""
     return sum(life.updates * prepared[life.domain].algorithm.steps_per_update for life in lives)
