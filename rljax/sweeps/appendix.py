@@ -16,7 +16,7 @@ def how(result: SweepResult) -> Html:
     record, asked = result.record, result.record.get("asked", {})
     rows = (record["rows"][i] for i in result.index)
     every = [{"steps": row.get("steps"), **of_record(row), **row.get("env_args", {})} for row in rows]
-    columns = {name: [settings.get(name) for settings in every] for name in chain(*every)}
+    columns = {name: [settings.get(name) for settings in every] for name in dict.fromkeys(chain(*every))}
     fixed = {name: values[0] for name, values in columns.items() if all(value == values[0] for value in values)}
     facts = {"seeds": ", ".join(map(str, result.seeds)), **asked.get("search", {})}
     facts |= {name: record.get(name) for name in ("workers", "devices", "log_every", "created")}

@@ -74,7 +74,7 @@ def environments(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def ranked(result: SweepResult, metric: str, last: float, statistic: stats.Statistic = stats.iqm) -> list[Score]:
     """The rows of each environment in turn, the best first; see `SweepResult.ranked`."""
     scored, comparable = np.isfinite(result.scores(metric, last)), result.comparable(metric, last)
-    every = result.environments
+    every, rows = result.environments, result.rows
     found = []
     for row in np.flatnonzero(result.finished.any(1)).tolist():
         values, diverged = comparable[row][np.isfinite(comparable[row])], int(result.diverged[row].sum())
@@ -82,7 +82,7 @@ def ranked(result: SweepResult, metric: str, last: float, statistic: stats.Stati
         if scored[row].any():
             value, (low, high) = float(statistic(values, axis=-1)), stats.bootstrap_ci(statistic, values)
         counted = values.size if scored[row].any() else 0
-        settings, seeds = result.rows[row], len(result.seeds)
+        settings, seeds = rows[row], len(result.seeds)
         found.append(Score(row, settings, value, low, high, every[row], counted, diverged, seeds))
     order = {name: i for i, name in enumerate(dict.fromkeys(every))}
     share = (result.reached.max(1) / np.nanmax(result.update, axis=1)).tolist()

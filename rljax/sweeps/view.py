@@ -93,12 +93,12 @@ class View:
     def every(self) -> list[Score]:
         return self.result.ranked(self.metric) if self.result.metrics else []
 
-    @property
+    @cached_property
     def ranking(self) -> list[Score]:
         """The rows that have a score, the best first."""
         return [score for score in self.every if np.isfinite(score.value)]
 
-    @property
+    @cached_property
     def unscored(self) -> list[Score]:
         """The rows that were run and have no score: they diverged, or ended no episode."""
         return [score for score in self.every if not np.isfinite(score.value)]
@@ -130,7 +130,7 @@ class View:
             found[score.row] = paired_difference(best[both], other[both], iqm) if both.sum() > 1 else None
         return found
 
-    @property
+    @cached_property
     def tied(self) -> list[int]:
         """The rows that are not told apart from the best at 95%."""
         return [row for row, difference in self.behind.items() if difference is None or difference[1] <= 0]
