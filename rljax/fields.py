@@ -13,12 +13,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from rljax.kinds import INF, LARGEST, Count, Flag, Kind, Number, Part, PolicyObjective, Several, Text, Weights
+from rljax import registry
+from rljax.kinds import INF, LARGEST, Choice, Count, Flag, Kind, Number, Part, PolicyObjective, Several, Text, Weights
 
 __all__ = [
     "INF",
     "choice",
     "count",
+    "entry",
     "flag",
     "number",
     "part",
@@ -28,6 +30,24 @@ __all__ = [
     "text",
     "weights",
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry(Kind):
+    """A name in a registry, such as that of torsos."""
+
+    what: str
+
+    @property
+    def type(self) -> Any:
+        return self._choice.type
+
+    def convert(self, name: str, value: Any) -> Any:
+        return self._choice.convert(name, value)
+
+    @property
+    def _choice(self) -> Choice:
+        return Choice(tuple(registry.of(self.what)))
 
 
 def number(
@@ -61,6 +81,11 @@ def flag(default: bool, doc: str) -> Any:
 def choice(default: Any, doc: str) -> Any:
     """One of what the field's annotation lists: `Literal["mlp", "cnn"]`."""
     return dataclasses.field(default=default, metadata={"doc": doc})
+
+
+def entry(default: str, what: str, doc: str) -> Any:
+    """A field that takes a name in the registry of `what`, such as `torso`: one's own, too."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "kind": Entry(what)})
 
 
 def sizes(default: tuple[int, ...], doc: str) -> Any:

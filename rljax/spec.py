@@ -161,7 +161,7 @@ class RunSpec:
         most = algorithm.steps(LARGEST)
         require(updates <= LARGEST, "steps", self.steps, f"must be at most {most:,}: updates are counted in 32 bits")
         known = algos.settings(self.algo)
-        for name, value in self.hypers.items():
+        for name, value in self.settings.items():
             number = name in known and isinstance(known[name].kind, Number)
             require(not number or not np.ndim(value), name, value, "must be one number")
         if "horizon" not in self.hypers:

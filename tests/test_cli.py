@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -198,7 +199,7 @@ def final_numbers(run):
     newest = max((run / "checkpoints").iterdir(), key=lambda p: int(p.name))
     from rljax import api
 
-    leaves = [np.asarray(x) for x in api.jax.tree.leaves(api.load(run).state.params)]
+    leaves = [np.asarray(x) for x in jax.tree.leaves(api.load(run).state.params)]
     return int(newest.name), columns["step"], columns["policy_loss"], leaves
 
 

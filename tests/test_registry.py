@@ -13,6 +13,7 @@ from rljax import algos, envs, objectives, registry, settings
 from rljax.algos.presets import Preset, preset
 from rljax.envs.wrappers import frame_stack, mask_observation
 from rljax.errors import ConfigError
+from rljax.nets.mlp import MLP
 from rljax.registry import Registry
 
 
@@ -107,6 +108,21 @@ def test_an_objective_by_a_name_of_its_own(tmp_path):
         rljax.make("ppo", PROBE, objective="leash", **{"objective.wait": 1.0})
     with pytest.raises(ConfigError, match="is an objective of rljax"):
         objectives.register(Leash, name="dpo")
+
+
+class Wide(MLP):
+    """A torso of one's own."""
+
+
+def test_a_torso_of_ones_own_is_chosen_by_its_name():
+    registry.TORSOS.register("wide", Wide)
+    assert "wide" in str(algos.settings("ppo")["torso"].kind.type)
+    algorithm, _ = rljax.make("ppo", PROBE, torso="wide", **TINY)
+    assert algorithm.config.torso == "wide" and rljax.train(
+        "ppo", PROBE, steps=64, torso="wide", progress=False, **TINY
+    )
+    with pytest.raises(ConfigError, match=r"torso=wid: must be one of mlp, cnn, wide; did you mean 'wide'"):
+        rljax.make("ppo", PROBE, torso="wid")
 
 
 def test_wrappers_are_part_of_a_name():

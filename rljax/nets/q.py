@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -40,7 +38,7 @@ class QNetwork(nn.Module):
     actions: int
     size: int = 1
     observation_space: Space = VECTOR
-    torso: Literal["mlp", "cnn"] = "mlp"
+    torso: str = "mlp"
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "relu"
     layer_norm: bool = False

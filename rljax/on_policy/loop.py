@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from rljax.errors import require
-from rljax.fields import INF, choice, count, number, share, sizes, text
+from rljax.fields import INF, count, entry, number, share, sizes, text
 from rljax.nets.features import features
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
@@ -34,7 +34,7 @@ class Config(RolloutConfig):
 
     num_epochs: int = count(4, "passes over each batch")
     num_minibatches: int = count(4, "parts a batch is cut into; must divide num_envs * num_steps")
-    torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
+    torso: str = entry("mlp", "torso", "cnn: one convolution below the hidden layers, for image observations")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
     activation: str = text("tanh", "tanh, relu, swish, gelu, elu")
 

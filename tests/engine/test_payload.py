@@ -24,7 +24,7 @@ from rljax.sweeps.planning import make_plan
 def sent(**changes):
     """The payload of a small sweep, as the other process has it."""
     planned = make_plan(asked(**changes), width=1)
-    job = execute.Job(None, planned.programs, planned.groups, [0, 1])  # pyright: ignore[reportArgumentType]
+    job = execute.Job(Path("nowhere"), planned.programs, planned.groups, [0, 1])
     return pickling.loads(driver.portable(planned, job))
 
 
