@@ -16,7 +16,7 @@ from rljax.arguments import SEED, STEPS
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.fingerprint import fingerprint
-from rljax.kinds import LARGEST, Flag, Number, Table
+from rljax.kinds import LARGEST, Flag, Number, PolicyObjective, Table
 from rljax.objectives import name_of
 from rljax.objectives.own import plug_in
 from rljax.ops.tree import named_leaves
@@ -96,7 +96,7 @@ class RunSpec:
         use_preset = Flag().convert("use_preset", use_preset) and isinstance(env, str)
         start = preset(algo, env) if use_preset and isinstance(env, str) else None
         if not recorded and "objective" in given:
-            given["objective"] = plug_in(given["objective"])
+            given["objective"] = plug_in(PolicyObjective().convert("objective", given["objective"]))
         parts = split(known, {**(start.settings if start else {}), **given})
         if steps is None:
             where = env if isinstance(env, str) else env.name
