@@ -90,25 +90,31 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Gives a temporary path that replaces `path` afterwards: there is the old file or the new one, never half of one.
 
-    Makes the folder if need be. Raises StorageError where it cannot be written.
+    Makes the folder if need be. What is not `durable` outlives a kill, but perhaps no power cut. Raises StorageError
+    where it cannot be written.
     """
     partial = path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL}")
     try:
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
-            descriptor = os.open(partial, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            if durable:
+                _sync(partial)
             partial.replace(path)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -30,13 +30,14 @@ class Writer:
         self._small: dict[str, list[tuple[Path, Arrays]]] = {}  # by group
 
     def add(self, name: str, arrays: Arrays) -> None:
-        """Stores a chunk; it is on disk when this returns. Raises StorageError where it cannot be."""
+        """Stores a chunk; no kill of this process takes it. Raises StorageError where it cannot be."""
         path = self._folder / f"{name}.npz"
-        store.write_arrays(path, arrays)
-        if sum(x.nbytes for x in arrays.values()) <= SMALL:
-            small = self._small.setdefault(_group(path), [])
-            small.append((path, arrays))
-            if len(small) == MANY:
+        small = sum(x.nbytes for x in arrays.values()) <= SMALL
+        store.write_arrays(path, arrays, durable=not small)  # what a power cut takes of 64 small ones is computed again
+        if small:
+            waiting = self._small.setdefault(_group(path), [])
+            waiting.append((path, arrays))
+            if len(waiting) == MANY:
                 _put_together(self._small.pop(_group(path)))
 
 

@@ -78,9 +78,9 @@ def read(folder: Path) -> dict[str, Any]:
     return record
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], durable: bool = True) -> None:
     """Writes an npz, all of it or nothing. Raises StorageError where it cannot."""
-    with replacing(path) as partial, partial.open("wb") as file:
+    with replacing(path, durable) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
 
 

@@ -176,8 +176,8 @@ def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
 def test_a_signal_stops_it_and_the_same_call_goes_on(number, finished, tmp_path, monkeypatch):
     write = store.write_arrays
 
-    def then_stop(path, arrays):
-        write(path, arrays)
+    def then_stop(path, arrays, **how):
+        write(path, arrays, **how)
         signal.raise_signal(number)
 
     monkeypatch.setattr(store, "write_arrays", then_stop)
@@ -197,8 +197,8 @@ def test_a_signal_stops_it_and_the_same_call_goes_on(number, finished, tmp_path,
 def test_an_interrupted_sweep_without_a_folder_keeps_what_it_had(monkeypatch):
     write = store.write_arrays
 
-    def then_stop(path, arrays):
-        write(path, arrays)
+    def then_stop(path, arrays, **how):
+        write(path, arrays, **how)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(store, "write_arrays", then_stop)
@@ -223,8 +223,8 @@ def test_a_damaged_chunk_is_left_out_and_computed_again(finished, tmp_path):
 def test_a_folder_that_is_deleted_meanwhile_ends_the_sweep_and_leaves_nothing(tmp_path, monkeypatch):
     write = store.write_arrays
 
-    def then_delete(path, arrays):
-        write(path, arrays)
+    def then_delete(path, arrays, **how):
+        write(path, arrays, **how)
         (tmp_path / "a" / ".lock").unlink()
         (tmp_path / "a" / "sweep.json").unlink()
 
