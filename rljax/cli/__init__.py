@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rljax.cli import parser
 from rljax.cli.check_env import CheckEnv
@@ -23,22 +23,28 @@ from rljax.errors import (
     StorageError,
     WorkerError,
     out_of_memory,
-    unknown,
 )
+from rljax.registry import Registry
 
 USAGE = 2  # the exit code of a command that cannot be carried out as given
 FAILED = 1
 
-PARSED = {"train": "train", "sweep": "sweep", "meta-train": "meta_train"}  # by modules of these names
-COMMANDS: dict[str, type] = {
-    "check-env": CheckEnv,
-    "eval": Eval,
-    "plot": Plot,
-    "render": Render,
-    "report": Report,
-    "meta-eval": MetaEval,
-    "list": List,
-}
+COMMANDS: Registry[Any] = Registry(  # a class of options that is called, or what parses the words of the command
+    "command",
+    {
+        "train": "rljax.cli.train:parse",
+        "sweep": "rljax.cli.sweep:parse",
+        "meta-train": "rljax.cli.meta_train:parse",
+        "check-env": CheckEnv,
+        "eval": Eval,
+        "plot": Plot,
+        "render": Render,
+        "report": Report,
+        "meta-eval": MetaEval,
+        "list": List,
+    },
+    "rljax --help",
+)
 
 OVERVIEW = """usage: rljax COMMAND [options]
 
@@ -114,8 +120,5 @@ def _parse(arguments: list[str]) -> Callable[[], int]:
         from rljax import __version__
 
         return lambda: print(f"rljax {__version__}") or 0
-    if command in PARSED:
-        return importlib.import_module(f"rljax.cli.{PARSED[command]}").parse(rest)
-    if command not in COMMANDS:
-        raise unknown("command", command, [*PARSED, *COMMANDS], "rljax --help")
-    return parser.parse(COMMANDS[command], f"rljax {command}", rest)
+    found = COMMANDS.load(command)
+    return parser.parse(found, f"rljax {command}", rest) if isinstance(found, type) else found(rest)

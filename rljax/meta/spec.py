@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
@@ -15,10 +14,13 @@ from rljax.errors import ConfigError, require
 from rljax.kinds import Choice, Count, Maybe, Number, Several, Table, convert
 from rljax.meta import fitness, leaves
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain
+from rljax.registry import Registry
 from rljax.sweeps import rows, space
 from rljax.types import Env
 
-METHODS = {"evolution": "rljax.meta.evolve:Evolution", "descent": "rljax.meta.descend:Descent"}
+METHODS: Registry[Any] = Registry(
+    "method of meta-learning", {"evolution": "rljax.meta.evolve:Evolution", "descent": "rljax.meta.descend:Descent"}
+)
 
 MOST = 10**6  # generations, or held-out lives: what is counted ahead, life by life
 
@@ -150,8 +152,7 @@ def from_record(
 ) -> Search:
     """The inverse of `Search.record`; arguments and errors as for `rows.from_record`."""
     runtime.start()
-    module, _, name = METHODS[record["method"]].partition(":")
-    kind = getattr(importlib.import_module(module), name)
+    kind = METHODS.load(record["method"])
     domains = tuple(
         Domain(
             row,
