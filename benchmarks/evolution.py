@@ -21,25 +21,25 @@ from workload import CARTPOLE
 
 from rljax.engine.pool import Pool
 from rljax.meta import evolve, registry, spec
-from rljax.meta.crew import Crew
-from rljax.sweeps import driver, planning
-from rljax.sweeps.execute import Job
+from rljax.meta.runner import Runner
+from rljax.sweeps import planning
+from rljax.sweeps.execute import SweepJob, shards_of
 from rljax.sweeps.spec import specify
 
 STEPS, POPSIZE = 2**16, 32
 
 
-def generations(folder: Path, settings: dict[str, Any], crew_of: Callable[[Crew], Crew]) -> Callable[[int], None]:
+def generations(folder: Path, settings: dict[str, Any], runner_of: Callable[[Runner], Runner]) -> Callable[[int], None]:
     """Runs one generation after the other."""
     domain = spec.domain("ppo", CARTPOLE.env, STEPS, use_preset=False, **settings)
     strategy = registry.strategy(popsize=POPSIZE)
     asked = evolve.Evolution(domains=(domain,), learn=evolve.DRIFT, generations=1, strategy=strategy)
     prepared = asked.prepare()
-    crew = crew_of(Crew(asked.domains, prepared, asked.members, folder, "", learn=asked.learn, width=1))
-    learner, state = asked.learner(prepared, crew), asked.begin(prepared, asked.start(prepared))
+    runner = runner_of(Runner(asked.domains, prepared, asked.members, folder, "", learn=asked.learn, width=1))
+    learner, state = asked.learner(prepared, runner), asked.begin(prepared, asked.start(prepared))
 
     def go(number: int) -> None:
-        assert learner.generation(state, number, lambda steps: None, lambda: False)
+        assert learner.generation(state, number, lambda report: None, lambda: False)
 
     return go
 
@@ -51,8 +51,9 @@ def sweeps(folder: Path, settings: dict[str, Any], pool_of: Callable[[Pool], Poo
     processes = pool_of(Pool(planned.machine.workers, folder, ""))
 
     def go(number: int) -> None:
-        job = Job(folder / str(number), planned.programs, planned.groups, planned.sweep.seeds)
-        processes.run(driver.portable(planned, job), job.pending(), lambda news: None, lambda: False)
+        job = SweepJob(planned.programs, planned.groups, folder / str(number))
+        shards = shards_of(planned.groups, planned.sweep.seeds)
+        processes.run(job, shards, lambda report: None, lambda: False)
 
     return go
 

@@ -17,7 +17,7 @@ from harness import say
 from kept import compared, finished, once, summary
 
 from rljax.envs.gridworld_values import optimal_return
-from rljax.meta import descend, evolve, fitness, leaves, spec, tasks
+from rljax.meta import descend, evolve, fitness, runner, spec, tasks
 from rljax.meta.result import Learned
 from rljax.meta.strategies import OpenES, raw
 from rljax.meta.tasks import Domain
@@ -168,7 +168,7 @@ def train(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str
     """Trains agents that are told a length; -> (final returns `[runs]`, means over runs at points of a run)."""
     steps = updates * EACH
     prepared = spec.prepare(algo_of(found), FAMILY, steps=steps, use_preset=False, **SIZES)
-    hypers: Any = leaves.write(as_arrays(prepared.algorithm.hypers), found.theta)
+    hypers: Any = runner.write(as_arrays(prepared.algorithm.hypers), found.theta)
     hypers = hypers.replace(horizon=jnp.float32(told))
     seeds = np.arange(TUNING, SEEDS, dtype=np.uint32)
     levels = tasks.tasks_of(prepared, [tasks.Life(0, int(seed), updates, {}) for seed in seeds])

@@ -129,8 +129,8 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
 
     from rljax import resources
     from rljax.engine import pool
-    from rljax.sweeps import driver, planning, result, spec
-    from rljax.sweeps.execute import Job
+    from rljax.sweeps import planning, result, spec
+    from rljax.sweeps.execute import SweepJob, shards_of
 
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in workload.settings.items()}
     asked = spec.specify(workload.algo, workload.env, workload.steps, agents, **settings, use_preset=False)
@@ -144,9 +144,9 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
             folder = Path(tempfile.mkdtemp())
             seeds = [seed * agents + i for i in range(agents)]
             groups = [dataclasses.replace(g, updates=shorter or g.updates) for g in planned.groups]
-            job = Job(folder, planned.programs, groups, seeds)
+            job = SweepJob(planned.programs, groups, folder)
             planned_now = dataclasses.replace(planned, groups=groups, sweep=dataclasses.replace(asked, seeds=seeds))
-            processes.run(driver.portable(planned_now, job), job.pending(), lambda news: None, lambda: False)
+            processes.run(job, shards_of(groups, seeds), lambda report: None, lambda: False)
             return folder, planned_now
 
         go(0, shorter=1)

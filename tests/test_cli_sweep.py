@@ -67,7 +67,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(capsys, tmp_path, monkeypatc
     assert code == 0 and out.startswith(
         "2 rows x 2 seeds = 4 runs, 2,560 steps in all\n1 training program, 2 processes"
     )
-    assert f"group 0: ppo {PROBE}, 2 rows from 0 (lr=0.001), 20 updates" in out and "4 lots of 1, " in out
+    assert f"group 0: ppo {PROBE}, 2 rows from 0 (lr=0.001), 20 updates" in out and "4 shards of 1, " in out
     assert not list(tmp_path.iterdir())
 
 

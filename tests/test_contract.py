@@ -23,6 +23,8 @@ from rljax import algos, api, envs, objectives
 from rljax.checkpoint import Checkpointer
 from rljax.divergence import diverged
 from rljax.engine import payload
+from rljax.engine.plan import Programs, group
+from rljax.engine.work import Job
 from rljax.policy import Policy
 from rljax.run import advance, as_arrays, run, start
 from rljax.spec import RunSpec
@@ -137,8 +139,11 @@ def test_every_algorithm_reaches_another_process_whole():
         )
         for algo, env, settings in (case.values for case in CASES)
     ]
-    sent = payload.pack(made, [row.prepare() for row in made], len)
-    program = "import sys; from rljax.engine import pickling; print(pickling.loads(sys.stdin.buffer.read())())"
+    programs = Programs([row.prepare() for row in made], made)
+    sent = payload.pack(Job(programs, group(programs)))
+    program = (
+        "import sys; from rljax.engine import pickling; print(len(pickling.loads(sys.stdin.buffer.read())().groups))"
+    )
     path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as a worker has it
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, input=sent, capture_output=True, timeout=300, env=os.environ | path)

@@ -5,10 +5,11 @@ A number that arrived as another would train, and be labelled with the one that 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -19,10 +20,12 @@ import numpy as np
 from rljax import algos, envs, registry
 from rljax.build import Prepared, abstract_state
 from rljax.engine.pickling import MAIN, REMEDY, dumps, is_unimportable
-from rljax.engine.plan import Setting, signature
+from rljax.engine.plan import Programs
+from rljax.engine.work import Job
 from rljax.errors import WorkerError
 from rljax.objectives import own
 from rljax.ops.tree import named_leaves
+from rljax.spec import RunSpec
 
 PARTS = ("Config", "Hypers", "make", "unused")  # of an algorithm's module
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -32,59 +35,51 @@ SHOWN = 8  # a leaf of at most so many numbers is shown; of a larger one there i
 class Payload(NamedTuple):
     """Gives the job when it is called in the other process. Raises WorkerError where anything arrived changed."""
 
-    rows: list[Setting]
-    job: Callable[[list[Prepared]], Any]
+    rows: dict[int, RunSpec]  # the first of each group; what differs between members comes with their shards
+    job: Job  # without programs
     registered: dict[str, dict[str, Any]]  # what rows name and does not come with rljax, see `registry.registered`
-    sent: list[dict[str, Any]]  # `described` of each row
-    states: dict[int, dict[str, Any]]  # paths, shapes and dtypes of the state, for the first row of each structure
+    sent: dict[int, dict[str, Any]]  # `described` of each row
+    states: dict[int, dict[str, Any]]  # paths, shapes and dtypes of the state of each row, where code is the user's
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Job:
         registry.restore(self.registered)  # those of an earlier round stay: its programs are compiled
-        prepared = [row.prepare() for row in self.rows]
-        for number, (built, sent) in enumerate(zip(prepared, self.sent)):
-            _compare(f"row {number}", described(built), sent)
+        prepared = {number: row.prepare() for number, row in self.rows.items()}
+        for number, sent in self.sent.items():
+            _compare(f"row {number}", described(prepared[number]), sent)
         for number, sent in self.states.items():
             _compare(f"the state of row {number}", _state(prepared[number]), sent)
-        return self.job(prepared)
+        programs = dataclasses.replace(self.job.programs, prepared=prepared)
+        return dataclasses.replace(self.job, programs=programs)
 
 
-def pack(rows: Sequence[Setting], prepared: Sequence[Prepared], job: Callable[[list[Prepared]], Any]) -> bytes:
-    """Packs `job(built rows)` for other processes: `pickling.loads(...)()` gives it there.
-
-    Args:
-      rows: N.
-      prepared: the same, built.
+def pack(job: Job) -> bytes:
+    """Packs a job for other processes: `pickling.loads(...)()` gives it there.
 
     Raises:
       ConfigError: something in it cannot be pickled.
     """
-    named = registry.registered(_names(rows))
+    programs = job.programs
+    rows = {group.rows[0]: programs.rows[group.rows[0]] for group in job.groups}
+    prepared = {number: programs.prepared[number] for number in rows}
+    named = registry.registered(_names(rows.values()))
     named["algorithm"] = {name: _sendable(entry) for name, entry in named.get("algorithm", {}).items()}
-    sent = [described(one) for one in prepared]
-    first = [] if all(map(_is_shipped, rows)) else _first_of_each(prepared)
-    states = {number: _state(prepared[number]) for number in first}
-    payload = Payload(list(rows), job, named, sent, states)
-    trees = [(prepared[n].algorithm.hypers, prepared[n].task, _abstract(prepared[n])) for n in first]
+    states = {} if all(map(_is_shipped, rows.values())) else {n: _state(built) for n, built in prepared.items()}
+    bare = dataclasses.replace(job, programs=Programs({}, evaluate=programs.evaluate))
+    payload = Payload(rows, bare, named, {n: described(built) for n, built in prepared.items()}, states)
+    trees = [(prepared[n].algorithm.hypers, prepared[n].task, _abstract(prepared[n])) for n in states]
     return dumps(payload, trees)
 
 
-def _first_of_each(prepared: Sequence[Prepared]) -> list[int]:
-    """The numbers of the first rows of each structure."""
-    first = {}
-    for number, one in enumerate(prepared):
-        first.setdefault(signature(one), number)
-    return list(first.values())
-
-
-def _names(rows: Sequence[Setting]) -> set[str]:
+def _names(rows: Iterable[RunSpec]) -> set[str]:
     """All names in rows: of algorithms, environments, wrappers, and whatever settings choose by name."""
-    found = {value for row in rows for value in row.settings.values() if isinstance(value, str)}
+    found: set[str] = set()
     for row in rows:
+        found |= {value for value in row.settings.values() if isinstance(value, str)}
         found |= {row.algo, algos.base(row.algo), *(envs.parts(row.env) if isinstance(row.env, str) else ())}
     return found
 
 
-def _is_shipped(row: Setting) -> bool:
+def _is_shipped(row: RunSpec) -> bool:
     """Whether a row has no code of the user, so that its state is the same in another process."""
     objective = row.settings.get("objective", "")
     ours = not own.is_path(objective) if isinstance(objective, str) else type(objective).__module__.startswith("rljax.")

@@ -1,41 +1,27 @@
-"""The plan of a sweep: which rows share a program, how many members run side by side, and what that takes."""
+"""Plans of many runs: which share a program, how many members run side by side, and what that takes."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rljax.build import Prepared
-from rljax.engine.program import Program, differing
+from rljax.engine.program import Inputs, Program, differing
 from rljax.ops.tree import NARROW, numbers
 from rljax.run import point_size
+from rljax.spec import RunSpec
 
 POINTS_A_CALL = 8
 KEPT = 20  # programs at a time: each takes 1000 to 3000 memory maps, and a process on Linux may have 65,530
 
 Member = tuple[int, int]  # a row and a seed
-
-
-class Setting(Protocol):
-    """A description from which runs are built: a row of a sweep, or a domain of a search; a frozen dataclass."""
-
-    @property
-    def algo(self) -> str: ...
-    @property
-    def env(self) -> Any: ...
-    @property
-    def settings(self) -> dict[str, Any]: ...
-
-    def prepare(self) -> Prepared:
-        """Builds it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -68,10 +54,10 @@ class Group:
     seconds: float = math.nan
     own_length: bool = False
 
-    def lots(self, seeds: Sequence[int]) -> list[list[Member]]:
-        """The members in lots of at most `width`: what one device runs at once, and what is stored at once."""
+    def shards(self, seeds: Sequence[int]) -> list[tuple[Member, ...]]:
+        """Divides the members into shards of at most `width`: what one device runs, and what is stored, at once."""
         members = [(row, seed) for row in self.rows for seed in seeds]
-        return [members[i : i + self.width] for i in range(0, len(members), self.width)]
+        return [tuple(members[i : i + self.width]) for i in range(0, len(members), self.width)]
 
     def points(self) -> list[int]:
         """Updates done at each logged point."""
@@ -80,15 +66,47 @@ class Group:
 
 @dataclass
 class Programs:
-    """Compiled programs by what they are for, so that planning and running share them."""
+    """Compiled programs by what they are for, so that planning and running share them.
 
-    prepared: list[Prepared]
+    Attributes:
+      prepared: rows as built, by their numbers; a process that runs shards has the first of each group alone.
+      rows: the descriptions from which another process builds them.
+      made: the programs so far.
+      evaluate: gives the function of a trained member that scores it, `(state, hypers, task, seed) -> []`, if any.
+      placed: leaves that all members share, on the devices, with those on the host; by the identity of the latter.
+    """
+
+    prepared: Mapping[int, Prepared] | Sequence[Prepared]
+    rows: Sequence[RunSpec] = ()
     made: dict[Any, Program] = field(default_factory=dict)
-    judge: Callable[[Prepared], Callable[..., Any]] | None = None  # what to make of a trained member
+    evaluate: Callable[[Prepared], Callable[..., Any]] | None = None
+    placed: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     def member(self, row: int) -> tuple[Any, Any]:
-        """(hypers, task) of a row, as arrays on the host."""
+        """Gives (hypers, task) of a row, as arrays on the host."""
         return jax.tree.map(numbers, _member(self.prepared[row]))
+
+    def varied(self, group: Group, rows: Sequence[int]) -> tuple[Any, ...]:
+        """Stacks what differs between these rows of a group: leaves `[M, ...]`, None for those that do not differ."""
+        columns = zip(*(jax.tree.leaves(_member(self.prepared[row])) for row in rows))
+        varying = set(group.varying)
+        return tuple(np.stack(list(map(numbers, x))) if i in varying else None for i, x in enumerate(columns))
+
+    def upload(self, group: Group, varied: tuple[Any, ...]) -> Inputs:
+        """Uploads the inputs of a population; leaves that do not vary are on the devices once, whatever reads them.
+
+        Args:
+          varied: of this process's members, as `varied` gives them.
+        """
+        program, (leaves, structure) = self.of(group), jax.tree.flatten(_member(self.prepared[group.rows[0]]))
+        fixed = tuple(self._once(program, x) if v is None else None for v, x in zip(varied, leaves))
+        return Inputs(fixed, program.place_members(varied), structure)
+
+    def _once(self, program: Program, leaf: Any) -> Any:
+        """Uploads a leaf unless it was uploaded before."""
+        if id(leaf) not in self.placed:
+            self.placed[id(leaf)] = leaf, program.copy(numbers(leaf))
+        return self.placed[id(leaf)][1]
 
     def of(self, group: Group) -> Program:
         """The program of a group, compiled once, and again if more than `KEPT` others were asked for since."""
@@ -102,7 +120,7 @@ class Programs:
             group.width,
             size,
             group.own_length,
-            self.judge and self.judge(first),
+            self.evaluate and self.evaluate(first),
         )
         self.made[key] = found  # the latest is the last
         while len(self.made) > KEPT:
@@ -140,7 +158,8 @@ def group(programs: Programs, log_every: int | None = None, known: Sequence[Grou
       known: groups planned before; their rows are left out, and new rows that fit one of their programs get it.
     """
     planned = {row for g in known for row in g.rows}
-    keys = [(*signature(p), p.updates) for p in programs.prepared]
+    prepared = [programs.prepared[i] for i in range(len(programs.prepared))]
+    keys = [(*signature(p), p.updates) for p in prepared]
     models = {keys[g.rows[0]]: g for g in reversed(known)}
     alike: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):

@@ -1,8 +1,8 @@
-"""Runs lots in one process a core, each with one XLA thread: the fastest way on CPUs, and it cannot hang.
+"""Runs shards in one process a core, each with one XLA thread: the fastest way on CPUs, and it cannot hang.
 
-A lot is what a job runs at once; lots of one group share a program. Run as a module it is such a process. The two ends
-exchange pickled objects: first the job, then a lot at a time in one direction and its news in the other. A worker hears
-no signals, for the other end does and tells it to stop; it ends as soon as the other end is gone.
+Run as a module it is such a process. A worker is sent a `NewJob`, a `Shard` at a time and perhaps a `Stop`; it answers
+with a `Report` now and then, and with `Finished` after each shard, or with a `Failure`. A worker hears no signals, for
+the other end does and tells it to stop; it ends as soon as the other end is gone.
 """
 
 from __future__ import annotations
@@ -14,43 +14,46 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 
 from rljax import processes
-from rljax.engine.plan import Programs
+from rljax.engine.work import Job, Say, Shard, Stopping
 from rljax.errors import WorkerError
 
-STOP = "stop"
 PATIENCE = 0.2  # seconds between looks at the signals
 
 
-class Job(Protocol):
-    """What processes can be given to do; what it has compiled, the next one takes over."""
+class NewJob(NamedTuple):
+    """A message to a worker: the job of the shards that follow."""
 
-    programs: Programs
+    packed: bytes  # by `payload.pack`
 
-    def run(self, lots: Sequence[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> bool:
-        """Runs lots of one group, as many as there are devices at most; returns whether they came to their end."""
-        ...
+
+class Stop(NamedTuple):
+    """A message to a worker: it is to keep what it has reached, and to stop."""
+
+
+class Finished(NamedTuple):
+    """A worker's message after the last report of a shard."""
 
 
 class Failure(NamedTuple):
-    """What a worker says of an error that ends it."""
+    """A worker's message of the error that ends it."""
 
     error: Exception
 
 
 class Worker:
-    """One process, and the lot it is at."""
+    """One process, and the shard that it has."""
 
     def __init__(self, number: int, log: Path):
         self.number, self.log = number, log
-        self.job, self.lot = b"", None
+        self.job, self.shard = b"", None
         self.connection, theirs = Pipe()
         flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
         settled = {"PJRT_NPROC": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
@@ -82,15 +85,15 @@ class Worker:
             raise message.error
         return message
 
-    def take(self, job: bytes, lot: Any) -> None:
-        """Sends it a lot of a job, and before that the job, unless it has it."""
+    def take(self, job: bytes, shard: Shard) -> None:
+        """Sends it a shard of a job, and before that the job, unless it has it."""
         if self.job != job:
-            self.tell(job)
-        self.job, self.lot = job, lot
-        self.tell(lot)
+            self.tell(NewJob(job))
+        self.job, self.shard = job, shard
+        self.tell(shard)
 
     def death(self) -> WorkerError:
-        """What to say when it is gone."""
+        """Describes how it ended."""
         code = self.process.wait()
         why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         why += " (out of memory? give less with --memory, or fewer --workers)" if code == -signal.SIGKILL else ""
@@ -100,108 +103,120 @@ class Worker:
 
 
 class Pool:
-    """So many processes, which live from one round of lots to the next and keep what they have compiled.
+    """A number of processes, which stay from one round of shards to the next and keep what they have compiled.
 
     Args:
-      workers: how many.
+      workers: how many; with one, the shards are run in this process, on all of its devices.
       logs: the folder where their output goes.
       kept: what to say of what was done before, when one of them dies.
     """
 
     def __init__(self, workers: int, logs: Path, kept: str):
-        self._workers, self._logs, self._kept = workers, logs, kept
-        self._crew: dict[Any, Worker] = {}
+        self._count, self._logs, self._kept = workers, logs, kept
+        self._workers: dict[Any, Worker] = {}
+        self._packed: tuple[Job | None, bytes] = None, b""
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._crew.values():
+        for worker in self._workers.values():
             worker.process.kill()
             worker.process.wait()
 
-    def run(self, job: bytes, lots: Sequence[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
-        """Runs lots; returns when all are done, or when every process has kept what it had reached.
+    def run(self, job: Job, shards: Sequence[Shard], say: Say, stopping: Stopping) -> None:
+        """Runs shards; returns when all are done, or when every process has kept what it had reached.
 
         Args:
-          job: a pickled function without arguments that gives the `Job`.
-          lots: what to run.
-          say: takes the processes' news.
+          say: takes the processes' reports.
           stopping: asked now and then.
 
         Raises:
+          ConfigError: the job cannot be sent to other processes.
           WorkerError: a process died.
           RljaxError: what a process raised.
         """
+        if self._count == 1:
+            _run_here(job, shards, say, stopping)
+        elif shards:
+            self.run_in_workers(job, shards, say, stopping)
+
+    def run_in_workers(self, job: Job, shards: Sequence[Shard], say: Say, stopping: Stopping) -> None:
+        """Runs shards in other processes, however many there are; arguments and errors as for `run`."""
+        from rljax.engine import payload
+
+        if self._packed[0] is not job:
+            self._packed = job, payload.pack(job)
         try:
-            self._run(job, list(lots), say, stopping)
+            self._deal(job, list(shards), say, stopping)
         except WorkerError as error:
             raise WorkerError(f"{error}; {self._kept}") from None
 
-    def _run(self, job: bytes, lots: list[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
+    def _deal(self, job: Job, pending: list[Shard], say: Say, stopping: Stopping) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
-        while len(self._crew) < min(self._workers, len(lots)):
-            worker = Worker(len(self._crew), self._logs / f"worker-{len(self._crew)}.log")
-            self._crew[worker.connection] = worker
-        pending, stopped, busy = lots, False, {}
-        for connection, worker in self._crew.items():
-            lot = _next(pending, worker.lot)
-            if lot is not None:
-                worker.take(job, lot)
-                busy[connection] = worker
+        while len(self._workers) < min(self._count, len(pending)):
+            worker = Worker(len(self._workers), self._logs / f"worker-{len(self._workers)}.log")
+            self._workers[worker.connection] = worker
+        stopped, busy = False, {}
+
+        def give(worker: Worker) -> None:
+            shard = None if stopped else _next(pending, worker.shard)
+            if shard is None:
+                busy.pop(worker.connection, None)
+            else:
+                busy[worker.connection] = worker
+                worker.take(self._packed[1], job.filled(shard))
+
+        for worker in self._workers.values():
+            give(worker)
         while busy:
             for connection in wait(list(busy), PATIENCE):
-                worker = busy[connection]
-                message = worker.hear()
-                if message is not None:
-                    say(message)
-                    continue
-                lot = None if stopped else _next(pending, worker.lot)
-                if lot is None:
-                    del busy[connection]
+                message = busy[connection].hear()
+                if isinstance(message, Finished):
+                    give(busy[connection])
                 else:
-                    worker.take(job, lot)
+                    say(message)
             if not stopped and stopping():
                 stopped = True
                 for worker in busy.values():
-                    worker.tell(STOP)
+                    worker.tell(Stop())
 
 
-def here(job: Job, lots: Sequence[Any], say: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
-    """Runs the lots in this process, as many at once as there are devices."""
-    for number in dict.fromkeys(lot.group for lot in lots):
-        mine = [lot for lot in lots if lot.group == number]
+def _run_here(job: Job, shards: Sequence[Shard], say: Say, stopping: Stopping) -> None:
+    """Runs the shards in this process, as many at once as there are devices."""
+    for number in dict.fromkeys(shard.group for shard in shards):
+        mine = [shard for shard in shards if shard.group == number]
         for i in range(0, len(mine), jax.device_count()):
-            if not job.run(mine[i : i + jax.device_count()], say, stopping):
+            if not job.run(list(map(job.filled, mine[i : i + jax.device_count()])), say, stopping):
                 return
 
 
-def _next(pending: list[Any], last: Any) -> Any:
-    """A lot of the group the worker has compiled, else of the group with most left: so few compile each."""
+def _next(pending: list[Shard], last: Shard | None) -> Shard | None:
+    """Takes a shard of the group a worker has compiled, else of the group with most left: so few compile each."""
     if not pending:
         return None
-    left = Counter(lot.group for lot in pending)
+    left = Counter(shard.group for shard in pending)
     group = last.group if last and last.group in left else left.most_common(1)[0][0]
-    return pending.pop(next(i for i, lot in enumerate(pending) if lot.group == group))
+    return pending.pop(next(i for i, shard in enumerate(pending) if shard.group == group))
 
 
-def _work(connection: Connection) -> None:
-    """A process's life: jobs, and lots of the latest of them; None says that it has finished one."""
+def _serve(connection: Connection) -> None:
+    """Runs what is sent to this process, for ever."""
     from rljax.engine import pickling
 
-    def stopping():  # while a lot runs, the only message is the one to stop
-        return connection.poll() and connection.recv() == STOP
+    def stopping():  # while a shard runs, the only message is the one to stop
+        return connection.poll() and isinstance(connection.recv(), Stop)
 
     job: Any = None
     while True:
         message = connection.recv()
-        if isinstance(message, bytes):
-            before, job = job, pickling.loads(message)()
+        if isinstance(message, NewJob):
+            before, job = job, pickling.loads(message.packed)()
             if before is not None:
                 job.programs.made.update(before.programs.made)
-        elif message != STOP:  # one that came too late
+        elif not isinstance(message, Stop):  # one that came too late
             job.run([message], connection.send, stopping)
-            connection.send(None)
+            connection.send(Finished())
 
 
 def main() -> None:
@@ -209,7 +224,7 @@ def main() -> None:
     processes.end_with(int(sys.argv[2]))
     connection = Connection(int(sys.argv[1]))
     try:
-        _work(connection)
+        _serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)
     except Exception as error:

@@ -80,7 +80,7 @@ class Program:
       width: members side by side on each device.
       size: the most updates in one call of `advance`.
       own_length: every member may do another number of updates.
-      judge: what to make of a trained member, `(state, hypers, task, seed) -> tree`.
+      evaluate: scores a trained member, `(state, hypers, task, seed) -> tree`.
       mesh: the devices, by default all.
 
     Attributes:
@@ -99,7 +99,7 @@ class Program:
         width: int,
         size: int,
         own_length: bool = False,
-        judge: Callable[..., Any] | None = None,
+        evaluate: Callable[..., Any] | None = None,
         mesh: Mesh | None = None,
     ):
         mesh = mesh or all_devices()
@@ -112,9 +112,9 @@ class Program:
         updates = np.zeros(width if own_length else (), np.int32)
         with ThreadPoolExecutor(len(mine)) as pool:  # XLA compiles outside Python's lock
             compiled = list(
-                pool.map(lambda i: _compile(algo, inputs, updates, width, size, judge, mesh.devices.flat[i]), mine)
+                pool.map(lambda i: _compile(algo, inputs, updates, width, size, evaluate, mesh.devices.flat[i]), mine)
             )
-        self._start, self._advance, self._judge, shapes = zip(*compiled)
+        self._start, self._advance, self._evaluate, shapes = zip(*compiled)
         state, metrics = shapes[0]
         self.state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.local), *x.shape[1:]), x.dtype), state)
         self.metrics = sorted(metrics)
@@ -123,9 +123,13 @@ class Program:
     def place(self, inputs: Inputs) -> Inputs:
         """This process's inputs, from the host to the devices."""
         return inputs.replace(
-            fixed=jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._copied, x), inputs.fixed),
+            fixed=jax.tree.map(self.copy, inputs.fixed),
             varied=self.place_members(inputs.varied),
         )
+
+    def copy(self, leaf: np.ndarray) -> Array:
+        """A leaf that all members share, from the host to every device."""
+        return jax.make_array_from_process_local_data(self._copied, leaf)
 
     def place_members(self, tree: Any) -> Any:
         """Arrays of this process's members, from the host to the devices: `[P, ...]`, sharded."""
@@ -157,10 +161,10 @@ class Program:
             shards = [(*shard, np.int32(n)) for shard in self._shards((state, inputs))]
         return self._join([go(*shard) for go, shard in zip(self._advance, shards)])
 
-    def judge(self, state: Any, inputs: Inputs, seeds: np.ndarray) -> Any:
-        """What `judge` makes of every member, `[P, ...]`."""
+    def evaluate(self, state: Any, inputs: Inputs, seeds: np.ndarray) -> Any:
+        """Scores every member by the function given, `[P, ...]`."""
         seeds = self.place_members(np.asarray(seeds, np.uint32))
-        return self._join([go(*shard) for go, shard in zip(self._judge, self._shards((state, inputs, seeds)))])
+        return self._join([go(*shard) for go, shard in zip(self._evaluate, self._shards((state, inputs, seeds)))])
 
     def fetch(self, tree: Any) -> Any:
         """Arrays `[P, ...]` as numpy ones, of this process's members; random keys as their data."""
@@ -191,10 +195,10 @@ def _compile(
     updates: np.ndarray,
     width: int,
     size: int,
-    judge: Callable[..., Any] | None,
+    evaluate: Callable[..., Any] | None,
     device: Any,
 ) -> tuple[Any, Any, Any, Any]:
-    """(start, advance, judge, the shapes of what advance gives) on one device."""
+    """(start, advance, evaluate, the shapes of what advance gives) on one device."""
     here = SingleDeviceSharding(device)
 
     def like(tree):
@@ -216,8 +220,8 @@ def _compile(
     def end(state, inputs, seeds):
         def member(state, given):
             varied, seed = given
-            assert judge is not None
-            return judge(state, *inputs.merge(varied), seed)
+            assert evaluate is not None
+            return evaluate(state, *inputs.merge(varied), seed)
 
         return _side_by_side(member, state, (inputs.varied, seeds))
 
@@ -225,7 +229,7 @@ def _compile(
     begin = jax.jit(start).lower(seeds, inputs)
     state = like(begin.out_info)
     update = jax.jit(go, donate_argnums=0).lower(state, inputs, like(updates))
-    final = jax.jit(end).lower(state, inputs, seeds).compile() if judge else None
+    final = jax.jit(end).lower(state, inputs, seeds).compile() if evaluate else None
     return begin.compile(), update.compile(), final, update.out_info
 
 

@@ -6,17 +6,16 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from rljax import resources
 from rljax.engine.machine import Machine
-from rljax.engine.plan import Group, Programs, Setting
-from rljax.engine.program import stack
+from rljax.engine.plan import Group, Programs
 from rljax.errors import ConfigError
 from rljax.log import compact
+from rljax.spec import RunSpec
 
 BRIEF = 20.0  # seconds: a group that takes less in turn is not worth a comparison
 GIVEN = "as given"
@@ -25,7 +24,7 @@ WIDER = 8  # how many times as wide the next program to try is
 
 
 def choose_width(
-    programs: Programs, planned: Group, seeds: int, machine: Machine, row: Setting, given: bool = False
+    programs: Programs, planned: Group, seeds: int, machine: Machine, row: RunSpec, given: bool = False
 ) -> Group:
     """The group with the fastest width that fits, by measurement; with the width it has, if that was given or chosen.
 
@@ -87,7 +86,7 @@ def _time(programs: Programs, planned: Group) -> float:
     """Seconds of one update of one member, on one device among all of them at work."""
     program = programs.of(planned)
     rows = [planned.rows[i % len(planned.rows)] for i in range(len(program.local))]
-    inputs = program.place(stack([programs.member(row) for row in rows], frozenset(planned.varying)))
+    inputs = programs.upload(planned, programs.varied(planned, rows))
     state = program.start(np.arange(len(rows)), inputs)
     taken, n = 0.0, 1
     for updates in (1, 1, None):  # the first call warms up, the second says how many updates make a measurement
@@ -112,8 +111,8 @@ def _slot(machine: Machine) -> str:
     return "device" if machine.devices > 1 else "process" if machine.workers > 1 else "turn"
 
 
-def _too_big(programs: Programs, alone: Group, row: Setting, need: int, budget: int) -> str:
-    """The error where a lot does not fit: the figure, and the field to shrink: that whose half saves most."""
+def _too_big(programs: Programs, alone: Group, row: RunSpec, need: int, budget: int) -> str:
+    """Words the error where a shard does not fit: the figure, and the field to shrink, whose half saves most."""
     if alone.width > 1:
         short = f"needs {resources.write(need)}, {resources.write(budget)} are free; give a smaller one"
         return f"width={alone.width}: {short}"
@@ -121,9 +120,8 @@ def _too_big(programs: Programs, alone: Group, row: Setting, need: int, budget: 
     for name, value in programs.prepared[alone.rows[0]].config.items():
         if type(value) is not int or value < 2:
             continue
-        smaller: Any = dataclasses.replace(row, settings=row.settings | {name: value // 2})  # pyright: ignore[reportArgumentType]
         try:
-            halved = Programs([smaller.prepare()])
+            halved = Programs([row.with_settings(row.settings | {name: value // 2}).prepare()])
             halves[name] = halved.of(dataclasses.replace(alone, rows=[0])).bytes
         except ConfigError:  # it must divide something
             continue

@@ -4,11 +4,11 @@ strategies.py  evolution strategies over any tree of numbers: OpenAI-ES, fitness
 evosax.py      the strategies of evosax, behind the same protocol; registry.py: strategies by name
 gradient.py    meta-gradients through K updates of agents that live, die and are replaced
 
-tasks.py       where agents live and for how long; leaves.py: which parts of hypers are learned
+tasks.py       where agents live and for how long
 fitness.py     what a life is worth; judge.py: what was learned, on lives held out
-lives.py       runs whole lives on the devices of a process; crew.py: on the whole machine
+runner.py      runs agents on the whole machine, under given parts of their hypers
 
 spec.py        what a search is; evolve.py, descend.py: the two methods
-search.py      a search from start to end: on disk, judged, resumed; progress.py: how far; result.py: what came of it
+search.py      a search from start to end: on disk, judged, resumed; result.py: what came of it
 compare.py     what was learned against others, in the same lives
 """

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rljax import footprint, runtime
+from rljax.engine.progress import Progress
 from rljax.errors import ConfigError, require
-from rljax.log import ProgressSink
 from rljax.meta import fitness
-from rljax.meta.crew import Crew
+from rljax.meta.runner import Runner
 from rljax.meta.tasks import Domain, Life
 from rljax.results import stats
 from rljax.run import stop, stop_signals
@@ -144,17 +144,10 @@ def compare(
     lives = [(0, Life(i, seed, there.updates, {})) for seed in range(seeds) for i, there in enumerate(prepared)]
     total = sum(life.updates * prepared[life.domain].algorithm.steps_per_update for _, life in lives)
     with tempfile.TemporaryDirectory(prefix="rljax-compare-", ignore_cleanup_errors=True) as folder:
-        crew = Crew(domains, prepared, len(lives), Path(folder), "nothing is kept", kind=kind, **how)
-        bar, done = ProgressSink("compare", total) if progress else None, 0
-
-        def say(steps: int) -> None:
-            nonlocal done
-            done += steps
-            if bar:
-                bar.write({"step": done})
-
-        with crew, stop_signals() as received:
-            found = crew.live({}, lives, say, lambda: bool(received))
+        runner = Runner(domains, prepared, len(lives), Path(folder), "nothing is kept", kind=kind, **how)
+        bar = Progress("compare", total) if progress else None
+        with runner, stop_signals() as received:
+            found = runner.run({}, lives, bar.report if bar else lambda report: None, lambda: bool(received))
         if bar:
             bar.close()
     if received:

@@ -22,10 +22,12 @@ from rljax import algos, footprint, modes, runtime
 from rljax.arguments import SOME
 from rljax.build import Prepared
 from rljax.divergence import warn_of_environment
+from rljax.engine.work import Report, Say, Stopping
 from rljax.errors import ConfigError, require
 from rljax.kinds import INF, Number, convert
-from rljax.meta import gradient, leaves, outer_loss, search, spec, tasks
+from rljax.meta import gradient, outer_loss, search, spec, tasks
 from rljax.meta.result import Learned
+from rljax.meta.runner import write
 from rljax.ops import optim
 from rljax.ops.metrics import NOT_FINITE
 from rljax.ops.tree import as_arrays
@@ -78,7 +80,7 @@ class Descent(spec.Search):
     def theta(self, state: gradient.MetaState) -> dict[str, Any]:
         return state.theta
 
-    def learner(self, prepared: Sequence[Prepared], crew: Any) -> spec.Learner:
+    def learner(self, prepared: Sequence[Prepared], runner: Any) -> spec.Learner:
         return _Descending(self, prepared[0])
 
     def setup(self, prepared: Prepared) -> gradient.Setup:
@@ -89,7 +91,7 @@ class Descent(spec.Search):
         own = as_arrays(env.task)
         return gradient.Setup(
             algo=algorithm,
-            put=leaves.write,
+            put=write,
             loss=outer_loss.regularised(loss, algorithm.outer_weights),
             new_lifetime=lambda key: jnp.round(jnp.exp(jax.random.uniform(key, (), minval=low, maxval=high))),
             new_task=env.new_task or (lambda key: own),
@@ -142,13 +144,11 @@ class _Descending:
 
         self._go = generation
 
-    def generation(
-        self, state: Any, number: int, say: spec.Say, stopping: spec.Stopping
-    ) -> tuple[Any, dict[str, float]] | None:
+    def generation(self, state: Any, number: int, say: Say, stopping: Stopping) -> tuple[Any, dict[str, float]] | None:
         state, metrics = self._go(state, self._hypers)
         warn_of_environment(self._prepared.env.name, np.asarray(metrics.pop(NOT_FINITE, 0)))
         row = {name: _mean(name, np.asarray(x), metrics) for name, x in metrics.items()}
-        say(self.steps(number))
+        say(Report(self.steps(number)))
         return state, row
 
     def steps(self, number: int) -> int:

@@ -21,11 +21,12 @@ import numpy as np
 from rljax import footprint, runtime
 from rljax.arguments import SOME
 from rljax.build import Prepared
+from rljax.engine.work import Say, Stopping
 from rljax.errors import require
 from rljax.kinds import Choice, Flag, convert
 from rljax.meta import fitness, registry, search, spec, tasks
-from rljax.meta.crew import Crew, Member
 from rljax.meta.result import Learned
+from rljax.meta.runner import Member, Runner
 from rljax.meta.strategies import Strategy
 from rljax.settings import DRIFT
 from rljax.types import Env
@@ -79,8 +80,8 @@ class Evolution(spec.Search):
     def theta(self, state: Any) -> dict[str, Any]:
         return self.strategy.mean(state)
 
-    def learner(self, prepared: Sequence[Prepared], crew: Crew) -> spec.Learner:
-        return _Evolving(self, prepared, crew)
+    def learner(self, prepared: Sequence[Prepared], runner: Runner) -> spec.Learner:
+        return _Evolving(self, prepared, runner)
 
     def record(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
         return super().record(prepared) | {"strategy": registry.record(self.strategy)}
@@ -138,20 +139,18 @@ def evolve(
 class _Evolving:
     """Evolution under way."""
 
-    def __init__(self, asked: Evolution, prepared: Sequence[Prepared], crew: Crew):
-        self.asked, self.prepared, self.crew = asked, prepared, crew
+    def __init__(self, asked: Evolution, prepared: Sequence[Prepared], runner: Runner):
+        self.asked, self.prepared, self.runner = asked, prepared, runner
         self._strategy = jax.tree.map(jnp.asarray, asked.strategy)  # an argument: other numbers compile nothing
         self._ask = jax.jit(lambda strategy, key, state: strategy.ask(key, state))
         self._tell = jax.jit(lambda strategy, *told: strategy.tell(*told))
 
-    def generation(
-        self, state: Any, number: int, say: spec.Say, stopping: spec.Stopping
-    ) -> tuple[Any, dict[str, float]] | None:
+    def generation(self, state: Any, number: int, say: Say, stopping: Stopping) -> tuple[Any, dict[str, float]] | None:
         asked = self.asked
         key = jax.random.fold_in(jax.random.key(asked.seed), number)
         population, state = self._ask(self._strategy, key, state)
         members = self._members(number)
-        found = self.crew.live(population, members, say, stopping)
+        found = self.runner.run(population, members, say, stopping)
         if found is None:
             return None
         low, high = np.array([asked.domains[life.domain].reference for _, life in members]).T

@@ -21,8 +21,9 @@ from rljax import log, modes, records
 from rljax.build import Prepared
 from rljax.checkpoint import Checkpointer
 from rljax.errors import require
-from rljax.meta import leaves, spec
+from rljax.meta import spec
 from rljax.meta.judge import COLUMNS
+from rljax.meta.runner import write
 from rljax.objectives import files
 from rljax.ops.tree import named_leaves
 from rljax.results import store
@@ -165,7 +166,7 @@ def reached(folder: Path, record: dict[str, Any], asked: spec.Search, prepared: 
     theta, done = (asked.theta(found.state["learner"]), found.step) if found else (start, 0)
     path = folder / store.METRICS
     history = log.read_jsonl(path) if path.exists() else {}
-    return Learned(record, theta, start, leaves.write(hypers, theta), history, done, folder)
+    return Learned(record, theta, start, write(hypers, theta), history, done, folder)
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,16 +21,19 @@ import numpy as np
 
 from rljax import log, records, runtime
 from rljax.checkpoint import Checkpointer
+from rljax.engine.progress import Progress
+from rljax.engine.work import Say, Stopping
 from rljax.errors import ConfigError, Stopped, require
 from rljax.meta import judge, result, spec, tasks
-from rljax.meta.crew import Crew
-from rljax.meta.progress import Progress
+from rljax.meta.runner import Runner
 from rljax.results import store
 from rljax.results.folder import SEARCH, Numbered, chosen, locked, stopping
 from rljax.run import Saver, stop, stop_signals
 from rljax.storage import absolute
 from rljax.sweeps.rows import other_code
 from rljax.types import Env
+
+GAIN = judge.COLUMNS[-1]
 
 
 def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = True, **how: Any) -> result.Learned:
@@ -59,14 +63,14 @@ def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = 
         there = _there(folder, asked.record(prepared))
         widths = [group["width"] for group in there["plan"]] if there else None
         places = (asked.domains, prepared, asked.members, folder / result.LOGS, SEARCH.kept(folder))
-        crew = stack.enter_context(Crew(*places, learn=asked.learn, kind=asked.kind, widths=widths, **how))
+        runner = stack.enter_context(Runner(*places, learn=asked.learn, kind=asked.kind, widths=widths, **how))
         if there is None:
-            plan = [{"width": group.width, "why": group.why, "updates": group.updates} for group in crew.groups]
+            plan = [{"width": group.width, "why": group.why, "updates": group.updates} for group in runner.groups]
             own.record(
-                {**asked.record(prepared), "plan": plan, "workers": crew.machine.workers, **runtime.provenance()}
+                {**asked.record(prepared), "plan": plan, "workers": runner.machine.workers, **runtime.provenance()}
             )
         with stop_signals() as received:
-            _Run(asked, crew, folder).go(stopping(own, received), progress, stack)
+            _Run(asked, runner, folder).go(stopping(own, received), progress, stack)
         found = result.reached(folder, result.read(folder), asked, prepared)
     if received:
         stop(received[0], dataclasses.replace(found, stopped_by=None if found.complete else received[0]))
@@ -95,22 +99,48 @@ def resume(
     return run(asked, path, progress, **how)
 
 
+class SearchProgress(Progress):
+    """A progress bar over all generations, with what was learned against the start.
+
+    Args:
+      total: environment steps at the end; start: those done before.
+      generations: how many there are; done: how many were done before.
+    """
+
+    def __init__(self, total: int, start: int, generations: int, done: int, **options: Any):
+        super().__init__("search", total, start, **options)
+        self._done, self._generations = done, generations
+        self._fitness, self._gain = math.nan, ""
+
+    def generation(self, number: int, row: dict[str, float]) -> None:
+        """Takes the row of a generation."""
+        self._done = min(number + 1, self._generations)
+        self._fitness = row.get("fitness_mean", self._fitness)
+        ends = ("/low", "/high")
+        gains = [x for name, x in row.items() if name.startswith(f"{GAIN}/") and not name.endswith(ends)]
+        self._gain = f"  gain {' '.join(f'{x:+.4g}' for x in gains)}" if gains else self._gain
+
+    def _note(self) -> str:
+        known = "" if math.isnan(self._fitness) else f"  fitness {self._fitness:.4g}"
+        return f"{self._pace()}{self._done}/{self._generations} generations{known}{self._gain}"
+
+
 class _Run:
     """A search under way: its state, and how far it is."""
 
-    def __init__(self, asked: spec.Search, crew: Crew, folder: Path):
-        self.asked, self.crew, self.folder = asked, crew, folder
-        self.learner = asked.learner(crew.prepared, crew)
-        self.held_out = tasks.held_out(asked.domains, crew.prepared, asked.judges, asked.seed)
-        self.begins = asked.start(crew.prepared)
+    def __init__(self, asked: spec.Search, runner: Runner, folder: Path):
+        self.asked, self.runner, self.folder = asked, runner, folder
+        self.learner = asked.learner(runner.prepared, runner)
+        self.held_out = tasks.held_out(asked.domains, runner.prepared, asked.judges, asked.seed)
+        self.begins = asked.start(runner.prepared)
         self.state: Any = None
         self.done, self.seconds, self.steps = 0, 0.0, 0
 
-    def go(self, stopping: spec.Stopping, show: bool, stack: contextlib.ExitStack) -> None:
+    def go(self, stopping: Stopping, show: bool, stack: contextlib.ExitStack) -> None:
         """Generation after generation; the last row is a judgement alone."""
         last = self.asked.generations
         checkpoints = stack.enter_context(Checkpointer(self.folder / store.CHECKPOINTS, self.asked.method))
-        begin = jax.jit(lambda: result.new_state(self.asked, self.crew.prepared, self.begins))
+        begin = jax.jit(lambda: result.new_state(self.asked, self.runner.prepared, self.begins))
         found = checkpoints.restore_latest(jax.eval_shape(begin)) if checkpoints.steps() else None
         self.state = found.state if found else begin()
         if found:
@@ -122,12 +152,12 @@ class _Run:
         bar = None
         if show:
             left = sum(self.learner.steps(number) for number in range(self.done, last))
-            bar = Progress(self.steps + left, self.steps, last, self.done)
+            bar = SearchProgress(self.steps + left, self.steps, last, self.done)
             stack.callback(bar.close)
         began = time.perf_counter() - self.seconds
         saver = Saver(lambda done, _: self._save(checkpoints, done), None)
         while self.done <= last and not stopping():
-            row = self._generation(bar.lived if bar else lambda steps: None, stopping)
+            row = self._generation(bar.report if bar else lambda report: None, stopping)
             if row is None:
                 break
             self.seconds = time.perf_counter() - began
@@ -142,7 +172,7 @@ class _Run:
     def _save(self, checkpoints: Checkpointer, done: int) -> None:
         checkpoints.save(done, self.state, {"seconds": self.seconds, "steps": self.steps})
 
-    def _generation(self, say: spec.Say, stopping: spec.Stopping) -> dict[str, float] | None:
+    def _generation(self, say: Say, stopping: Stopping) -> dict[str, float] | None:
         """Judges, if it is time to, and moves theta -> a row; None if it was stopped, which changes nothing."""
         asked, number = self.asked, self.done
         state, last = self.state, number == asked.generations
@@ -156,7 +186,7 @@ class _Run:
             scores = state["at_start"] if number == 0 else self._judge(asked.theta(state["learner"]), stopping)
             if scores is None:
                 return None
-            names = asked.names(self.crew.prepared)
+            names = asked.names(self.runner.prepared)
             row |= judge.judgement(names, self.held_out, np.asarray(scores), np.asarray(state["at_start"]))
         if not last:
             found = self.learner.generation(state["learner"], number, say, stopping)
@@ -167,10 +197,10 @@ class _Run:
         self.state = state
         return row
 
-    def _judge(self, theta: dict[str, Any], stopping: spec.Stopping) -> np.ndarray | None:
+    def _judge(self, theta: dict[str, Any], stopping: Stopping) -> np.ndarray | None:
         """Fitnesses in the held-out lives; their steps are not counted."""
         alone = jax.tree.map(lambda x: np.asarray(x)[None], theta)
-        return self.crew.live(alone, [(0, life) for life in self.held_out], lambda steps: None, stopping)
+        return self.runner.run(alone, [(0, life) for life in self.held_out], lambda report: None, stopping)
 
 
 def _there(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
 from rljax import footprint, runtime
 from rljax.arguments import SEED, STEPS
 from rljax.build import Prepared
+from rljax.engine.work import Say, Stopping
 from rljax.errors import ConfigError, require
 from rljax.kinds import Choice, Count, Maybe, Number, Several, Table, convert
-from rljax.meta import fitness, leaves
+from rljax.meta import fitness
+from rljax.meta.runner import read, shapes
 from rljax.meta.tasks import GIVEN_BY_LIFE, Domain
 from rljax.registry import Registry
 from rljax.sweeps import rows, space
@@ -23,9 +25,6 @@ METHODS: Registry[Any] = Registry(
 )
 
 MOST = 10**6  # generations, or held-out lives: what is counted ahead, life by life
-
-Say = Callable[[int], None]  # takes environment steps as they are done
-Stopping = Callable[[], bool]
 
 
 class Learner(Protocol):
@@ -92,17 +91,17 @@ class Search:
         """What has been learned, in that state."""
         raise NotImplementedError
 
-    def learner(self, prepared: Sequence[Prepared], crew: Any) -> Learner:
-        """What moves theta; `crew` runs lives."""
+    def learner(self, prepared: Sequence[Prepared], runner: Any) -> Learner:
+        """Makes what moves theta; `runner` runs agents."""
         raise NotImplementedError
 
     def prepare(self) -> list[Prepared]:
         """Every domain, built. Raises ConfigError for what does not fit together."""
         prepared = [domain.row.prepare() for domain in self.domains]
-        first = leaves.shapes(self.start(prepared))
+        first = shapes(self.start(prepared))
         for domain, there in zip(self.domains, prepared):
             domain.check(there)
-            if leaves.shapes(leaves.read(there.algorithm.hypers, self.learn)) != first:
+            if shapes(read(there.algorithm.hypers, self.learn)) != first:
                 raise ConfigError(f"learn={','.join(self.learn)}: has another shape on {there.env.name}")
         return prepared
 
@@ -113,7 +112,7 @@ class Search:
 
     def start(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
         """Theta where the search begins."""
-        return leaves.read(prepared[0].algorithm.hypers, self.learn)
+        return read(prepared[0].algorithm.hypers, self.learn)
 
     def names(self, prepared: Sequence[Prepared]) -> list[str]:
         """The domains by the names of their environments, numbered where one stands twice."""

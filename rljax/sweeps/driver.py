@@ -6,23 +6,23 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from rljax import records, runtime
-from rljax.engine import cluster, payload
-from rljax.engine.plan import Programs
-from rljax.engine.pool import Pool, here
+from rljax.engine import cluster
+from rljax.engine.pool import Pool
+from rljax.engine.work import Say, Shard
 from rljax.errors import Stopped, require
 from rljax.records import versioned
 from rljax.results.folder import SWEEP, Numbered, locked, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
 from rljax.sweeps import bundles, ranking, record, result, space, spec, store
-from rljax.sweeps.execute import Job, Lot
+from rljax.sweeps.execute import SweepJob, pending, shards_of
 from rljax.sweeps.planning import Plan, next_round
 from rljax.sweeps.progress import Progress
 from rljax.sweeps.record import plan_in, to_record
@@ -126,17 +126,14 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
         else:
             record.shared(folder, cluster.gather("planned")[0])
             planned = plan_in(folder, asked, **how)
-        crew = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, SWEEP.kept(folder)))
+        pool = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, SWEEP.kept(folder)))
         while True:
-            job = Job(folder, planned.programs, planned.groups, asked.seeds, asked.search.keep_states)
-            pending = job.pending()
+            job = SweepJob(planned.programs, planned.groups, folder, asked.search.keep_states)
+            left = pending(folder, shards_of(planned.groups, asked.seeds))
             cluster.wait("listed")
-            with _progress(planned, job, pending, progress and first) as say, stop_signals() as received:
+            with _progress(planned, left, progress and first) as say, stop_signals() as received:
                 asked_to_stop = cluster.stopping(received, stopping(own, received))
-                if planned.machine.workers > 1 and pending:
-                    crew.run(portable(planned, job), pending, say, asked_to_stop)
-                else:
-                    here(job, pending, say, asked_to_stop)
+                pool.run(job, left, say, asked_to_stop)
                 cluster.wait("finished", asked_to_stop)
             if received:
                 stop(received[0], dataclasses.replace(result.load(folder), stopped_by=received[0]))
@@ -155,28 +152,21 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
         return found
 
 
-def portable(planned: Plan, job: Job) -> bytes:
-    """The job as a pickled function, for other processes."""
-    rest = {n: getattr(job, n) for n in ("folder", "groups", "seeds", "keep_states")}  # not the compiled programs
-    return payload.pack(
-        planned.sweep.rows, planned.programs.prepared, lambda prepared: Job(programs=Programs(prepared), **rest)
-    )
-
-
 @contextlib.contextmanager
-def _progress(planned: Plan, job: Job, pending: list[Lot], show: bool) -> Iterator[Callable[[Any], None]]:
+def _progress(planned: Plan, left: list[Shard], show: bool) -> Iterator[Say]:
     if not show:
-        yield lambda news: None
+        yield lambda report: None
         return
-    share = jax.process_count()  # each process hears of its own lots alone
-    left = {lot.name for lot in pending}
-    done = [lot for lot in job.lots() if lot.name not in left]
-    per_run = {i: planned.steps_of(g) // (len(g.rows) * len(job.seeds)) for i, g in enumerate(planned.groups)}
-    stored, runs = (sum(len(lot.members) for lot in lots) for lots in (done, job.lots()))
-    start = sum(len(lot.members) * per_run[lot.group] for lot in done)
+    share = jax.process_count()  # each process hears of its own shards alone
+    seeds, names = planned.sweep.seeds, {shard.name for shard in left}
+    every = shards_of(planned.groups, seeds)
+    done = [shard for shard in every if shard.name not in names]
+    per_run = {i: planned.steps_of(g) // (len(g.rows) * len(seeds)) for i, g in enumerate(planned.groups)}
+    stored, runs = (sum(len(shard.members) for shard in shards) for shards in (done, every))
+    start = sum(len(shard.members) * per_run[shard.group] for shard in done)
     on = ranking.environments([row.where for row in planned.sweep.rows])
-    bar = Progress("sweep", planned.steps // share, start // share, runs // share, stored // share, len(job.seeds), on)
+    bar = Progress("sweep", planned.steps // share, start // share, runs // share, stored // share, len(seeds), on)
     try:
-        yield bar.news
+        yield bar.report
     finally:
         bar.close()

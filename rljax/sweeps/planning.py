@@ -47,7 +47,7 @@ class Plan:
     def steps_of(self, group: Group) -> int:
         """Environment steps of a group's runs."""
         per_update = self.programs.prepared[group.rows[0]].algorithm.steps_per_update
-        return (group.updates - group.start) * per_update * len(group.rows) * len(self.sweep.seeds)
+        return (group.updates - group.start) * (per_update or 1) * len(group.rows) * len(self.sweep.seeds)
 
     def __str__(self) -> str:
         runs = len(self.sweep.rows) * len(self.sweep.seeds)
@@ -60,12 +60,12 @@ class Plan:
         for i, group in enumerate(self.groups):
             first = self.sweep.rows[group.rows[0]]
             prepared = self.programs.prepared[group.rows[0]]
-            lots = group.lots(self.sweep.seeds)
+            shards = group.shards(self.sweep.seeds)
             lines += [
                 f"group {i}: {first.algo} {prepared.env.name}, {len(group.rows)} rows from {group.rows[0]}"
                 f" ({rows.describe(first.varied) or 'no field varies'}), {group.updates} updates",
                 f"  {group.why}",
-                f"  {len(lots)} lots of {group.width}, {resources.write(group.bytes)} each",
+                f"  {len(shards)} shards of {group.width}, {resources.write(group.bytes)} each",
             ]
         return "\n".join(lines)
 
@@ -85,7 +85,7 @@ def make_plan(
     """
     workers, width = PROCESSES.convert("workers", workers), Maybe(SOME).convert("width", width)
     limit = None if memory_limit is None else resources.read(memory_limit)
-    programs = Programs([row.prepare() for row in sweep.rows])
+    programs = Programs([row.prepare() for row in sweep.rows], sweep.rows)
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
     firsts = [group.rows[0] for group in groups]
     known = set.intersection(
@@ -112,7 +112,7 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
         asked = dataclasses.replace(asked, rows=[*asked.rows, *(asked.rows[0].at(point) for point in points)])
         model = planned.groups[0]
         given = jax.process_count() > 1 or model.why == GIVEN  # processes would each measure something else
-        new = Programs([row.prepare() for row in asked.rows], planned.programs.made)
+        new = dataclasses.replace(planned.programs, prepared=[row.prepare() for row in asked.rows], rows=asked.rows)
         groups = [
             choose_width(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], given)
             for group in (

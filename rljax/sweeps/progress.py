@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from rljax.log import ProgressSink
-from rljax.sweeps.execute import News
+from rljax.engine import progress
+from rljax.engine.work import Report
 
 FEW = 3  # environments of which the best row is said
 
 
-class Progress(ProgressSink):
+class Progress(progress.Progress):
     """A progress bar over all runs; a line now and then where there is no terminal.
 
     Args:
@@ -37,16 +37,14 @@ class Progress(ProgressSink):
     ):
         super().__init__(description, total, start, **options)
         self._environments = environments
-        self._runs, self._stored, self._seeds, self._step = runs, stored, seeds, start
+        self._runs, self._stored, self._seeds = runs, stored, seeds
         self._scores: dict[int, list[float]] = defaultdict(list)
 
-    def news(self, news: News) -> None:
-        """Takes what an executor says."""
-        self._step += news.steps
-        self._stored += len(news.finished)
-        for (row, _), score in news.finished:
+    def report(self, report: Report) -> None:
+        self._stored += len(report.finished)
+        for (row, _), score in report.finished:
             self._scores[row].append(score)
-        self.write({"step": self._step, "episode_return": news.best})
+        super().report(report)
 
     def _note(self) -> str:
         done = f"{self._pace()}{self._stored // self._seeds}/{self._runs // self._seeds} rows"

@@ -34,7 +34,7 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     _refuse_another(folder, there, [row.record(row.prepare()) for row in asked.rows], asked)
     later = [asked.rows[0].at(row["varied"]) for row in there["rows"][len(asked.rows) :]]  # of later rounds
     asked = dataclasses.replace(asked, rows=[*asked.rows, *later])
-    programs = Programs([row.prepare() for row in asked.rows])
+    programs = Programs([row.prepare() for row in asked.rows], asked.rows)
     groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in there["plan"]]
     return Plan(asked, groups, machine.again(how.get("workers") or there["workers"]), programs)
 
@@ -57,7 +57,7 @@ def shared(folder: Path, marked: str) -> None:
 def to_record(planned: Plan) -> dict[str, Any]:
     """Makes the content of `sweep.json`."""
     asked = planned.sweep
-    records = [row.record(prepared) for row, prepared in zip(asked.rows, planned.programs.prepared)]
+    records = [row.record(planned.programs.prepared[i]) for i, row in enumerate(asked.rows)]
     for i, group in enumerate(planned.groups):
         for row in group.rows if group.start == 0 else ():
             records[row] |= {"group": i}

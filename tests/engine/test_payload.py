@@ -15,27 +15,27 @@ import pytest
 from flax import struct
 from toys import asked, counter
 
-from rljax.engine import pickling
+from rljax.engine import payload, pickling
 from rljax.errors import ConfigError, WorkerError
-from rljax.sweeps import driver, execute
+from rljax.sweeps import execute
 from rljax.sweeps.planning import make_plan
 
 
 def sent(**changes):
     """The payload of a small sweep, as the other process has it."""
     planned = make_plan(asked(**changes), width=1)
-    job = execute.Job(Path("nowhere"), planned.programs, planned.groups, [0, 1])
-    return pickling.loads(driver.portable(planned, job))
+    return pickling.loads(payload.pack(execute.SweepJob(planned.programs, planned.groups)))
 
 
 def test_what_arrived_as_something_else_is_refused_by_its_class_and_field():
     found = sent(env=counter(), task={"truncate_at": 5}, env_args={})
-    name = next(name for name in found.sent[1] if name.endswith("task.truncate_at"))
-    changed = [found.sent[0], found.sent[1] | {name: ((), "int64", "7")}]
-    with pytest.raises(WorkerError, match=r"row 1: toys:CounterTask task.truncate_at is .*7.* here and .*5.* in"):
+    assert list(found.rows) == [0]  # the numbers of the others come with their shards
+    name = next(name for name in found.sent[0] if name.endswith("task.truncate_at"))
+    changed = {0: found.sent[0] | {name: ((), "int64", "7")}}
+    with pytest.raises(WorkerError, match=r"row 0: toys:CounterTask task.truncate_at is .*7.* here and .*5.* in"):
         found._replace(sent=changed)()
     with pytest.raises(WorkerError, match=r"row 0: .*task.lost is .* here and nothing in another process"):
-        found._replace(sent=[found.sent[0] | {"task.lost": 1}, found.sent[1]])()
+        found._replace(sent={0: found.sent[0] | {"task.lost": 1}})()
     states = {0: found.states[0] | {"key": ((7,), "float32")}}
     with pytest.raises(WorkerError, match=r"the state of row 0: key is \(\(7,\), 'float32'\) here and"):
         found._replace(states=states)()

@@ -1,4 +1,4 @@
-"""Rows into groups that share a program, groups into lots, and how many programs that makes."""
+"""Rows into groups that share a program, groups into shards, and how many programs that makes."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def test_by_default_a_run_has_a_hundred_points():
 
 @pytest.mark.parametrize(("width", "sizes"), [(1, [1] * 6), (4, [4, 2]), (6, [6]), (100, [6])])
 def test_lots_hold_every_member_once(width, sizes):
-    lots = Group([3, 5], [0], 10, 1, 10, width=width).lots([7, 8, 9])
-    assert [len(lot) for lot in lots] == sizes
-    assert [member for lot in lots for member in lot] == [(row, seed) for row in (3, 5) for seed in (7, 8, 9)]
+    shards = Group([3, 5], [0], 10, 1, 10, width=width).shards([7, 8, 9])
+    assert [len(shard) for shard in shards] == sizes
+    assert [member for shard in shards for member in shard] == [(row, seed) for row in (3, 5) for seed in (7, 8, 9)]
 
 
 def test_new_rows_join_the_program_of_rows_that_are_there():

@@ -19,9 +19,10 @@ from test_runtime import python
 from toys import asked, assert_same_chunks, assert_same_results, counter, sweep
 
 from rljax import envs
-from rljax.engine import pickling, pool
+from rljax.engine import payload, pickling, pool
+from rljax.engine.work import Shard
 from rljax.errors import StorageError, WorkerError
-from rljax.sweeps import driver, execute, store
+from rljax.sweeps import execute, store
 from rljax.sweeps.planning import make_plan
 from rljax.sweeps.record import plan_in
 
@@ -62,24 +63,24 @@ def test_several_processes_give_the_same_bits_as_one(whole, tmp_path):
 
 @pytest.fixture
 def job(tmp_path):
-    """(a small sweep, as another process gets it; its lots; its folder)"""
+    """(a small sweep, its shards; its folder)"""
     (tmp_path / "a").mkdir()
     planned = plan_in(tmp_path / "a", asked(), width=1)
-    job = execute.Job(tmp_path / "a", planned.programs, planned.groups, planned.sweep.seeds)
-    return driver.portable(planned, job), job.lots(), tmp_path / "a"
+    shards = execute.shards_of(planned.groups, planned.sweep.seeds)
+    return execute.SweepJob(planned.programs, planned.groups, tmp_path / "a"), shards, tmp_path / "a"
 
 
 def test_a_process_that_is_killed_ends_the_sweep_in_a_line_and_loses_nothing(job, finished, tmp_path):
-    task, lots, folder = job
+    task, shards, folder = job
     with pool.Pool(1, tmp_path / "logs", "kept") as processes:
 
-        def kill(news):
-            [worker] = processes._crew.values()
-            if [member for member, _ in news.finished] == [(0, 1)]:
+        def kill(report):
+            [worker] = processes._workers.values()
+            if [member for member, _ in report.finished] == [(0, 1)]:
                 worker.process.kill()
 
         with pytest.raises(WorkerError, match=r"worker 0 was killed by SIGKILL .*kept") as caught:
-            processes.run(task, lots, kill, lambda: False)
+            processes.run_in_workers(task, shards, kill, lambda: False)
     assert "\n" not in str(caught.value)
     stored = {path: path.stat().st_mtime_ns for path in store.chunks(folder)}
     assert 2 <= len(stored) < 4
@@ -88,13 +89,13 @@ def test_a_process_that_is_killed_ends_the_sweep_in_a_line_and_loses_nothing(job
 
 
 def test_an_error_in_a_process_arrives_as_itself(job, tmp_path):
-    task, lots, folder = job
+    task, shards, folder = job
     (folder / store.CHUNKS).write_text("in the way")
     with (
         pool.Pool(1, tmp_path / "logs", "kept") as processes,
         pytest.raises(StorageError, match=r"00-00000.npz cannot be written: File exists"),
     ):
-        processes.run(task, lots, lambda news: None, lambda: False)
+        processes.run_in_workers(task, shards, lambda report: None, lambda: False)
 
 
 SCRIPT = """
@@ -137,44 +138,43 @@ class Gone:
         self.connection, theirs = pool.Pipe()
         theirs.close()
         log.write_bytes(b"Some traceback\nMemoryError: no room\n")
-        self.number, self.log, self.job, self.lot = number, log, b"", None
+        self.number, self.log, self.job, self.shard = number, log, b"", None
         self.process = SimpleNamespace(wait=lambda: 1, kill=lambda: None)
 
     tell, take, hear, death = pool.Worker.tell, pool.Worker.take, pool.Worker.hear, pool.Worker.death
 
 
-def test_a_process_that_died_between_two_lots_is_reported_too(tmp_path, monkeypatch):
+def test_a_process_that_died_between_two_shards_is_reported_too(job, tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "Worker", Gone)
-    lots = [execute.Lot("a", 0, ((0, 0),))]
     with (
         pool.Pool(1, tmp_path, "kept") as processes,
         pytest.raises(WorkerError, match="worker 0 ended with code 1: MemoryError: no room; kept"),
     ):
-        processes.run(b"", lots, lambda news: None, lambda: False)
+        processes.run_in_workers(job[0], job[1], lambda report: None, lambda: False)
 
 
-def test_a_lot_of_the_group_that_is_compiled_comes_first():
-    lots = [execute.Lot(name, group, ()) for name, group in (("a", 0), ("b", 1), ("c", 1), ("d", 0), ("e", 1))]
-    left = list(lots)
+def test_a_shard_of_the_group_that_is_compiled_comes_first():
+    shards = [Shard(group, (), name) for name, group in (("a", 0), ("b", 1), ("c", 1), ("d", 0), ("e", 1))]
+    left = list(shards)
     first = pool._next(left, None)
     assert first.name == "b"  # of the group with most left
-    assert pool._next(left, lots[0]).name == "a" and pool._next(left, first).name == "c"
-    assert [pool._next(left, lots[3]).name for _ in range(2)] == ["d", "e"] and pool._next(left, first) is None
+    assert pool._next(left, shards[0]).name == "a" and pool._next(left, first).name == "c"
+    assert [pool._next(left, shards[3]).name for _ in range(2)] == ["d", "e"] and pool._next(left, first) is None
 
 
 def test_a_job_travels_without_its_compiled_programs(whole):
     planned = make_plan(asked(**OWN), width=1)
-    job = execute.Job(Path("somewhere"), planned.programs, planned.groups, [0, 1], keep_states=True)
-    there = pickling.loads(driver.portable(planned, job))()
-    assert (there.folder, there.groups, there.seeds, there.keep_states) == (job.folder, job.groups, [0, 1], True)
-    assert there.programs.made == {} and len(there.programs.prepared) == 3
+    job = execute.SweepJob(planned.programs, planned.groups, Path("somewhere"), keep_states=True)
+    there = pickling.loads(payload.pack(job))()
+    assert (there.folder, there.groups, there.keep_states) == (job.folder, job.groups, True)
+    assert there.programs.made == {} and list(there.programs.prepared) == [0]
 
 
 def test_what_a_sweep_does_not_use_need_not_travel(monkeypatch):
     lock = threading.Lock()  # cannot be pickled
     monkeypatch.setitem(envs.ENVIRONMENTS.registered(), "mine/unrelated", lambda: lock)
     planned = make_plan(asked(), width=1)
-    driver.portable(planned, execute.Job(Path("somewhere"), planned.programs, planned.groups, [0, 1]))
+    payload.pack(execute.SweepJob(planned.programs, planned.groups))
 
 
 PARENT = """
@@ -187,13 +187,13 @@ from rljax.engine.pool import Worker
 class Endless:
     programs = SimpleNamespace(made={})
 
-    def run(self, lots, say, stopping):
+    def run(self, shards, say, stopping):
         say("begun")
         time.sleep(600)
 
 worker = Worker(0, Path(sys.argv[1]))
 print(worker.process.pid, flush=True)
-worker.take(pickling.dumps(Endless), "a lot")
+worker.take(pickling.dumps(Endless), "a shard")
 while True:
     print(worker.hear(), flush=True)
 """

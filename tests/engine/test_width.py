@@ -83,8 +83,8 @@ def test_workers_share_the_memory(choose):
 @pytest.mark.parametrize(("members", "slots"), [(100, 1), (100, 2), (96, 4), (17, 2), (65, 1), (1000, 3)])
 def test_no_slot_idles_at_the_end(choose, members, slots):
     found, _ = choose(lambda width: 1 / width, members=members, workers=slots)
-    lots = len(found.lots([0]))
-    assert lots % slots == 0 and lots * found.width - members < lots
+    shards = len(found.shards([0]))
+    assert shards % slots == 0 and shards * found.width - members < shards
 
 
 def test_a_given_width_is_taken(choose):

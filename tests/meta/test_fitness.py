@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rljax.divergence import diverged
 from rljax.meta import fitness
-from rljax.meta.lives import _diverged
+from rljax.meta.runner import _until
 from rljax.run import start
 from rljax.spec import prepare
 
@@ -61,5 +62,9 @@ def test_an_evaluation_is_the_mean_of_whole_episodes_by_the_task_of_the_life():
 
 def test_what_comes_after_a_life_is_no_divergence():
     metrics = {"loss": np.array([[1.0, 2.0, np.nan], [1.0, np.inf, 1.0], [np.nan, 1.0, 1.0]])}
-    np.testing.assert_array_equal(_diverged(metrics, np.array([2, 2, 1])), [False, True, True])
-    np.testing.assert_array_equal(_diverged(metrics, np.array([3, 1, 1])), [True, False, True])
+    np.testing.assert_array_equal(
+        np.any(diverged(_until(metrics, np.array([2, 2, 1])), frozenset()), axis=1), [False, True, True]
+    )
+    np.testing.assert_array_equal(
+        np.any(diverged(_until(metrics, np.array([3, 1, 1])), frozenset()), axis=1), [True, False, True]
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rljax.errors import ConfigError
-from rljax.meta import leaves, spec, tasks
+from rljax.meta import runner, spec, tasks
 from rljax.objectives import LPO
 from rljax.ops.tree import as_arrays
 from rljax.spec import prepare
@@ -79,14 +79,14 @@ def test_unknown_task_parameters_are_refused():
 def test_parts_of_hypers_are_read_written_and_found_by_name():
     prepared = prepare("ppo", "CartPole-v1", objective=LPO(), **TINY)
     hypers = as_arrays(prepared.algorithm.hypers)
-    theta = leaves.read(hypers, ("lr", "objective.hidden"))
-    changed = leaves.write(hypers, jax.tree.map(lambda x: x + 1, theta))
+    theta = runner.read(hypers, ("lr", "objective.hidden"))
+    changed = runner.write(hypers, jax.tree.map(lambda x: x + 1, theta))
     assert changed.lr == hypers.lr + 1 and (changed.objective.hidden == hypers.objective.hidden + 1).all()
     assert changed.discount == hypers.discount and (changed.objective.output == hypers.objective.output).all()
     task = as_arrays(prepared.env.task)
-    found = leaves.places(hypers, task, ["hypers.objective.hidden", "task.length"])
+    found = runner.positions(hypers, task, ["hypers.objective.hidden", "task.length"])
     flat = jax.tree.leaves((hypers, task))
     assert [flat[i].shape for i in found] == [(8, 128), ()] and flat[found[1]] == 0.5
-    assert len(leaves.places(hypers, task, ["task"])) == len(jax.tree.leaves(task))
+    assert len(runner.positions(hypers, task, ["task"])) == len(jax.tree.leaves(task))
     with pytest.raises(ConfigError, match=r"did you mean 'objective.hidden'"):
-        leaves.read(hypers, ("objective.hiddn",))
+        runner.read(hypers, ("objective.hiddn",))

@@ -118,7 +118,7 @@ MUTANTS = [
             "range(self.start, self.updates + 1",
             "a point before the first",
         ),
-        ("members[i : i + self.width]", "members[i : i + self.width + 1]", "members twice"),
+        ("tuple(members[i : i + self.width])", "tuple(members[i : i + self.width + 1])", "members twice"),
         (
             "varying <= set(models[key].varying)",
             "varying >= set(models[key].varying)",
@@ -157,10 +157,10 @@ MUTANTS = [
         ),
         ("if id(x) in read]", "if id(x) not in read]", "what no policy reads"),
         (
-            "skipped = self.group.updates - self.done",
-            "skipped = 0 * self.done",
+            "skipped = self.updates - self.done",
+            "skipped = 0 * self.updates",
             "steps that need not be done",
-            "sweeps/test_execute.py::test_news_add_up_to_all_steps",
+            "sweeps/test_execute.py::test_reports_add_up_to_all_steps",
         ),
     ),
     *within(

@@ -134,12 +134,12 @@ MUTANTS = [
         ),
     ),
     *within(
-        "meta/leaves.py",
+        "meta/runner.py",
         "meta/test_tasks.py::test_parts_of_hypers_are_read_written_and_found_by_name",
         ("whole[: n + 1]) in wanted", "whole[:n]) in wanted", "leaves found by their own names"),
     ),
     *within(
-        "meta/lives.py",
+        "meta/runner.py",
         "meta/test_fitness.py::test_what_comes_after_a_life_is_no_divergence",
         ("np.arange(length) < updates[:, None]", "np.arange(length) <= updates[:, None]", "what comes after the end"),
         ("np.where(alive, x, 0) for name", "np.where(alive, 0, x) for name", "only what comes after the end"),

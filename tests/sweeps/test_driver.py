@@ -15,9 +15,10 @@ from test_contract import leaves_equal
 from toys import TINY, assert_same_chunks, assert_same_results, broken, sweep
 
 import rljax
+from rljax.engine import work
 from rljax.errors import ConfigError, Stopped, StorageError
 from rljax.results import folder
-from rljax.sweeps import driver, execute, result, store
+from rljax.sweeps import driver, result, store
 
 
 def lone(seed, **changes):
@@ -229,7 +230,7 @@ def test_a_folder_that_is_deleted_meanwhile_ends_the_sweep_and_leaves_nothing(tm
         (tmp_path / "a" / "sweep.json").unlink()
 
     monkeypatch.setattr(store, "write_arrays", then_delete)
-    monkeypatch.setattr(execute, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(work, "CALL_SECONDS", 0.0)
     with pytest.raises(StorageError, match=r"a: the sweep's folder was deleted or moved while it was in use$"):
         sweep(out=tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -1,4 +1,4 @@
-"""Lots: what is kept of them, and that a lot that was cut off in the middle ends as one that never was."""
+"""Shards: what is kept of them, and that a shard that was cut off in the middle ends as one that never was."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from toys import asked, assert_same_chunks, assert_same_results, sweep
 
 import rljax.run
 from rljax.checkpoint import Checkpointer
+from rljax.engine import work
 from rljax.engine.plan import Group, Programs
 from rljax.engine.program import Program
 from rljax.errors import StorageError
@@ -50,7 +51,7 @@ def dying(saves):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(rljax.run, "SAVE_SECONDS", 0.0)
         patch.setattr(rljax.run, "SAVE_SHARE", 1e9)
-        patch.setattr(execute, "CALL_SECONDS", 0.0)
+        patch.setattr(work, "CALL_SECONDS", 0.0)
         patch.setattr(Checkpointer, "save", then_die)
         yield
 
@@ -68,12 +69,12 @@ def advanced(monkeypatch):
     return calls
 
 
-def test_lots_have_names_and_the_stored_ones_are_not_pending(finished):
+def test_shards_have_names_and_the_stored_ones_are_not_pending(finished):
     planned = make_plan(asked(), width=1)
-    job = execute.Job(finished.folder, planned.programs, planned.groups, [0, 1])
-    assert [lot.name for lot in job.lots()] == ["00-00000", "00-00001", "00-00002", "00-00003"]
-    assert [lot.members for lot in job.lots()] == [((0, 0),), ((0, 1),), ((1, 0),), ((1, 1),)]
-    assert job.pending() == [] and len(execute.Job(Path("nowhere"), job.programs, job.groups, [0, 1]).pending()) == 4
+    shards = execute.shards_of(planned.groups, [0, 1])
+    assert [shard.name for shard in shards] == ["00-00000", "00-00001", "00-00002", "00-00003"]
+    assert [shard.members for shard in shards] == [((0, 0),), ((0, 1),), ((1, 0),), ((1, 1),)]
+    assert execute.pending(finished.folder, shards) == [] and execute.pending(Path("nowhere"), shards) == shards
 
 
 def test_of_a_state_what_the_policy_reads_is_kept(finished):
@@ -96,8 +97,8 @@ def test_normalisers_are_read_by_the_policy():
     assert {name.split("/")[0] for name in read} == {"params", "obs_stats"} and set(read) < set(named_leaves(state))
 
 
-def test_a_lot_goes_on_in_the_middle(advanced, finished, tmp_path):
-    with dying(14):  # in the second lot: each has ten points
+def test_a_shard_goes_on_in_the_middle(advanced, finished, tmp_path):
+    with dying(14):  # in the second shard: each has ten points
         sweep(out=tmp_path / "a")
     assert len(store.chunks(tmp_path / "a")) == 1
     assert [path.name for path in (tmp_path / "a" / "progress").iterdir()] == ["00-00001"]
@@ -107,7 +108,7 @@ def test_a_lot_goes_on_in_the_middle(advanced, finished, tmp_path):
     assert sum(advanced) == 60 - 2 * 4 and not (tmp_path / "a" / "progress").exists()
 
 
-def test_a_wide_lot_goes_on_in_the_middle_with_what_diverged(tmp_path):
+def test_a_wide_shard_goes_on_in_the_middle_with_what_diverged(tmp_path):
     changes = {"grid": {"lr": [1e-2, 1e30]}, "width": 4}
     whole = sweep(**changes, out=tmp_path / "whole")
     with dying(5):
@@ -124,7 +125,7 @@ def test_a_disk_that_is_full_for_a_checkpoint_is_said_like_any_other(monkeypatch
 
     monkeypatch.setattr(ocp.Checkpointer, "save", full)
     monkeypatch.setattr(rljax.run, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(execute, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(work, "CALL_SECONDS", 0.0)
     with pytest.raises(StorageError, match=r"the disk is full; what is finished is kept"):
         sweep(out=tmp_path / "a")
 
@@ -139,7 +140,7 @@ def test_a_damaged_checkpoint_costs_time_alone(finished, tmp_path):
     assert_same_results(sweep(out=tmp_path / "a"), finished)
 
 
-def test_a_lot_in_which_all_diverged_is_not_gone_on_with(advanced):
+def test_a_shard_in_which_all_diverged_is_not_gone_on_with(advanced):
     found = sweep(grid={"lr": [1e30]}, seeds=1, steps=64 * 32)
     assert found.diverged.all() and found.finished.all() and np.isnan(found.metrics["entropy"]).all()
     assert sum(advanced[-3:]) < 64
@@ -147,27 +148,27 @@ def test_a_lot_in_which_all_diverged_is_not_gone_on_with(advanced):
 
 def test_a_curve_ends_where_its_run_diverged_whatever_comes_after():
     """Two members, points of two updates: one of them is infinite in the second and finite again in the third."""
-    work = object.__new__(execute._Work)
+    work = object.__new__(execute.SweepWork)
     work.group = Group([0], [], updates=6, log_every=2, last=6)
     work.prepared = SimpleNamespace(algorithm=Algorithm(None))
     work.points, work.done, work.diverged = work.group.points(), 0, np.zeros(2, bool)
     work.metrics = {"loss": np.full((2, 3), np.nan, np.float32)}
-    work._record({"loss": np.array([[1.0, 3.0, 1.0, np.inf, 5.0, 5.0], [1.0] * 6])})
+    work.record({"loss": np.array([[1.0, 3.0, 1.0, np.inf, 5.0, 5.0], [1.0] * 6])})
     np.testing.assert_array_equal(work.metrics["loss"], [[2.0, np.nan, np.nan], [1.0, 1.0, 1.0]])
     np.testing.assert_array_equal(work.diverged, [True, False])
 
 
-def test_news_add_up_to_all_steps(monkeypatch, tmp_path):
+def test_reports_add_up_to_all_steps(monkeypatch, tmp_path):
     heard = []
 
     class Heard(driver.Progress):
-        def news(self, news):
-            heard.append(news)
+        def report(self, report):
+            heard.append(report)
 
     monkeypatch.setattr(driver, "Progress", Heard)
     found = sweep(progress=True, grid={"lr": [1e-3, 1e-2, 1e30]}, width=4)
-    assert sum(news.steps for news in heard) == 6 * 640
-    finished = dict(pair for news in heard for pair in news.finished)
+    assert sum(report.steps for report in heard) == 6 * 640
+    finished = dict(pair for report in heard for pair in report.finished)
     assert finished.keys() == {(row, seed) for row in range(3) for seed in range(2)}
     for (row, seed), score in finished.items():
         np.testing.assert_equal(score, float(found.metrics["episode_return"][row, seed, -1]))
@@ -176,9 +177,9 @@ def test_news_add_up_to_all_steps(monkeypatch, tmp_path):
 SMALL = """
 import sys
 import rljax.run
-from rljax.sweeps import execute
+from rljax.engine import work
 from toys import sweep
-rljax.run.SAVE_SECONDS, rljax.run.SAVE_SHARE, execute.CALL_SECONDS = 0.0, 1e9, 0.0
+rljax.run.SAVE_SECONDS, rljax.run.SAVE_SHARE, work.CALL_SECONDS = 0.0, 1e9, 0.0
 sweep(out=sys.argv[1], width=2, steps=1920)
 """
 
@@ -199,7 +200,7 @@ def wait_for(process, there, seconds=120):
 
 
 def kill_and_finish(folder, kills, generator):
-    """Kills it so often, first in the middle of a lot and then anywhere, and lets it end. Returns how often it died."""
+    """Kills it so often, first in the middle of a shard and then anywhere. Returns how often it died."""
     died = 0
     for i in range(kills):
         process = start(folder)
@@ -233,7 +234,7 @@ assert found.record["devices"] == 2 and found.record["workers"] == 1
 
 
 def test_two_devices_give_the_same_bits_as_one(tmp_path):
-    """Three lots on two devices: the last one runs on both and is stored once; then two go on from their states."""
+    """Three shards on two devices: the last one runs on both and is stored once; then two go on from their states."""
     changes = {"grid": {"lr": [1e-3, 1e-2, 1e30]}, "width": 2, "halving": 2, "rungs": 2}
     program = DEVICES.format(folder=str(tmp_path / "a"), changes=changes)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"  # compiled as `one` is

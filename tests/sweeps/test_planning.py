@@ -29,7 +29,7 @@ def test_a_plan_says_what_it_will_do(monkeypatch):
     assert text[0] == "4 rows x 3 seeds = 12 runs, 7,680 steps in all"
     assert text[1].startswith("2 training programs, 2 processes, about 90 s")
     assert text[2] == f"group 0: ppo {PROBE}, 2 rows from 0 (num_envs=4 lr=0.001), 20 updates"
-    assert text[3] == "  as given" and text[4].startswith("  6 lots of 1, ") and text[4].endswith("B each")
+    assert text[3] == "  as given" and text[4].startswith("  6 shards of 1, ") and text[4].endswith("B each")
     assert text[5] == f"group 1: ppo {PROBE}, 2 rows from 2 (num_envs=8 lr=0.001), 10 updates"
 
 
@@ -48,10 +48,10 @@ def test_there_are_no_more_processes_than_runs(the_wider_the_faster):
 def test_thousands_of_agents_fit_into_a_small_memory(the_wider_the_faster):
     found = make_plan(asked(grid={"lr": "log:1e-5:1e-2:64"}, seeds=64), workers=1, memory_limit="50kB")
     [group] = found.groups
-    lots = group.lots(range(64))
+    shards = group.shards(range(64))
     assert group.width > 1 and group.bytes <= 50_000
-    assert len({member for lot in lots for member in lot}) == sum(map(len, lots)) == 4096
-    assert f"{len(lots)} lots of {group.width}, {resources.write(group.bytes)} each" in str(found)
+    assert len({member for lot in shards for member in lot}) == sum(map(len, shards)) == 4096
+    assert f"{len(shards)} shards of {group.width}, {resources.write(group.bytes)} each" in str(found)
     assert "the fastest measured (in turn" in str(found)
 
 

@@ -198,7 +198,7 @@ def killed_before(monkeypatch, name, times):
     monkeypatch.setattr(driver, name, counted)
 
 
-@pytest.mark.parametrize(("name", "times"), [("next_round", 2), ("to_record", 1), ("here", 2)])
+@pytest.mark.parametrize(("name", "times"), [("next_round", 2), ("to_record", 1), ("SweepJob", 2)])
 def test_a_halving_that_was_killed_ends_the_same(name, times, halved, tmp_path, monkeypatch):
     what = {"grid": {"lr": RATES}, "width": 2, "halving": 2, "rungs": 3, "out": tmp_path / "a"}
     killed_before(monkeypatch, name, times)
@@ -243,7 +243,7 @@ def test_all_rounds_share_one_program(compiled, tried, tmp_path):
     assert_same_results(found, tried)
 
 
-@pytest.mark.parametrize(("name", "times"), [("next_round", 2), ("here", 2)])
+@pytest.mark.parametrize(("name", "times"), [("next_round", 2), ("SweepJob", 2)])
 def test_a_search_that_was_killed_asks_the_same(name, times, tried, tmp_path, monkeypatch):
     killed_before(monkeypatch, name, times)
     with pytest.raises(Killed):
