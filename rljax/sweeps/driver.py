@@ -1,4 +1,16 @@
-"""`rljax.sweep`: from what is asked, by way of a plan, to what came of it."""
+"""The driver of `rljax.sweep`: from a specification, by way of a plan, to results.
+
+A sweep from the command to the compiled program:
+
+cli/sweep.py         reads the command
+sweeps/spec.py       checks it: rows, seeds, search
+sweeps/driver.py     runs it in its folder, round after round
+sweeps/record.py     records the plan that sweeps/planning.py makes of it
+engine/plan.py       groups rows that share a program
+engine/program.py    compiles `init` and `step` over a population
+
+Then engine/pool.py deals shards to processes, where engine/work.py advances them and sweeps/execute.py stores them.
+"""
 
 from __future__ import annotations
 
