@@ -174,10 +174,10 @@ def learned(
             popsize=32, shaping=raw, sigma=0.1, sigma_decay=0.99, sigma_limit=0.03, lr=0.03, lr_decay=0.98, beta1=0.9
         ),
         generations=generations,
-        lives=len(domains),
+        runs=len(domains),
         kind=kind,
-        judges=16,
-        judge_every=15,
+        validation_runs=16,
+        validate_every=15,
         out=work / name,
     )
     return finished(found)

@@ -29,7 +29,7 @@ FAMILY = "gridworld/small"
 EACH = 64 * 20  # environment steps of an update
 BOUNDS = (10 * EACH, 250 * EACH)
 SIZES: dict[str, Any] = {"rule_width": 16, "bootstrap": 4, "embedding": 8}
-VALIDATION: dict[str, Any] = {"kind": "evaluation", "judges": 64}
+VALIDATION: dict[str, Any] = {"kind": "evaluation", "validation_runs": 64}
 LENGTHS = (10, 25, 50, 100, 250, 500)  # updates; no run of a search was as long as the last
 SEEDS = 128
 TUNING = 32  # the first of them choose PPO's settings, the others count
@@ -64,10 +64,10 @@ def by_evolution(algo: str, folder: Path) -> Learned:
             learn=("rule",),
             strategy=OpenES(popsize=256, shaping=raw, sigma=0.1, lr=0.03, lr_decay=0.985, beta1=0.9),
             generations=160,
-            lives=1,
+            runs=1,
             shared=False,
             normalise="pairwise",
-            judge_every=20,
+            validate_every=20,
             out=folder,
             **VALIDATION,
             **SIZES,
@@ -88,7 +88,7 @@ def by_gradient(algo: str, folder: Path) -> Learned:
             meta_steps=20,
             meta_lr=1e-3,
             meta_max_grad_norm=0.1,
-            judge_every=12,
+            validate_every=12,
             out=folder,
             **VALIDATION,
             **SIZES,
@@ -171,7 +171,7 @@ def train(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str
     hypers: Any = runner.write(as_arrays(prepared.algorithm.hypers), found.theta)
     hypers = hypers.replace(horizon=jnp.float32(told))
     seeds = np.arange(TUNING, SEEDS, dtype=np.uint32)
-    levels = tasks.tasks_of(prepared, [tasks.Life(0, int(seed), updates, {}) for seed in seeds])
+    levels = tasks.tasks_of(prepared, [tasks.Run(0, int(seed), updates, {}) for seed in seeds])
 
     @jax.jit
     def all_of(seeds, levels):
@@ -188,7 +188,7 @@ def train(found: Learned, updates: int, told: int) -> tuple[np.ndarray, dict[str
 def optimal(seeds: range) -> np.ndarray:
     """The best return that can be expected on the level of each run."""
     prepared = spec.prepare("lpg", FAMILY, steps=EACH, use_preset=False)
-    levels = tasks.tasks_of(prepared, [tasks.Life(0, seed, 1, {}) for seed in seeds])
+    levels = tasks.tasks_of(prepared, [tasks.Run(0, seed, 1, {}) for seed in seeds])
     return np.asarray(jax.lax.map(optimal_return, levels))
 
 

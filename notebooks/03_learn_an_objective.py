@@ -41,8 +41,8 @@ found = rljax.evolve(
     strategy=OpenES(popsize=16, shaping=raw, sigma=0.1, lr=0.05),
     generations=12,
     kind="mean",
-    judges=8,
-    judge_every=4,
+    validation_runs=8,
+    validate_every=4,
     **settings,
 )
 

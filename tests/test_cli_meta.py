@@ -20,7 +20,7 @@ from rljax.meta import result
 SMALL = ["--num-envs=4", "--num-steps=8", "--num-epochs=1", "--num-minibatches=1", "--hidden=8"]
 COMMAND = [
     *("meta-train", "lpo", "--env", f"{PROBE},lr=1e-2", "--env", "probe/action", "--steps=64:160", "--units=4"),
-    *("--generations=2", "--popsize=4", "--lives=2", "--judges=2", "--judge-every=1", "--width=1", *SMALL),
+    *("--generations=2", "--popsize=4", "--runs=2", "--validation_runs=2", "--validate-every=1", "--width=1", *SMALL),
 ]
 
 
@@ -38,7 +38,7 @@ def test_a_search_leaves_what_it_learned_and_says_what_that_is_worth(learned, ca
     assert {"meta.json", "metrics.jsonl", "learned.npz", "learned.png", "course.png"} <= set(os.listdir(learned))
     rows = [json.loads(line) for line in (learned / "metrics.jsonl").read_text().splitlines()]
     means = [rows[0][f"fitness/{name}"] for name in (PROBE, "probe/action")]
-    np.testing.assert_allclose(np.mean(means), rows[0]["fitness_mean"])  # as many lives on each
+    np.testing.assert_allclose(np.mean(means), rows[0]["fitness_mean"])  # as many runs on each
     found = objectives.load(learned / "learned.npz")
     assert isinstance(found, objectives.LPO) and found.hidden.shape == (8, 4)
     history = objectives.files.read(learned / "learned.npz").provenance
@@ -119,7 +119,7 @@ def test_a_rule_is_learned_by_descent_used_from_its_file_and_compared(tmp_path, 
         "--agents=2",
         "--num-updates=1",
         "--meta-steps=1",
-        "--judges=1",
+        "--validation_runs=1",
         "--width=1",
         "--workers=1",
     ]

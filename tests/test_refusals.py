@@ -306,7 +306,7 @@ CALLS = {
     "no workers": lambda: rljax.sweep("ppo", PROBE, steps=64, seeds=1, workers=0),
     "no width": lambda: rljax.sweep("ppo", PROBE, steps=64, seeds=1, width=-1),
     "generations": lambda: rljax.evolve("ppo", PROBE, 64, objective="lpo", generations=0),
-    "lives": lambda: rljax.evolve("ppo", PROBE, 64, objective="lpo", lives=float("nan")),
+    "runs": lambda: rljax.evolve("ppo", PROBE, 64, objective="lpo", runs=float("nan")),
     "an unknown normaliser": lambda: rljax.evolve("ppo", PROBE, 64, objective="lpo", normalise="rank"),
     "steps in the wrong order": lambda: rljax.evolve("ppo", PROBE, (128, 64), objective="lpo"),
 }

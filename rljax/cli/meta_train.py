@@ -21,7 +21,7 @@ from rljax.settings import DRIFT, literal, pairs, with_objective
 from rljax.storage import absolute, shown
 from rljax.sweeps.space import DISTRIBUTIONS
 
-EVOLUTION = ("popsize", "lives", "pairs", "normalise", "strategy", "strategy_with")  # what that method alone takes
+EVOLUTION = ("popsize", "runs", "pairs", "normalise", "strategy", "strategy_with")  # what that method alone takes
 DESCENT = ("agents", "num_updates", "meta_steps", "meta_lr", "meta_max_grad_norm")
 LENGTHS = "a number, or SHORTEST:LONGEST"
 
@@ -39,7 +39,7 @@ class Learnable(NamedTuple):
 
 LEARNABLE = {
     "lpo": Learnable("ppo", {"objective": "lpo"}, DRIFT, "the drift of a policy objective, beginning from PPO's", 128),
-    "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's life", 128),
+    "ta-lpo": Learnable("ppo", {"objective": "ta-lpo"}, DRIFT, "a drift that may change over the agent's run", 128),
     "lpg": Learnable("lpg", {}, ("rule",), "the rule by which agents learn, from nothing", descends=True),
     "ta-lpg": Learnable("ta-lpg", {}, ("rule",), "a rule that knows how old its agent is and will be", descends=True),
 }
@@ -115,7 +115,7 @@ def _options(learnable: Learnable) -> list[Option]:
         Option("vary", several, (), f"a task parameter drawn for every run, NAME=DISTRIBUTION, being {DISTRIBUTIONS}"),
         Option("generations", SOME, 100, "updates of what is learned"),
         Option("popsize", SOME, 32, "members a generation"),
-        Option("lives", SOME, 1, "whole training runs of each member in each generation"),
+        Option("runs", SOME, 1, "whole training runs of each member in each generation"),
         Option("pairs", bool, False, "give every antithetic pair other runs, instead of all members the same"),
         Option(
             "fitness",
@@ -128,8 +128,8 @@ def _options(learnable: Learnable) -> list[Option]:
         Option("strategy", str, "open-es", "or one of evosax's, e.g. CMA_ES"),
         Option("strategy_with", tuple[str, ...], (), "its numbers: sigma=0.1 lr=0.03 ..."),
         Option("seed", SEED, 0, "of the search"),
-        Option("judges", SOME, 16, "validation runs on each environment, which evaluate the mean"),
-        Option("judge_every", SOME, 10, "generations between validations"),
+        Option("validation_runs", SOME, 16, "validation runs on each environment, which evaluate the mean"),
+        Option("validate_every", SOME, 10, "generations between validations"),
         Option(
             "out", str | None, None, "the folder; by default searches/WHAT-ENV, numbered; of this same search: go on"
         ),
@@ -157,8 +157,8 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
         "generations": options.generations,
         "kind": options.fitness,
         "seed": options.seed,
-        "judges": options.judges,
-        "judge_every": options.judge_every,
+        "validation_runs": options.validation_runs,
+        "validate_every": options.validate_every,
     }
     name = "-".join([what, *(env for env, _ in places)]).replace("/", "-")
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
@@ -175,7 +175,7 @@ def _search(common: dict[str, Any], options: Any) -> Any:
         return descend.Descent(**common, **{name: getattr(options, name) for name in DESCENT})
     numbers = {name: literal(text) for name, text in pairs(options.strategy_with, "NUMBER", "strategy_with").items()}
     strategy = registry.strategy(options.strategy, options.popsize, **numbers)
-    how = {"lives": options.lives, "shared": not options.pairs, "normalise": options.normalise}
+    how = {"runs": options.runs, "shared": not options.pairs, "normalise": options.normalise}
     return evolve.Evolution(**common, strategy=strategy, **how)
 
 
@@ -221,11 +221,11 @@ def _finish(found: Any) -> int:
         print(f"stopped by {found.stopped_by.name} after {done}; to go on: {SEARCH.again(found.folder)}")
         return SIGNALLED + found.stopped_by
     last = {name: x[-1] for name, x in found.history.items()}
-    judges = found.record["judges"]
+    count = found.record["validation_runs"]
     for name in found.record["names"]:
         learned, start, gain = (_interval(last, f"{kind}/{name}") for kind in ("held_out", "start", "gain"))
         print(f"{name}: {learned}, at the start {start}, difference {gain}")
-    print(f"(mean fitness of {judges} lives held out, with 95 % intervals; the difference is paired)")
+    print(f"(mean fitness of {count} validation runs, with 95 % intervals; the difference is paired)")
     learned = keep("what was learned", lambda: found.save(found.folder / "learned.npz"))
     if learned:
         print(f"learned: {shown(learned)}")

@@ -1,4 +1,4 @@
-"""What was learned against what there was before: on environments, seeds and lengths of life it has not seen."""
+"""Compares learned objectives and rules with others, on environments, seeds and lengths that they have not seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rljax.engine.progress import Progress
 from rljax.errors import ConfigError, require
 from rljax.meta import fitness
 from rljax.meta.runner import Runner
-from rljax.meta.tasks import Domain, Life
+from rljax.meta.tasks import Domain, Run
 from rljax.results import stats
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
@@ -24,17 +24,17 @@ from rljax.storage import absolute, write_json
 if TYPE_CHECKING:
     import pandas
 
-FEW = 6  # lives below which two contenders cannot be told apart at 95 %
+FEW = 6  # runs below which two contenders cannot be told apart at 95 %
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of contenders in the same lives.
+    """Scores of contenders in the same runs.
 
     Attributes:
       contenders: their names, what was learned first.
-      places: (environment, environment steps of a life) each.
-      scores: `[contenders, places, S]`; life s has the same seed, and the same task where tasks are drawn, for all.
+      places: (environment, environment steps of a run) each.
+      scores: `[contenders, places, S]`; run s has the same seed, and the same task where tasks are drawn, for all.
         NaN where a run diverged.
       record: how it came about.
     """
@@ -46,7 +46,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         places = ", ".join(f"{env} for {steps:,} steps" for env, steps in self.places)
-        return f"Comparison({', '.join(self.contenders)} on {places}, {self.scores.shape[-1]} lives each)"
+        return f"Comparison({', '.join(self.contenders)} on {places}, {self.scores.shape[-1]} runs each)"
 
     def comparable(self) -> np.ndarray:
         """`scores`, with a diverged run counting as the worst one at its place: leaving it out would flatter.
@@ -60,8 +60,8 @@ class Comparison:
     def table(self) -> pandas.DataFrame:
         """One line for each place and contender.
 
-        `iqm`, `low`, `high`: interquartile mean over lives and its 95 % interval. `gain`, `gain_low`, `gain_high`: by
-        how much the first contender is above this one, life by life: IQM of the differences. `wins`: how likely a life
+        `iqm`, `low`, `high`: interquartile mean over runs and its 95 % interval. `gain`, `gain_low`, `gain_high`: by
+        how much the first contender is above this one, run by run: IQM of the differences. `wins`: how likely a run
         of the first is better than one of this. See `note`.
         """
         import pandas
@@ -88,15 +88,15 @@ class Comparison:
 
     @property
     def note(self) -> str:
-        """What the columns of the table are, in words."""
-        first, lives = self.contenders[0], self.scores.shape[2]
-        few = f"; {lives} lives tell little: an interval is narrower than it should be" if lives < FEW else ""
-        one = "; one life has no interval" if lives == 1 else few
+        """Explains the columns of the table."""
+        first, runs = self.contenders[0], self.scores.shape[2]
+        few = f"; {runs} runs tell little: an interval is narrower than it should be" if runs < FEW else ""
+        one = "; one run has no interval" if runs == 1 else few
         return (
-            f"iqm, low, high: interquartile mean over {lives} lives, 95 % bootstrap interval{one}\n"
-            f"gain: of {first} over that one, the interquartile mean of the differences life by life; not the "
-            "difference of the two iqm, which leave out the best and worst lives of each\n"
-            f"wins: how likely a life of {first} is better than one of that; a diverged life counts as the worst there"
+            f"iqm, low, high: interquartile mean over {runs} runs, 95 % bootstrap interval{one}\n"
+            f"gain: of {first} over that one, the interquartile mean of the differences run by run; not the "
+            "difference of the two iqm, which leave out the best and worst runs of each\n"
+            f"wins: how likely a run of {first} is better than one of that; a diverged run counts as the worst there"
         )
 
     def save(self, path: str | Path) -> Path:
@@ -119,12 +119,12 @@ def compare(
     progress: bool = True,
     **how: Any,
 ) -> Comparison:
-    """Lets every contender live the same lives, on the whole machine.
+    """Trains every contender in the same runs, on the whole machine.
 
     Args:
-      contenders: name -> its domains, one for each place in the same order, with lives of one length.
-      seeds: S, lives of each contender at each place: seeds 0 to S - 1.
-      kind: what a life's score is, see `fitness`.
+      contenders: name -> its domains, one for each place in the same order, with runs of one length.
+      seeds: S, runs of each contender at each place: seeds 0 to S - 1.
+      kind: what a run's score is, see `fitness`.
       **how: `workers`, `width`, `memory_limit`.
 
     Raises:
@@ -137,17 +137,17 @@ def compare(
     places = [(there.env.name, domain.row.steps) for there, domain in zip(prepared, domains)]
     if places != places[:count] * len(names):
         raise ConfigError("contenders: must live in the same places, in the same order")
-    require(all(d.shortest is None and not d.vary for d in domains), "steps", "...", "must be one length for all lives")
+    require(all(d.shortest is None and not d.vary for d in domains), "steps", "...", "must be one length for all runs")
     for domain, there in zip(domains, prepared):
         footprint.check(domain.row.algo, there)
     require(seeds >= 1, "seeds", seeds, "must be at least 1")
-    lives = [(0, Life(i, seed, there.updates, {})) for seed in range(seeds) for i, there in enumerate(prepared)]
-    total = sum(life.updates * prepared[life.domain].algorithm.steps_per_update for _, life in lives)
+    runs = [(0, Run(i, seed, there.updates, {})) for seed in range(seeds) for i, there in enumerate(prepared)]
+    total = sum(run.updates * prepared[run.domain].algorithm.steps_per_update for _, run in runs)
     with tempfile.TemporaryDirectory(prefix="rljax-compare-", ignore_cleanup_errors=True) as folder:
-        runner = Runner(domains, prepared, len(lives), Path(folder), "nothing is kept", kind=kind, **how)
+        runner = Runner(domains, prepared, len(runs), Path(folder), "nothing is kept", kind=kind, **how)
         bar = Progress("compare", total) if progress else None
         with runner, stop_signals() as received:
-            found = runner.run({}, lives, bar.report if bar else lambda report: None, lambda: bool(received))
+            found = runner.run({}, runs, bar.report if bar else lambda report: None, lambda: bool(received))
         if bar:
             bar.close()
     if received:
@@ -164,7 +164,7 @@ def compare(
 
 
 def _without_nan(tree: Any) -> Any:
-    """As JSON has it."""
+    """Replaces NaN by None, for JSON."""
     if isinstance(tree, dict):
         return {name: _without_nan(x) for name, x in tree.items()}
     if isinstance(tree, list):

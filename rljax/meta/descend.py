@@ -1,7 +1,7 @@
-r"""Meta-gradient descent: what agents learn by follows the derivative of what comes of K updates under it.
+r"""Meta-gradient descent: theta, by which agents learn, follows the derivative of the outer loss after K updates.
 
-The agents persist through generations, live and are replaced, see `gradient`; a generation is a number of meta-steps,
-compiled as one program. What was learned is judged by whole lives, as an evolution is.
+The agents persist through generations and are replaced in time, see `gradient`; a generation is a number of meta-steps,
+compiled as one program. Validation trains whole runs, as in an evolution.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rljax.ops.metrics import NOT_FINITE
 from rljax.ops.tree import as_arrays
 from rljax.types import Env
 
-OUTER_STEPS = 20  # of the fresh rollout that judges K updates
+OUTER_STEPS = 20  # of the new rollout that scores K updates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Descent(spec.Search):
     The algorithm must have a `policy`, as on-policy ones do.
 
     Attributes:
-      agents: N, that live at a time.
+      agents: N, that learn at a time.
       num_updates: K, that a gradient passes through.
       meta_steps: updates of theta in a generation.
       meta_lr: learning rate of Adam for theta.
@@ -84,7 +84,7 @@ class Descent(spec.Search):
         return _Descending(self, prepared[0])
 
     def setup(self, prepared: Prepared) -> gradient.Setup:
-        """What stays as it is."""
+        """The fixed parts of the meta-run."""
         env, algorithm = prepared.env, prepared.algorithm
         loss = outer_loss.actor_critic_loss(algorithm, OUTER_STEPS)
         low, high = map(math.log, self.domains[0].bounds(prepared))
@@ -116,9 +116,9 @@ def descend(
     """Learns parts of an algorithm's hypers by meta-gradients. Killed, the same call goes on.
 
     Args:
-      algo, env, steps, learn, generations, out, progress, workers, memory: as for `evolve`; workers judge.
-      **settings: `agents`, `num_updates`, `meta_steps`, `meta_lr`, `meta_max_grad_norm`, `kind`, `seed`, `judges`,
-        `judge_every` as in `Descent`; others are of the algorithm.
+      algo, env, steps, learn, generations, out, progress, workers, memory: as for `evolve`; workers validate.
+      **settings: `agents`, `num_updates`, `meta_steps`, `meta_lr`, `meta_max_grad_norm`, `kind`, `seed`,
+        `validation_runs`, `validate_every` as in `Descent`; others are of the algorithm.
 
     Returns, and raises: as `evolve`.
     """

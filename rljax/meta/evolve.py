@@ -1,6 +1,6 @@
-r"""Evolution of what agents learn by: a strategy over any leaves of `hypers`, around whole lives.
+r"""Evolution of objectives and rules: a strategy over any leaves of `hypers`, around whole runs.
 
-In each generation a strategy asks for N members theta; each lives D lives (a life is a whole training run: an
+In each generation a strategy asks for N members theta; each is trained in D runs (a run is a whole training run: an
 environment, a task, a seed, a length), what it comes to in them is its fitness, and the strategy is told. Lives are run
 as the members of a sweep are: one compiled program for a domain, side by side or in turn as measured, on every core and
 device.
@@ -38,36 +38,36 @@ class Evolution(spec.Search):
 
     Attributes:
       strategy: what proposes members, N = `strategy.popsize` of them a generation.
-      lives: D, of each member in each generation.
-      shared: every member lives the same D lives; otherwise each antithetic pair has D of its own.
-      normalise: how fitnesses of different lives are made comparable, a name in `fitness.NORMALISERS`.
+      runs: D, of each member in each generation.
+      shared: every member has the same D runs; otherwise each antithetic pair has D of its own.
+      normalise: how fitnesses of different runs are made comparable, a name in `fitness.NORMALISERS`.
     """
 
     strategy: Strategy = field(default_factory=registry.strategy)
-    lives: int = 1
+    runs: int = 1
     shared: bool = True
     normalise: str = "ranks"
     method: ClassVar[str] = "evolution"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        convert(self, lives=SOME, shared=Flag(), normalise=Choice(tuple(sorted(fitness.NORMALISERS))))
+        convert(self, runs=SOME, shared=Flag(), normalise=Choice(tuple(sorted(fitness.NORMALISERS))))
         pairs = self.normalise in fitness.WITHIN_PAIRS
         paired = getattr(self.strategy, "antithetic", False) or (self.shared and self.normalise != "pairwise")
         what = f"'{getattr(self.strategy, 'name', type(self.strategy).__name__)}'"
         require(
-            paired, "strategy", what, "its members are no antithetic pairs; let all share lives, and compare by ranks"
+            paired, "strategy", what, "its members are no antithetic pairs; let all share runs, and compare by ranks"
         )
-        require(self.shared or pairs, "normalise", self.normalise, "compares members that met other lives; share them")
+        require(self.shared or pairs, "normalise", self.normalise, "compares members that had other runs; share them")
 
     @property
     def drawn(self) -> int:
         """Lives that are drawn for a generation."""
-        return self.lives * (1 if self.shared else self.strategy.popsize // 2)
+        return self.runs * (1 if self.shared else self.strategy.popsize // 2)
 
     @property
     def members(self) -> int:
-        return self.strategy.popsize * self.lives
+        return self.strategy.popsize * self.runs
 
     def check_memory(self, prepared: Sequence[Prepared]) -> None:
         super().check_memory(prepared)
@@ -110,20 +110,21 @@ def evolve(
     Args:
       algo: what the agents run.
       env: where they live: one or several environments, by name or not, or domains made by `domain`.
-      steps: of a life, for environments that are no domains; see `domain`.
+      steps: of a run, for environments that are no domains; see `domain`.
       learn: the parts of hypers to learn, by name.
       generations: how many.
       out: a folder, new or of this same search; None keeps nothing.
       progress: show a progress bar.
       workers, width, memory: as for `rljax.sweep`.
-      **settings: `strategy`, `lives`, `shared`, `kind`, `normalise`, `seed`, `judges`, `judge_every` as in `Evolution`;
-        others are of the algorithm, on environments that are no domains: `objective=LPO()`, say, to begin at PPO.
+      **settings: `strategy`, `runs`, `shared`, `kind`, `normalise`, `seed`, `validation_runs`, `validate_every`
+        as in `Evolution`; others are of the algorithm, on environments that are no domains: `objective=LPO()`, say, to
+        begin at PPO.
 
     Returns:
       What was learned.
 
     Raises:
-      ConfigError: a name, field or value that cannot be; a folder of something else; a life too big for the memory.
+      ConfigError: a name, field or value that cannot be; a folder of something else; a run too big for the memory.
       StorageError: a result cannot be stored.
       WorkerError: a process died.
       Interrupted, Terminated: SIGINT or SIGTERM came, and what was reached was stored first; a KeyboardInterrupt and a
@@ -153,24 +154,24 @@ class _Evolving:
         found = self.runner.run(population, members, say, stopping)
         if found is None:
             return None
-        low, high = np.array([asked.domains[life.domain].reference for _, life in members]).T
-        table = ((found - low) / (high - low)).reshape(asked.strategy.popsize, asked.lives)
+        low, high = np.array([asked.domains[run.domain].reference for _, run in members]).T
+        table = ((found - low) / (high - low)).reshape(asked.strategy.popsize, asked.runs)
         told = jnp.asarray(fitness.combine(asked.normalise, table))
         row = fitness.summary(table)
         for i, name in enumerate(asked.names(self.prepared)):
-            here = found[[life.domain == i for _, life in members]]
+            here = found[[run.domain == i for _, run in members]]
             row[f"fitness/{name}"] = float(np.nanmean(here)) if np.isfinite(here).any() else math.nan
         return self._tell(self._strategy, population, told, state), row
 
     def steps(self, number: int) -> int:
-        each = self.asked.strategy.popsize * self.asked.lives // self.asked.drawn
+        each = self.asked.strategy.popsize * self.asked.runs // self.asked.drawn
         return each * tasks.steps_of(self.prepared, self._draw(number))
 
-    def _draw(self, number: int) -> list[tasks.Life]:
+    def _draw(self, number: int) -> list[tasks.Run]:
         return tasks.draw(self.asked.domains, self.prepared, self.asked.drawn, self.asked.seed, number)
 
     def _members(self, number: int) -> list[Member]:
-        """Who lives what in a generation, member by member."""
+        """Assigns the runs of a generation to its members, member by member."""
         asked, drawn, half = self.asked, self._draw(number), self.asked.strategy.popsize // 2
         mine = (lambda i, d: d) if asked.shared else (lambda i, d: d * half + i % half)
-        return [(i, drawn[mine(i, d)]) for i in range(asked.strategy.popsize) for d in range(asked.lives)]
+        return [(i, drawn[mine(i, d)]) for i in range(asked.strategy.popsize) for d in range(asked.runs)]

@@ -1,4 +1,4 @@
-"""What came of a search: what was learned, how it went, and what it is worth on lives it has not seen.
+"""The result of a search: the learned parts, the course of the search, and scores in validation runs.
 
 searches/a/meta.json      what was asked, every setting, plan, machine, versions, command
 searches/a/metrics.jsonl  one row a generation
@@ -22,8 +22,8 @@ from rljax.build import Prepared
 from rljax.checkpoint import Checkpointer
 from rljax.errors import require
 from rljax.meta import spec
-from rljax.meta.judge import COLUMNS
 from rljax.meta.runner import write
+from rljax.meta.validation import COLUMNS
 from rljax.objectives import files
 from rljax.ops.tree import named_leaves
 from rljax.results import store
@@ -39,8 +39,8 @@ FORM = {
     "kind": str,
     "generations": records.Whole(1, spec.MOST),
     "seed": records.SEED,
-    "judges": records.Whole(1, spec.MOST),
-    "judge_every": records.COUNT,
+    "validation_runs": records.Whole(1, spec.MOST),
+    "validate_every": records.COUNT,
     "learn": [str],
     "names": [str],
     "rows": [ROW],
@@ -54,7 +54,7 @@ LOGS = "logs"
 
 @dataclass(frozen=True)
 class Learned:
-    """What a search has come to.
+    """The result of a search.
 
     Attributes:
       record: what was asked, as in `meta.json`.
@@ -63,7 +63,7 @@ class Learned:
       hypers: those of the first domain with theta in place.
       history: columns `[G + 1]`, one row a generation, NaN where there is nothing to say: what the method says of it
         (an evolution: `fitness_mean` and its quartiles `fitness_low`, `fitness_high`, `fitness_best` over members, and
-        `fitness/NAME`, the mean on each domain), and what was learned is worth in held-out lives, see `judge`.
+        `fitness/NAME`, the mean on each domain), and the scores in validation runs, see `validation`.
       generation: how many have been told.
       folder: where it is kept, or None.
       stopped_by: the signal that ended it early, or None.
@@ -91,7 +91,7 @@ class Learned:
 
     @property
     def complete(self) -> bool:
-        """Whether all generations are done, and the last one judged."""
+        """Whether all generations are done, and the last one validated."""
         return self.generation > self.record["generations"]
 
     def save(self, path: str | Path) -> Path:
@@ -122,7 +122,7 @@ class Learned:
         return drawn
 
     def provenance(self) -> dict[str, Any]:
-        """How it was learned, on what, and what it scores."""
+        """The provenance: the method, the tasks and the scores."""
         bare = ("learn", "names", "rows", "draws", "plan", "workers", "command", "created", "machine", "generations")
         asked = {name: value for name, value in self.record.items() if name not in bare}
         rows = [RunSpec.from_json(row).without(self.theta).to_json() for row in self.record["rows"]]
@@ -139,7 +139,7 @@ class Learned:
 
 
 def load(folder: str | Path, own: Mapping[str, Env] | None = None, objective: Any = None) -> Learned:
-    """What a search has come to.
+    """Loads the result of a search.
 
     Args:
       folder: what a search wrote.
@@ -158,7 +158,7 @@ def load(folder: str | Path, own: Mapping[str, Env] | None = None, objective: An
 
 
 def reached(folder: Path, record: dict[str, Any], asked: spec.Search, prepared: Sequence[Prepared]) -> Learned:
-    """What a search has come to in its folder; errors as for `load`."""
+    """The result so far of a search in its folder; errors as for `load`."""
     hypers, start = prepared[0].algorithm.hypers, asked.start(prepared)
     shapes = jax.eval_shape(lambda: new_state(asked, prepared, start))
     with Checkpointer(folder / store.CHECKPOINTS, asked.method) as checkpoints:
@@ -182,5 +182,5 @@ def read(folder: Path) -> dict[str, Any]:
 @modes.in_32_bits()
 def new_state(asked: spec.Search, prepared: Sequence[Prepared], theta: dict[str, Any]) -> dict[str, Any]:
     """The state of a search before its first generation; arrays only."""
-    at_start = jnp.zeros(asked.judges * len(asked.domains))  # fitnesses of the start in held-out lives, once judged
+    at_start = jnp.zeros(asked.validation_runs * len(asked.domains))  # fitnesses of the start
     return {"learner": asked.begin(prepared, modes.narrow(theta)), "at_start": at_start}

@@ -28,11 +28,11 @@ from rljax.engine.work import Job, MemberInputs, Report, Say, Shard, Stopping, W
 from rljax.errors import unknown
 from rljax.meta import fitness, tasks
 from rljax.meta.strategies import as_parameters
-from rljax.meta.tasks import GIVEN_BY_LIFE, Domain, Life
+from rljax.meta.tasks import SET_BY_RUN, Domain, Run
 from rljax.ops.metrics import NOT_FINITE
 from rljax.run import point_size
 
-Member = tuple[int, Life]  # the index of a theta, and a run under it
+Member = tuple[int, Run]  # the index of a theta, and a run under it
 
 
 class Runner:
@@ -121,8 +121,8 @@ class Runner:
         updates = np.array([members[i][1].updates for i in mine], np.int32)
         which = np.array([members[i][0] for i in mine])
         hypers = write(self.programs.member(number)[0], jax.tree.map(lambda x: np.asarray(x)[which], thetas))
-        if hasattr(hypers, GIVEN_BY_LIFE):
-            hypers = hypers.replace(**{GIVEN_BY_LIFE: updates.astype(np.float32)})
+        if hasattr(hypers, SET_BY_RUN):
+            hypers = hypers.replace(**{SET_BY_RUN: updates.astype(np.float32)})
         varying = set(self.groups[number].varying)
         varied = tuple(x if i in varying else None for i, x in enumerate(jax.tree.leaves((hypers, task))))
         every = MemberInputs(np.array([members[i][1].seed for i in mine], np.uint32), updates, varied)
@@ -183,7 +183,7 @@ def _until(metrics: dict[str, np.ndarray], updates: np.ndarray) -> dict[str, np.
 def _group(domain: Domain, learn: Sequence[str], number: int, programs: Programs, width: int) -> Group:
     prepared = programs.prepared[number]
     hypers, task = programs.member(number)
-    names = [f"hypers.{name}" for name in (*learn, GIVEN_BY_LIFE)]
+    names = [f"hypers.{name}" for name in (*learn, SET_BY_RUN)]
     names += ["task"] if prepared.env.new_task is not None else [f"task.{name}" for name in domain.vary]
     updates = prepared.updates
     return Group(

@@ -1,7 +1,7 @@
-"""A search from its first generation to its last: on disk, judged, resumed.
+"""A search from its first generation to its last: on disk, validated, resumed.
 
-What is judged is what has been learned so far, on lives held out from the search, beside the point where it began.
-Everything follows from the seed and the number of the generation, so a search that was killed goes on to the same bits.
+Validation runs, which the search never learns from, evaluate theta so far, beside the point where it began.
+Everything follows from the seed and the number of the generation, so a killed search continues to the same bits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rljax.checkpoint import Checkpointer
 from rljax.engine.progress import Progress
 from rljax.engine.work import Say, Stopping
 from rljax.errors import ConfigError, Stopped, require
-from rljax.meta import judge, result, spec, tasks
+from rljax.meta import result, spec, tasks, validation
 from rljax.meta.runner import Runner
 from rljax.results import store
 from rljax.results.folder import SEARCH, Numbered, chosen, locked, stopping
@@ -33,7 +33,7 @@ from rljax.storage import absolute
 from rljax.sweeps.rows import other_code
 from rljax.types import Env
 
-GAIN = judge.COLUMNS[-1]
+GAIN = validation.COLUMNS[-1]
 
 
 def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = True, **how: Any) -> result.Learned:
@@ -131,13 +131,13 @@ class _Run:
     def __init__(self, asked: spec.Search, runner: Runner, folder: Path):
         self.asked, self.runner, self.folder = asked, runner, folder
         self.learner = asked.learner(runner.prepared, runner)
-        self.held_out = tasks.held_out(asked.domains, runner.prepared, asked.judges, asked.seed)
+        self.validation_runs = tasks.validation_runs(asked.domains, runner.prepared, asked.validation_runs, asked.seed)
         self.begins = asked.start(runner.prepared)
         self.state: Any = None
         self.done, self.seconds, self.steps = 0, 0.0, 0
 
     def go(self, stopping: Stopping, show: bool, stack: contextlib.ExitStack) -> None:
-        """Generation after generation; the last row is a judgement alone."""
+        """Runs generation after generation; the last row is a validation alone."""
         last = self.asked.generations
         checkpoints = stack.enter_context(Checkpointer(self.folder / store.CHECKPOINTS, self.asked.method))
         begin = jax.jit(lambda: result.new_state(self.asked, self.runner.prepared, self.begins))
@@ -173,21 +173,21 @@ class _Run:
         checkpoints.save(done, self.state, {"seconds": self.seconds, "steps": self.steps})
 
     def _generation(self, say: Say, stopping: Stopping) -> dict[str, float] | None:
-        """Judges, if it is time to, and moves theta -> a row; None if it was stopped, which changes nothing."""
+        """Validates, if it is time to, and moves theta -> a row; None if it was stopped, which changes nothing."""
         asked, number = self.asked, self.done
         state, last = self.state, number == asked.generations
         row: dict[str, float] = {}
         if number == 0:
-            at_start = self._judge(self.begins, stopping)
+            at_start = self._validate(self.begins, stopping)
             if at_start is None:
                 return None
             state = {**state, "at_start": jax.device_put(np.asarray(at_start, np.float32))}
-        if number % asked.judge_every == 0 or last:
-            scores = state["at_start"] if number == 0 else self._judge(asked.theta(state["learner"]), stopping)
+        if number % asked.validate_every == 0 or last:
+            scores = state["at_start"] if number == 0 else self._validate(asked.theta(state["learner"]), stopping)
             if scores is None:
                 return None
             names = asked.names(self.runner.prepared)
-            row |= judge.judgement(names, self.held_out, np.asarray(scores), np.asarray(state["at_start"]))
+            row |= validation.columns(names, self.validation_runs, np.asarray(scores), np.asarray(state["at_start"]))
         if not last:
             found = self.learner.generation(state["learner"], number, say, stopping)
             if found is None:
@@ -197,14 +197,14 @@ class _Run:
         self.state = state
         return row
 
-    def _judge(self, theta: dict[str, Any], stopping: Stopping) -> np.ndarray | None:
-        """Fitnesses in the held-out lives; their steps are not counted."""
+    def _validate(self, theta: dict[str, Any], stopping: Stopping) -> np.ndarray | None:
+        """Fitnesses in the validation runs; their steps are not counted."""
         alone = jax.tree.map(lambda x: np.asarray(x)[None], theta)
-        return self.runner.run(alone, [(0, life) for life in self.held_out], lambda report: None, stopping)
+        return self.runner.run(alone, [(0, run) for run in self.validation_runs], lambda report: None, stopping)
 
 
 def _there(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """What the folder holds, if that is this search; None if it is new. Raises ConfigError if it is something else."""
+    """Reads the record of the folder, if it is of this search; None if it is new. Raises ConfigError otherwise."""
     if not (folder / result.RECORD).exists():
         return None
     there = result.read(folder)

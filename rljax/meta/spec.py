@@ -1,4 +1,4 @@
-"""What a search is, whatever its method: what is learned, where agents live, how the result is judged."""
+"""The specification of a search: what is learned, on which domains, and how the result is validated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rljax.errors import ConfigError, require
 from rljax.kinds import Choice, Count, Maybe, Number, Several, Table, convert
 from rljax.meta import fitness
 from rljax.meta.runner import read, shapes
-from rljax.meta.tasks import GIVEN_BY_LIFE, Domain
+from rljax.meta.tasks import SET_BY_RUN, Domain
 from rljax.registry import Registry
 from rljax.sweeps import rows, space
 from rljax.types import Env
@@ -24,11 +24,11 @@ METHODS: Registry[Any] = Registry(
     "method of meta-learning", {"evolution": "rljax.meta.evolve:Evolution", "descent": "rljax.meta.descend:Descent"}
 )
 
-MOST = 10**6  # generations, or held-out lives: what is counted ahead, life by life
+MOST = 10**6  # generations, or validation runs
 
 
 class Learner(Protocol):
-    """What moves theta."""
+    """Moves theta."""
 
     def generation(self, state: Any, number: int, say: Say, stopping: Stopping) -> tuple[Any, dict[str, float]] | None:
         """(state, row) after a generation; None if it was stopped, and then the state is as it was."""
@@ -41,16 +41,16 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What is to be learned, on what, and how it is judged; a method adds how.
+    """A specified search: what is learned, on which domains, and how it is validated; a method adds the rest.
 
     Attributes:
-      domains: where agents live.
+      domains: of the training runs.
       learn: the parts of hypers that are learned, by name: theta.
       generations: how many.
-      kind: what a life's fitness is, see `fitness`.
+      kind: what a run's fitness is, see `fitness`.
       seed: of the search.
-      judges: held-out lives on each domain that theta is judged by.
-      judge_every: generations between judgements; also before the first and after the last.
+      validation_runs: runs on each domain that evaluate theta; the search never learns from them.
+      validate_every: generations between validations; also before the first and after the last.
     """
 
     domains: tuple[Domain, ...]
@@ -58,16 +58,16 @@ class Search:
     generations: int
     kind: fitness.Kind = "final"
     seed: int = 0
-    judges: int = 16
-    judge_every: int = 10
+    validation_runs: int = 16
+    validate_every: int = 10
     method: ClassVar[str]
 
     def __post_init__(self) -> None:
         some = Count(1, MOST)
-        convert(self, generations=some, judges=some, judge_every=some, seed=SEED)
+        convert(self, generations=some, validation_runs=some, validate_every=some, seed=SEED)
         Choice(get_args(fitness.Kind)).convert("fitness", self.kind)
-        require(bool(self.domains), "env", None, "say where agents are to live")
-        require(GIVEN_BY_LIFE not in self.learn, "learn", GIVEN_BY_LIFE, "is given by each life")
+        require(bool(self.domains), "env", None, "say on which environment")
+        require(SET_BY_RUN not in self.learn, "learn", SET_BY_RUN, "is given by each run")
 
     @classmethod
     def split(cls, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -80,15 +80,15 @@ class Search:
 
     @property
     def members(self) -> int:
-        """How many lives are run at a time, at most, beside those that judge."""
-        return self.judges * len(self.domains)
+        """The most runs at a time, validation apart."""
+        return self.validation_runs * len(self.domains)
 
     def begin(self, prepared: Sequence[Prepared], theta: dict[str, Any]) -> Any:
         """The state of a search that begins at theta; arrays only."""
         raise NotImplementedError
 
     def theta(self, state: Any) -> dict[str, Any]:
-        """What has been learned, in that state."""
+        """Theta in that state."""
         raise NotImplementedError
 
     def learner(self, prepared: Sequence[Prepared], runner: Any) -> Learner:
@@ -123,7 +123,7 @@ class Search:
         return found
 
     def record(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
-        """What is kept of it: plain values."""
+        """Describes the search in plain values."""
         kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "domains"}
         return kept | {
             "method": self.method,
@@ -177,10 +177,10 @@ def domain(
     recorded: bool = False,
     **settings: Any,
 ) -> Domain:
-    """Where agents live: an environment, and what is drawn for each life.
+    """Makes a domain: an environment, with distributions of what differs between runs on it.
 
     Args:
-      steps: environment steps of a life, or those of the shortest and the longest, log-uniform between; by default the
+      steps: environment steps of a run, or those of the shortest and the longest, log-uniform between; by default the
         preset's.
       vary: task parameter -> distribution, e.g. `{"length": "uniform:0.5:1.5"}`.
       reference: the returns that count as 0 and 1 in a fitness that is not normalised by ranks.

@@ -1,7 +1,7 @@
 r"""The training runs of a search: on which environments, on which tasks, and how long.
 
 A `Domain` is an environment with distributions of what differs between runs on it: their length, log-uniform between
-two bounds, and parameters of the task. A `Life` is one draw, a training run. All runs on a domain share one compiled
+two bounds, and parameters of the task. A `Run` is one draw, a training run. All runs on a domain share one compiled
 program, whatever their lengths, and so do domains of equal shape.
 
 Draws follow from a seed and the number of the generation alone, so a resumed search draws the same.
@@ -25,10 +25,10 @@ from rljax.ops.tree import as_arrays
 from rljax.sweeps.rows import Row
 from rljax.sweeps.space import Distribution
 
-GIVEN_BY_LIFE = "horizon"  # the hyperparameter that the length of a run sets
+SET_BY_RUN = "horizon"  # the hyperparameter that the length of a run sets
 
 
-class Life(NamedTuple):
+class Run(NamedTuple):
     """One training run of a search."""
 
     domain: int
@@ -58,7 +58,7 @@ class Domain:
         low, high = self.reference
         require(math.isfinite(low) and math.isfinite(high) and low < high, "reference", self.reference, "LOW < HIGH")
         fits = self.shortest is None or 1 <= self.shortest < self.row.steps
-        require(fits, "steps", f"{self.shortest} to {self.row.steps}", "the shortest life must be the shorter one")
+        require(fits, "steps", f"{self.shortest} to {self.row.steps}", "the shortest run must be the shorter one")
 
     def bounds(self, prepared: Prepared) -> tuple[int, int]:
         """Updates of the shortest and of the longest run."""
@@ -66,12 +66,12 @@ class Domain:
             return prepared.updates, prepared.updates
         return max(1, prepared.algorithm.updates(self.shortest)), prepared.updates
 
-    def draw(self, number: int, prepared: Prepared, generator: np.random.Generator) -> Life:
+    def draw(self, number: int, prepared: Prepared, generator: np.random.Generator) -> Run:
         """Draws a run on this domain, which is the `number`-th."""
         low, high = self.bounds(prepared)
         updates = round(math.exp(generator.uniform(math.log(low), math.log(high)))) if low < high else high
         numbers = {name: d.draw(generator) for name, d in self.vary.items()}
-        return Life(number, int(generator.integers(2**32)), updates, numbers)
+        return Run(number, int(generator.integers(2**32)), updates, numbers)
 
     def check(self, prepared: Prepared) -> None:
         """Raises ConfigError for a task parameter that does not exist, or where the environment draws tasks itself."""
@@ -83,14 +83,14 @@ class Domain:
         require(not (own and self.vary), "task", sorted(self.vary), f"{prepared.env.name} draws its tasks itself")
 
 
-def draw(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int, seed: int, generation: int) -> list[Life]:
+def draw(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int, seed: int, generation: int) -> list[Run]:
     """Draws `count` runs of a generation, the domains in turn: each gets its share, over generations if need be."""
     generator = np.random.default_rng([seed, generation])
     numbers = [(generation * count + i) % len(domains) for i in range(count)]
     return [domains[n].draw(n, prepared[n], generator) for n in numbers]
 
 
-def held_out(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int, seed: int) -> list[Life]:
+def validation_runs(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int, seed: int) -> list[Run]:
     """Draws `count` validation runs on each domain, always the same ones, which the search never learns from.
 
     Their lengths are spread evenly (in logarithm) between the bounds.
@@ -104,13 +104,13 @@ def held_out(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int
     return found
 
 
-def tasks_of(prepared: Prepared, lives: Sequence[Life]) -> Any:
+def tasks_of(prepared: Prepared, runs: Sequence[Run]) -> Any:
     """The tasks of these runs, all on one environment: its task with leaves `[M, ...]`."""
     if prepared.env.new_task is not None:
-        return _drawn(prepared.env.new_task, np.array([life.seed for life in lives], np.uint32))
-    task, count = as_arrays(prepared.env.task), len(lives)
+        return _drawn(prepared.env.new_task, np.array([run.seed for run in runs], np.uint32))
+    task, count = as_arrays(prepared.env.task), len(runs)
     repeated = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), (count, *x.shape)), task)
-    columns = {name: np.array([life.numbers[name] for life in lives]) for name in lives[0].numbers}
+    columns = {name: np.array([run.numbers[name] for run in runs]) for name in runs[0].numbers}
     changes = {name: x.astype(np.asarray(getattr(task, name)).dtype) for name, x in columns.items()}
     return dataclasses.replace(repeated, **changes) if changes else repeated
 
@@ -120,6 +120,6 @@ def _drawn(new_task: Callable[[jax.Array], Any], seeds: np.ndarray) -> Any:
     return jax.jit(jax.vmap(new_task))(keys)
 
 
-def steps_of(prepared: Sequence[Prepared], lives: Sequence[Life]) -> int:
+def steps_of(prepared: Sequence[Prepared], runs: Sequence[Run]) -> int:
     """Environment steps of these runs."""
-    return sum(life.updates * prepared[life.domain].algorithm.steps_per_update for life in lives)
+    return sum(run.updates * prepared[run.domain].algorithm.steps_per_update for run in runs)

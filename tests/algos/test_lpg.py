@@ -353,11 +353,11 @@ def test_what_cannot_run_is_refused_by_field(env, settings, message):
 @pytest.mark.parametrize("algo", ["lpg", "ta-lpg"])
 def test_the_rule_that_comes_with_rljax_teaches(algo):
     own = of_record(files.read(shipped.file_of(algo)).provenance["tasks"][0]) | {"horizon": 25.0}
-    lives = {
+    runs = {
         name: [spec.domain(algo, "gridworld/small", 25 * 1280, use_preset=False, **own, **rule)]
         for name, rule in {"learned": {"rule": algo}, "as it starts": {}}.items()
     }
-    found = compare(lives, 32, "evaluation", progress=False, workers=1)
+    found = compare(runs, 32, "evaluation", progress=False, workers=1)
     assert found.table()["gain_low"][1] > 0.1, found.table()
 
 

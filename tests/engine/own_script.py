@@ -133,7 +133,7 @@ halved = [rljax.sweep("counting", "own/bonus", seeds=2, grid=GRID, workers=n, **
 assert same(halved[0].metrics, halved[1].metrics) and np.array_equal(halved[0].reached, halved[1].reached)
 assert halved[1].policy(**{"task.bonus": 2.0})(np.array([[0.3]])).shape == (1,)
 
-settings = {"learn": ("objective", "lr"), "generations": 2, "judges": 2, "width": 1, "progress": False}
+settings = {"learn": ("objective", "lr"), "generations": 2, "validation_runs": 2, "width": 1, "progress": False}
 settings["strategy"] = registry.strategy(popsize=4)
 evolved = [rljax.evolve("counting", make_env(), 80, workers=n, **settings) for n in (1, 2)]
 assert same(evolved[0].history, evolved[1].history | {"seconds": evolved[0].history["seconds"]})

@@ -1,4 +1,4 @@
-"""Contenders meet the same lives, and the table says what their scores say."""
+"""Contenders meet the same runs, and the table says what their scores say."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import rljax
 from rljax.errors import ConfigError
 from rljax.meta import spec
 from rljax.meta.compare import Comparison, compare
-from rljax.meta.judge import judgement
-from rljax.meta.tasks import Life
+from rljax.meta.tasks import Run
+from rljax.meta.validation import columns
 from rljax.results import stats
 
 SMALL = {"num_epochs": 1, "num_minibatches": 1, "num_envs": 4, "num_steps": 8, "hidden": (8,)}
@@ -57,7 +57,7 @@ def test_what_diverged_everywhere_has_no_score_and_the_gain_is_explained():
     found = Comparison(["a", "b"], [("here", 10)], scores, {})
     table = found.table()
     assert table["iqm"][0] == 5.0 and table.loc[1, ["iqm", "low", "high", "gain", "wins"]].isna().all()
-    assert "3 lives tell little" in found.note and "life by life; not the difference of the two iqm" in found.note
+    assert "3 runs tell little" in found.note and "run by run; not the difference of the two iqm" in found.note
     enough = Comparison(["a"], [("here", 10)], np.ones((1, 1, 8)), {})
     assert "tell little" not in enough.note
 
@@ -74,8 +74,8 @@ def test_contenders_must_live_in_the_same_places():
 
 
 def test_held_out_lives_that_all_diverged_have_no_score():
-    lives, nan = [Life(0, seed, 10, {}) for seed in range(2)], np.nan
-    found = judgement(["a"], lives, np.array([nan, nan]), np.array([1.0, 3.0]))
+    runs, nan = [Run(0, seed, 10, {}) for seed in range(2)], np.nan
+    found = columns(["a"], runs, np.array([nan, nan]), np.array([1.0, 3.0]))
     assert np.isnan(found["held_out/a"]) and np.isnan(found["gain/a"]) and found["start/a"] == 2.0
-    found = judgement(["a"], lives, np.array([nan, 5.0]), np.array([1.0, 3.0]))
+    found = columns(["a"], runs, np.array([nan, 5.0]), np.array([1.0, 3.0]))
     assert (found["held_out/a"], found["start/a"], found["gain/a"]) == (3.0, 2.0, 1.0)

@@ -1,4 +1,4 @@
-"""Evolution over whole lives: the same numbers however it is run, one program, and a known optimum found."""
+"""Evolution over whole runs: the same numbers however it is run, one program, and a known optimum found."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ SEARCH = {
     "objective": LPO(),
     "strategy": OpenES(popsize=4, shaping=raw),
     "generations": 3,
-    "judges": 2,
-    "judge_every": 2,
+    "validation_runs": 2,
+    "validate_every": 2,
     "workers": 1,
     "width": 1,
     "progress": False,
@@ -66,19 +66,19 @@ def test_a_search_says_what_it_came_to(undisturbed):
     np.testing.assert_array_equal(np.isfinite(history[f"held_out/{PROBE}"]), [True, False, True, True])
     assert history[f"gain/{PROBE}"][0] == 0.0  # the mean begins at the start
     np.testing.assert_array_equal(history["step"], [640, 1280, 1920, 1920])  # 4 members x 160 steps
-    assert np.isnan(history["fitness_mean"][-1])  # the last one is only judged
+    assert np.isnan(history["fitness_mean"][-1])  # the last one is only validated
     assert any(np.any(x != 0) for x in undisturbed.theta.values())
 
 
-def test_a_member_lives_as_a_lone_run_does():
+def test_a_member_is_trained_as_a_lone_run_is():
     """Fitness is that of `run` with the same seed, length and theta."""
     where = (spec.domain("ppo", PROBE, 160, objective=LPO(), **SMALL),)
     asked = evolve.Evolution(domains=where, learn=SEARCH["learn"], generations=1, strategy=registry.strategy(popsize=2))
     prepared = asked.prepare()
-    [life] = tasks.draw(asked.domains, prepared, 1, asked.seed, 0)
+    [drawn] = tasks.draw(asked.domains, prepared, 1, asked.seed, 0)
     algorithm, env = prepared[0].algorithm, prepared[0].env
-    hypers = algorithm.hypers.replace(horizon=float(life.updates))
-    _, metrics = jax.jit(lambda key: run(algorithm, key, hypers, env.task, life.updates))(jax.random.key(life.seed))
+    hypers = algorithm.hypers.replace(horizon=float(drawn.updates))
+    _, metrics = jax.jit(lambda key: run(algorithm, key, hypers, env.task, drawn.updates))(jax.random.key(drawn.seed))
     found = search(strategy=OpenES(popsize=2, shaping=raw, sigma=1e-12), generations=1)
     np.testing.assert_allclose(found.history["fitness_mean"][0], metrics["episode_return"][-1], rtol=1e-6)
 
@@ -106,7 +106,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_bits(stop_after, undisturb
     assert_same(searches.resume(tmp_path / "a", progress=False), undisturbed)  # finished: read
 
 
-def test_killed_before_its_last_checkpoint_it_is_judged_once(undisturbed, tmp_path, monkeypatch):
+def test_killed_before_its_last_checkpoint_it_is_validated_once(undisturbed, tmp_path, monkeypatch):
     """The last row takes no step, so rows are told apart by their generation."""
 
     class Killed(Exception):
@@ -147,11 +147,11 @@ def test_an_interrupt_keeps_what_was_reached_and_is_one(undisturbed, tmp_path, m
     assert_same(search(out=tmp_path / "a"), undisturbed)
 
 
-def test_one_program_whatever_the_lengths_of_lives(monkeypatch):
+def test_one_program_whatever_the_lengths_of_runs(monkeypatch):
     made = []
     own = Program.__init__
     monkeypatch.setattr(Program, "__init__", lambda self, *a, **k: (made.append(a), own(self, *a, **k))[1])
-    found = search(steps=(64, 320), generations=2, lives=3)
+    found = search(steps=(64, 320), generations=2, runs=3)
     assert len(made) == 1
     assert len(np.unique(np.diff(found.history["step"]))) >= 1 and found.complete
 
@@ -188,8 +188,8 @@ def test_a_known_optimum_is_found(tmp_path):
         steps=640,
         generations=15,
         strategy=OpenES(popsize=8, shaping=raw, sigma=0.3, lr=0.15),
-        judges=8,
-        judge_every=20,
+        validation_runs=8,
+        validate_every=20,
     )
     assert found.theta["entropy_coef"] < 0.5
     assert found.history[f"gain/{PROBE}/low"][-1] > 0
@@ -197,13 +197,13 @@ def test_a_known_optimum_is_found(tmp_path):
 
 REFUSED = [
     ({"learn": ("objective.hiden",)}, "did you mean 'objective.hidden'"),
-    ({"learn": ("horizon",)}, "given by each life"),
+    ({"learn": ("horizon",)}, "given by each run"),
     ({"generations": 0}, "generations=0: must be"),
     ({"normalise": "ranks", "shared": False}, "share them"),
     ({"normalise": "pairwise", "strategy": SimpleNamespace(popsize=7)}, "its members are no antithetic pairs"),
     ({"normalise": "none", "shared": False, "strategy": SimpleNamespace(popsize=8)}, "are no antithetic pairs"),
     ({"kind": "last"}, "fitness=last: must be one of"),
-    ({"steps": (320, 160)}, "the shortest life must be the shorter one"),
+    ({"steps": (320, 160)}, "the shortest run must be the shorter one"),
 ]
 
 
@@ -265,8 +265,8 @@ def test_lpo_begins_as_ppo_and_learns():
         strategy=OpenES(popsize=16, shaping=raw, sigma=0.1, lr=0.05),
         generations=12,
         kind="mean",
-        judges=16,
-        judge_every=12,
+        validation_runs=16,
+        validate_every=12,
         progress=False,
         **settings,
     )

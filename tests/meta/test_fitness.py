@@ -13,7 +13,7 @@ from rljax.meta.runner import _until
 from rljax.run import start
 from rljax.spec import prepare
 
-METRICS = {  # two lives of 20 and of 4 updates; beyond them nothing counts
+METRICS = {  # two runs of 20 and of 4 updates; beyond them nothing counts
     "episodes": np.array([[1] * 18 + [1, 3], [0, 2, 0, 0] + [9] * 16]),
     "episode_return": np.array([[*range(18), 10.0, 20.0], [np.nan, 5.0, np.nan, np.nan] + [99.0] * 16]),
 }
@@ -56,8 +56,8 @@ def test_an_evaluation_is_the_mean_of_whole_episodes_by_the_task_of_the_life():
     prepared = prepare("ppo", "probe/constant", steps=32, num_envs=4, num_steps=8, num_minibatches=1)
     algorithm, env = prepared.algorithm, prepared.env
     state = start(algorithm, jax.random.key(0), algorithm.hypers, env.task)
-    judge = jax.jit(fitness.evaluation(prepared))
-    assert judge(state, algorithm.hypers, env.task, jnp.uint32(0)) == 1.0
+    mean_return = jax.jit(fitness.evaluation(prepared))
+    assert mean_return(state, algorithm.hypers, env.task, jnp.uint32(0)) == 1.0
 
 
 def test_what_comes_after_a_life_is_no_divergence():

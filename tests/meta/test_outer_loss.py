@@ -72,7 +72,7 @@ class Reinforce(Algorithm):
 ALGO = Reinforce(ENV)
 
 
-def judged(loss, algo, weight):
+def scored(loss, algo, weight):
     """The loss, its metrics, and its derivative in the weight of a linear policy."""
     state = algo.init(jax.random.key(0), Hypers(), ENV.task)
 
@@ -95,7 +95,7 @@ def test_the_actor_critic_loss_is_the_policy_gradient_of_standardised_advantages
             return super().policy(state.replace(weight=weight), carry, obs, reset)
 
     algo = OfSamples(ENV)
-    _, metrics, slope = judged(actor_critic_loss(algo, 16), algo, jnp.zeros((16, 8)))
+    _, metrics, slope = scored(actor_critic_loss(algo, 16), algo, jnp.zeros((16, 8)))
     mean, found = metrics["outer_reward"], -2.0 * 128 * slope
     up, down = (1.0 - mean) / jnp.sqrt(1.0 - mean**2), (1.0 + mean) / jnp.sqrt(1.0 - mean**2)
     won = jnp.abs(found - up) < jnp.abs(found - down)
@@ -109,14 +109,14 @@ def test_the_entropy_bonus_of_the_actor_critic_loss():
         return -(p * jnp.log(p) + (1.0 - p) * jnp.log(1.0 - p))
 
     weight = jnp.array(0.7)
-    plain, bonus = (judged(actor_critic_loss(ALGO, 4, entropy_coef=c), ALGO, weight) for c in (0.0, 0.3))
+    plain, bonus = (scored(actor_critic_loss(ALGO, 4, entropy_coef=c), ALGO, weight) for c in (0.0, 0.3))
     np.testing.assert_allclose(bonus[1]["outer_entropy"], entropy(weight), rtol=1e-5)
     np.testing.assert_allclose(bonus[0] - plain[0], -0.3 * entropy(weight), rtol=1e-4)
     np.testing.assert_allclose(bonus[2] - plain[2], -0.3 * jax.grad(entropy)(weight), rtol=1e-4)
 
 
 def test_it_learns_from_rollouts():
-    """REINFORCE that is too slow to learn within a life: its learning rate rises, and agents end their lives better."""
+    """REINFORCE that is too slow to learn within a run: its learning rate rises, and agents end their runs better."""
     one = Setup(
         algo=ALGO,
         put=lambda hypers, theta: hypers.replace(lr=jnp.exp(theta)),

@@ -22,14 +22,14 @@ def domains(*given, **settings):
 
 def test_lengths_are_log_uniform_between_the_bounds():
     made, prepared = domains(("probe/constant", (320, 32000)))
-    lengths = np.array([life.updates for life in tasks.draw(made, prepared, 4000, 0, 0)])
+    lengths = np.array([run.updates for run in tasks.draw(made, prepared, 4000, 0, 0)])
     assert lengths.min() >= 10 and lengths.max() <= 1000
     np.testing.assert_allclose(np.mean(lengths < 100), 0.5, atol=0.03)
 
 
 def test_every_domain_has_its_share_over_generations():
     made, prepared = domains(("probe/constant", 320), ("probe/action", 320), ("probe/observation", 320))
-    turns = [life.domain for generation in range(3) for life in tasks.draw(made, prepared, 2, 0, generation)]
+    turns = [run.domain for generation in range(3) for run in tasks.draw(made, prepared, 2, 0, generation)]
     assert turns == [0, 1, 2, 0, 1, 2]
 
 
@@ -37,23 +37,23 @@ def test_draws_follow_from_seed_and_generation():
     made, prepared = domains(("probe/constant", (320, 3200)))
     draws = [tasks.draw(made, prepared, 3, seed, generation) for seed in (0, 1) for generation in (0, 1)]
     assert draws[0] == tasks.draw(made, prepared, 3, 0, 0)
-    assert len({life.seed for lives in draws for life in lives}) == 12
+    assert len({run.seed for runs in draws for run in runs}) == 12
 
 
 def test_held_out_lives_are_spread_over_lengths_and_never_learned_from():
     made, prepared = domains(("probe/constant", (320, 32000)))
-    held_out = tasks.held_out(made, prepared, 3, 0)
-    assert [life.updates for life in held_out] == [10, 100, 1000]
-    drawn = {life.seed for generation in range(50) for life in tasks.draw(made, prepared, 10, 0, generation)}
-    assert drawn.isdisjoint(life.seed for life in held_out)
+    held_out = tasks.validation_runs(made, prepared, 3, 0)
+    assert [run.updates for run in held_out] == [10, 100, 1000]
+    drawn = {run.seed for generation in range(50) for run in tasks.draw(made, prepared, 10, 0, generation)}
+    assert drawn.isdisjoint(run.seed for run in held_out)
 
 
 def test_task_parameters_vary_and_nothing_else_does():
     made, prepared = domains(
         ("CartPole-v1", 320), vary={"length": "uniform:0.4:0.6", "max_steps_in_episode": "int:9:11"}
     )
-    lives = tasks.draw(made, prepared, 20, 0, 0)
-    drawn, default = tasks.tasks_of(prepared[0], lives), as_arrays(prepared[0].env.task)
+    runs = tasks.draw(made, prepared, 20, 0, 0)
+    drawn, default = tasks.tasks_of(prepared[0], runs), as_arrays(prepared[0].env.task)
     assert 0.4 <= drawn.length.min() < drawn.length.max() <= 0.6
     assert set(drawn.max_steps_in_episode) == {9, 10, 11}
     assert (drawn.gravity == default.gravity).all() and drawn.gravity.shape == (20,)
@@ -62,8 +62,8 @@ def test_task_parameters_vary_and_nothing_else_does():
 
 def test_an_environment_that_is_a_family_draws_its_own_tasks():
     prepared = prepare("ppo", "gridworld/small", steps=320, **TINY)
-    lives = [tasks.Life(0, seed, 10, {}) for seed in (3, 4, 3)]
-    levels = tasks.tasks_of(prepared, lives)
+    runs = [tasks.Run(0, seed, 10, {}) for seed in (3, 4, 3)]
+    levels = tasks.tasks_of(prepared, runs)
     same = jax.tree.map(lambda x: bool((x[0] == x[2]).all()), levels)
     assert all(jax.tree.leaves(same)) and not (levels.reward[0] == levels.reward[1]).all()
     with pytest.raises(ConfigError, match="draws its tasks itself"):

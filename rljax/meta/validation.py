@@ -1,4 +1,4 @@
-"""What scores in held-out lives say: of what was learned, beside where the search began."""
+"""Scores of theta in validation runs, beside those of the point where the search began."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rljax.meta.tasks import Life
+from rljax.meta.tasks import Run
 from rljax.results import stats
 
 COLUMNS = ("held_out", "start", "gain")  # score, score of the start, and their paired difference
 
 
-def judgement(names: Sequence[str], lives: Sequence[Life], scores: np.ndarray, start: np.ndarray) -> dict[str, float]:
+def columns(names: Sequence[str], runs: Sequence[Run], scores: np.ndarray, start: np.ndarray) -> dict[str, float]:
     """Columns of a generation's row: `KIND/NAME`, `KIND/NAME/low` and `KIND/NAME/high` for each kind and domain.
 
-    A life that diverged counts as the worst on its domain: leaving it out would flatter.
+    A run that diverged counts as the worst on its domain: leaving it out would flatter.
 
     Args:
       names: of the domains.
-      lives: held out, J.
+      runs: the validation runs, J.
       scores, start: fitnesses in them `[J]`; NaN where one diverged.
 
     Returns:
-      Means over lives with their 95 % intervals; NaN for what diverged in all of them.
+      Means over runs with their 95 % intervals; NaN for what diverged in all of them.
     """
     row: dict[str, float] = {}
     for number, name in enumerate(names):
-        here = np.array([life.domain == number for life in lives])
+        here = np.array([run.domain == number for run in runs])
         both = np.stack([scores[here], start[here]])
         found = dict.fromkeys(COLUMNS, (np.nan, np.nan, np.nan))
         if np.isfinite(both).any():
