@@ -15,8 +15,8 @@ from rljax.registry import Registry
 
 ALGORITHMS: Registry[Any] = Registry(
     "algorithm",
-    {name: f"rljax.algos.{name}" for name in ("dqn", "revalued", "sac", "td3")}
-    | {name: f"rljax.algos.{name}:{name.upper()}" for name in ("lpg", "ppo", "pqn")},
+    {name: f"rljax.algos.{name}:{name.upper()}" for name in ("dqn", "lpg", "ppo", "pqn", "sac", "td3")}
+    | {"revalued": "rljax.algos.revalued:REValueD"},
     "rljax list algos",
 )
 

@@ -16,42 +16,35 @@ et al. 2018, arXiv:1710.02298).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from rljax.errors import ConfigError, require
-from rljax.fields import INF, choice, count, flag, number, share, sizes, text
+from rljax.data.transitions import transition
+from rljax.errors import ConfigError
+from rljax.fields import INF, choice, flag, number, share, sizes, text
 from rljax.nets.features import features
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
 from rljax.nets.torsos import check_torso
-from rljax.off_policy import life
-from rljax.off_policy.life import Method, algorithm, fresh
-from rljax.off_policy.targets import learn_target
-from rljax.ops import optim, value_heads
+from rljax.off_policy import loop
+from rljax.off_policy.values import EpsilonHypers, HeadConfig, HeadHypers, HeadValues
+from rljax.ops import optim
 from rljax.ops.explore import epsilon_greedy, legal, mask, softmax
 from rljax.ops.schedules import linear_schedule
-from rljax.ops.value_heads import Bootstrap, HeadParams, head_of
-from rljax.types import Algorithm, Discrete, Env, Scalar
+from rljax.ops.value_heads import Bootstrap, HeadParams
+from rljax.types import Discrete, Scalar
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(HeadConfig, loop.Config):
     """Shapes and branches. Changing one compiles a new program."""
 
-    num_envs: int = count(8, "parallel environments, E")
-    num_steps: int = count(1, "steps per environment and update, T")
-    gradient_steps: int = count(1, "per update")
-    batch_size: int = count(128, "of each gradient step")
-    capacity: int = count(100_000, "steps that are remembered")
-    warmup: int = count(1_000, "random steps before learning begins")
-    n_step: int = count(1, "steps whose rewards a target takes as they were", most=10_000)
-    prioritised: bool = flag(False, "draw by how wrong the network was")
+    num_envs: int = 8
+    batch_size: int = 128
     torso: Literal["mlp", "cnn"] = choice("mlp", "cnn: one convolution below the hidden layers, for image observations")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
     activation: str = text("relu", "tanh, relu, swish, gelu, elu")
@@ -59,146 +52,130 @@ class Config:
     dueling: bool = flag(False, "a stream of its own for the state's value")
     noisy: bool = flag(False, "explore by perturbed weights, not by random actions")
     target: Literal["greedy", "double", "munchausen"] = choice("double", "what follows, for the target")
-    head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = choice("scalar", "what the outputs stand for")
-    atoms: int = count(51, "outputs per action, of the other heads", least=2)
     loss: Literal["squared", "huber", "dqn-reg", "dqn-clipped"] = choice("huber", "of the scalar head")
 
 
-class Hypers(struct.PyTreeNode):
+class Hypers(HeadHypers, EpsilonHypers, loop.Hypers):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
     lr: Scalar = number(5e-4, "learning rate of Adam", low=0.0)
     lr_final: Scalar = number(1.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
-    discount: Scalar = share(0.99, "gamma")
     target_rate: Scalar = share(1.0, "how far the target network moves towards the network when it does")
     target_period: Scalar = number(250.0, "gradient steps from one such move to the next", low=1.0)
-    epsilon: Scalar = share(1.0, "share of random actions at the start")
-    epsilon_final: Scalar = share(0.05, "and at the end")
-    exploration: Scalar = number(0.3, "share of the run in which it falls, linearly", above=0.0)
     max_grad_norm: Scalar = number(10.0, "bound on the global gradient norm", low=0.0, high=INF)
-    value_low: Scalar = number(0.0, "returns that the categorical and hl-gauss heads can hold: the least")
-    value_high: Scalar = number(100.0, "and the greatest", above="value_low")
-    sigma: Scalar = number(0.75, "of the hl-gauss head: width of a target, in bins", above=0.0)
     reg_weight: Scalar = number(0.1, "of values, in the loss dqn-reg", low=0.0)
-    priority_exponent: Scalar = number(0.6, "of prioritised draws; 0: uniform", low=0.0)
-    priority_beta: Scalar = share(0.4, "how much of their bias is undone at the start; all of it at the end")
     munchausen: Scalar = share(0.9, "alpha")
     temperature: Scalar = number(0.03, "tau of munchausen: the entropy regularisation of the target policy", above=0.0)
     munchausen_clip: Scalar = number(-1.0, "the least that tau log w(a|s) may be", high=0.0)
-    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
-@cache
-def make(env: Env, config: Config = Config()) -> Algorithm:
-    """DQN on `env`.
+@dataclass(frozen=True)
+class DQN(HeadValues):
+    """DQN on an environment.
 
     Raises:
       ConfigError: actions that are not discrete, a count that cannot be, or a network that does not fit.
     """
-    check(env, config)
-    space: Any = env.action_space
-    head = head_of(config.head, config.atoms, config.loss)
-    network: Any = network_of(env, config)
 
-    def look(params, obs, key=None):
-        """Outputs `[..., A, K]`; with a key, of a network perturbed by it."""
-        noise = {NOISE: key} if config.noisy and key is not None else None
-        return network.apply(params, features(env.observation_space, obs), rngs=noise)
+    config: Config = Config()
+    hypers: Hypers = field(default=Hypers(), compare=False)
 
-    def allowed(obs):
-        return legal(env.observation_space, obs)
+    @cached_property
+    def network(self) -> Any:
+        config = self.config
+        return QNetwork(
+            actions=self.action_space.n,
+            size=self.head.size,
+            observation_space=self.env.observation_space,
+            torso=config.torso,
+            hidden=config.hidden,
+            activation=config.activation,
+            layer_norm=config.layer_norm,
+            dueling=config.dueling,
+            noisy=config.noisy,
+        )
 
-    def best(outputs, obs):
-        # Of numbers of the head the largest value does not depend, so that acting needs no hypers.
-        return mask(head.value(outputs, HeadParams()), allowed(obs)).argmax(-1).astype(jnp.int32)
+    def initial_params(self, key, hypers, obs):
+        return {"values": self.network.init(key, features(self.env.observation_space, obs))}
 
-    def optimiser(hypers, progress=0.0):
-        return optim.adam(linear_schedule(progress, hypers.lr, hypers.lr * hypers.lr_final), hypers.max_grad_norm)
+    def optimisers(self, hypers, progress=0.0):
+        lr = linear_schedule(progress, hypers.lr, hypers.lr * hypers.lr_final)
+        return {"values": optim.adam(lr, hypers.max_grad_norm)}
 
-    def begin(key, hypers, obs):
-        params = {"values": network.init(key, features(env.observation_space, obs))}
-        return fresh(params, ("values",), {"values": optimiser(hypers)})
+    def outputs(self, params, obs, key=None):
+        """Outputs `[..., A, K]` for observations `[..., *shape]`; with a key, of a network perturbed by it."""
+        noise = {NOISE: key} if self.config.noisy and key is not None else None
+        return self.network.apply(params, features(self.env.observation_space, obs), rngs=noise)
 
-    def act(params, exploration, obs, key, greedy):
+    def legal(self, obs):
+        """The mask of legal actions `[..., A]`, or None."""
+        return legal(self.env.observation_space, obs)
+
+    def best(self, outputs, obs):
+        """The best legal actions `[...]` by outputs `[..., A, K]`, which no number of a head changes."""
+        return mask(self.head.value(outputs, HeadParams()), self.legal(obs)).argmax(-1).astype(jnp.int32)
+
+    def choose(self, params, exploration, carry, obs, reset, key, greedy):
         k_noise, k_explore = jax.random.split(key)
-        outputs = look(params["values"], obs, k_noise)
-        if config.noisy:
-            outputs = jnp.where(greedy, look(params["values"], obs), outputs)
-        epsilon = jnp.where(greedy, 0.0, exploration)
-        return epsilon_greedy(k_explore, best(outputs, obs), epsilon, space.n, allowed(obs))
+        outputs = self.outputs(params["values"], obs, k_noise)
+        if self.config.noisy:
+            outputs = jnp.where(greedy, self.outputs(params["values"], obs), outputs)
+        epsilon, legal = jnp.where(greedy, 0.0, exploration), self.legal(obs)
+        return carry, epsilon_greedy(k_explore, self.best(outputs, obs), epsilon, self.action_space.n, legal), ()
 
-    def exploration(hypers, progress):
-        return (
-            0.0 if config.noisy else linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
-        )
+    def exploration(self, hypers, progress):
+        return 0.0 if self.config.noisy else hypers.epsilon_at(progress)
 
-    def follows(learner, batch, hypers, numbers, key):
-        """What comes after a batch of transitions."""
+    def loss(self, params, learner, batch, context):
+        """The loss of the head on a Batch `[n, B, ...]`."""
+        k_now, k_next = jax.random.split(context.key)
+        steps = transition(batch.steps, context.hypers.discount)
+        outputs = chosen(self.outputs(params, steps.obs, k_now), steps.action)
+        after = self.bootstrap(learner, steps, context.hypers, k_next)
+        return self.target_loss(outputs[None], after, batch.weight, context.hypers)
+
+    def bootstrap(self, learner, steps, hypers, key):
+        """The part of the target that comes from the successors of a Transition `[B, ...]`."""
         k_target, k_other = jax.random.split(key)
-        outputs = look(learner.target_params["values"], batch.next_obs, k_target)  # [B, A, K]
-        if config.target == "munchausen":
-            tau = hypers.temperature
-            here = look(learner.target_params["values"], batch.obs, k_other)
-            _, log_here = softmax(head.value(here, numbers) / tau, allowed(batch.obs))
-            weight, log_next = softmax(head.value(outputs, numbers) / tau, allowed(batch.next_obs))
-            log_taken = chosen(log_here[..., None], batch.action)[:, 0]
+        slow, reward, discount = learner.target_params["values"], steps.reward, steps.discount
+        outputs = self.outputs(slow, steps.next_obs, k_target)  # [B, A, K]
+        if self.config.target == "munchausen":
+            tau, numbers = hypers.temperature, self.head_params(hypers)
+            here = self.outputs(slow, steps.obs, k_other)
+            _, log_here = softmax(self.head.value(here, numbers) / tau, self.legal(steps.obs))
+            weight, log_next = softmax(self.head.value(outputs, numbers) / tau, self.legal(steps.next_obs))
+            log_taken = chosen(log_here[..., None], steps.action)[:, 0]
             raised = hypers.munchausen * jnp.clip(tau * log_taken, hypers.munchausen_clip, 0.0)
-            return Bootstrap(outputs, weight, -tau * log_next, batch.reward + raised, batch.discount)
-        judge = look(learner.params["values"], batch.next_obs, k_other) if config.target == "double" else outputs
-        weight = jax.nn.one_hot(best(judge, batch.next_obs), space.n)
-        return Bootstrap(outputs, weight, jnp.zeros_like(weight), batch.reward, batch.discount)
+            return Bootstrap(outputs, weight, -tau * log_next, reward + raised, discount)
+        double = self.config.target == "double"
+        by = self.outputs(learner.params["values"], steps.next_obs, k_other) if double else outputs
+        weight = jax.nn.one_hot(self.best(by, steps.next_obs), self.action_space.n)
+        return Bootstrap(outputs, weight, jnp.zeros_like(weight), reward, discount)
 
-    def learn_values(learner, batch, weight, hypers, progress, key):
-        k_now, k_next = jax.random.split(key)
-        numbers = HeadParams(hypers.value_low, hypers.value_high, hypers.sigma, hypers.reg_weight)
-
-        def outputs_of(params):
-            return chosen(look(params, batch.obs, k_now), batch.action)[None]
-
-        after = follows(learner, batch, hypers, numbers, k_next)
-        learner, wrong, metrics = learn_target(
-            learner, "values", optimiser(hypers, progress), outputs_of, head, after, weight, numbers
-        )
+    def learn_values(self, learner, batch, context):
+        after, td_error, metrics = super().learn_values(learner, batch, context)
         # Counted in whole numbers: float32 ends at 2^24 of them.
-        period = jnp.clip(jnp.round(hypers.target_period), 1.0, 2.0**30).astype(jnp.int32)
+        period = jnp.clip(jnp.round(context.hypers.target_period), 1.0, 2.0**30).astype(jnp.int32)
         due = (learner.gradient_steps + 1) % period == 0
-        return learner.follow(jnp.where(due, hypers.target_rate, 0.0)), wrong, metrics
+        return after.polyak_update(jnp.where(due, context.hypers.target_rate, 0.0)), td_error, metrics
 
-    return algorithm(env, config, Method(begin, act, learn_values, exploration=exploration), Hypers())
+    def head_params(self, hypers):
+        return super().head_params(hypers)._replace(weight=hypers.reg_weight)
 
+    @classmethod
+    def unused(cls, config, env):
+        needs = {
+            "target=munchausen": (config.target == "munchausen", ("munchausen", "temperature", "munchausen_clip")),
+            "noisy=false": (not config.noisy, ("epsilon", "epsilon_final", "exploration")),
+            "loss=dqn-reg": (config.head == "scalar" and config.loss == "dqn-reg", ("reg_weight",)),
+        }
+        unmet = {name: need for need, (met, names) in needs.items() if not met for name in names}
+        return unmet | super().unused(config, env)
 
-def network_of(env: Env, config: Config) -> QNetwork:
-    """The network that acts and learns."""
-    assert isinstance(env.action_space, Discrete)
-    return QNetwork(
-        actions=env.action_space.n,
-        size=head_of(config.head, config.atoms).size,
-        observation_space=env.observation_space,
-        torso=config.torso,
-        hidden=config.hidden,
-        activation=config.activation,
-        layer_norm=config.layer_norm,
-        dueling=config.dueling,
-        noisy=config.noisy,
-    )
-
-
-def unused(config: Config, env: Env) -> dict[str, str]:
-    """The numbers in `Hypers` that have no effect, each with what would use it."""
-    needs = {
-        "target=munchausen": (config.target == "munchausen", ("munchausen", "temperature", "munchausen_clip")),
-        "noisy=false": (not config.noisy, ("epsilon", "epsilon_final", "exploration")),
-        "loss=dqn-reg": (config.head == "scalar" and config.loss == "dqn-reg", ("reg_weight",)),
-    }
-    own = {name: need for need, (met, names) in needs.items() if not met for name in names}
-    return own | life.unused(config) | value_heads.unused(config.head)
-
-
-def check(env: Env, config: Config) -> None:
-    """Refuses what cannot run."""
-    space = env.action_space
-    if not isinstance(space, Discrete):
-        raise ConfigError(f"action_space={type(space).__name__}: must be Discrete; use another algorithm, such as sac")
-    life.check(config)
-    require(config.atoms >= 2, "atoms", config.atoms, "must be at least 2")
-    check_torso(config, env.observation_space)
+    def check(self):
+        space = self.env.action_space
+        if not isinstance(space, Discrete):
+            kind = type(space).__name__
+            raise ConfigError(f"action_space={kind}: must be Discrete; use another algorithm, such as sac")
+        super().check()
+        check_torso(self.config, self.env.observation_space)

@@ -40,7 +40,7 @@ class Priorities(struct.PyTreeNode):
         return self.nodes[1]
 
 
-def start(size: int) -> Priorities:
+def init(size: int) -> Priorities:
     """All zero: nothing can be drawn yet."""
     return Priorities(jnp.zeros(2 * 2 ** max(size - 1, 1).bit_length()), jnp.float32(1.0))
 

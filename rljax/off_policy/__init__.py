@@ -1,5 +1,8 @@
-"""Learning from a memory: what the algorithms that do so share.
+"""Learning from stored steps: what off-policy algorithms share.
 
-life.py     acts, remembers, learns from what is remembered; what is an algorithm's own is its `Method`
-targets.py  what several critics say together, and how they learn it
+loop.py          the training loop: act, store, draw, and learn in phases
+learner.py       networks with their optimisers and slow copies, and the phases that learn them
+values.py        values that are read by a head, such as a distribution
+actor_critic.py  critics, and a policy that goes by them
+targets.py       the target and the loss of several critics
 """

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-import optax
 
-from rljax.off_policy.life import Learner
-from rljax.ops import optim
 from rljax.ops.value_heads import Bootstrap, Head, HeadParams, expected
-from rljax.types import Array, Metrics, Scalar
+from rljax.types import Array, Scalar
 
 
 def least(head: Head, outputs: Array, numbers: HeadParams) -> Array:
@@ -52,38 +47,13 @@ def target_loss(
       expectile: tau, in [1/2, 1).
 
     Returns:
-      (loss `[]`, how wrong the critics are on average `[B]`).
+      (loss `[]`, the absolute errors of the critics on average `[B]`).
 
     Source of the asymmetry: Omura et al. 2025, arXiv:2506.05968.
     """
     target = jax.lax.stop_gradient(head.target(after, numbers))
-    losses, wrong = jax.vmap(lambda x: head.loss(x, target, numbers))(outputs)
+    losses, errors = jax.vmap(lambda x: head.loss(x, target, numbers))(outputs)
     y = after.reward + after.discount * expected(head.value(after.outputs, numbers), after)
     better = y[None] >= head.value(outputs, numbers)  # a comparison: no gradient passes
     share = 2.0 * jnp.where(better, expectile, 1.0 - expectile)
-    return (weight[None] * share * losses).mean(1).sum(), wrong.mean(0)
-
-
-def learn_target(
-    learner: Learner,
-    name: str,
-    optimiser: optax.GradientTransformation,
-    outputs_of: Callable[..., Array],
-    head: Head,
-    after: Bootstrap,
-    weight: Array,
-    numbers: HeadParams,
-    expectile: Scalar = 0.5,
-) -> tuple[Learner, Array, Metrics]:
-    """One gradient step of the critics of that name on `target_loss` -> (Learner, how wrong they were `[B]`, metrics).
-
-    `outputs_of`: their parameters -> `[M, B, K]`.
-    """
-
-    def loss(params):
-        outputs = outputs_of(params)
-        total, wrong = target_loss(head, outputs, after, weight, numbers, expectile)
-        return total, (wrong, {"value_loss": total, "value": head.value(outputs, numbers).mean()})
-
-    grads, (wrong, metrics) = jax.grad(loss, has_aux=True)(learner.params[name])
-    return learner.descend(name, optimiser, grads), wrong, metrics | {"grad_norm": optim.global_norm(grads)}
+    return (weight[None] * share * losses).mean(1).sum(), errors.mean(0)

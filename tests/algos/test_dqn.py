@@ -15,7 +15,7 @@ from rljax import envs
 from rljax.algos import dqn
 from rljax.envs.catalogue import GYMNAX, PROBES
 from rljax.errors import ConfigError
-from rljax.ops.value_heads import HeadParams, head_of
+from rljax.ops.value_heads import HeadParams
 from rljax.run import as_arrays, run, start
 from rljax.types import Discrete
 
@@ -41,13 +41,11 @@ def trained(name, updates=800, settings=None, **numbers):
     settings = SMALL | (settings or {})
     given = {"lr": 5e-3, "target_period": 20.0, "value_low": -2.0, "value_high": 12.0, "epsilon_final": 0.5}
     given |= {"max_grad_norm": jnp.inf} | numbers
-    _, state, metrics = learned("dqn", name, settings, 2, updates, **given)
-    config = dqn.Config(**settings)
-    network, head = dqn.network_of(envs.make(name), config), head_of(config.head, config.atoms)
+    algo, state, metrics = learned("dqn", name, settings, 2, updates, **given)
 
     def values(obs):
-        outputs = jax.vmap(lambda params: network.apply(params, obs))(state.params["values"])
-        return head.value(outputs, HeadParams(given["value_low"], given["value_high"]))
+        outputs = jax.vmap(lambda params: algo.network.apply(params, obs))(state.params["values"])
+        return algo.head.value(outputs, HeadParams(given["value_low"], given["value_high"]))
 
     return values, metrics
 
@@ -109,7 +107,7 @@ def test_exploration_falls_and_stays():
 
 def test_the_target_network_moves_when_it_is_told_to():
     env = envs.make("CartPole-v1")
-    algo = dqn.make(env, tiny("dqn"))  # two gradient steps an update
+    algo = dqn.DQN(env, tiny("dqn"))  # two gradient steps an update
     task = as_arrays(env.task)
     state = start(algo, jax.random.key(0), as_arrays(algo.hypers), task)
     hypers = as_arrays(algo.hypers.replace(target_period=4.0, target_rate=1.0))
@@ -129,9 +127,9 @@ def test_warmup_steps_count():
     algo, env = rljax.make("dqn", "CartPole-v1", num_envs=8, num_steps=2, warmup=1000)
     assert algo.warmup_steps == 1008 and algo.steps(10) == 1168 and algo.updates(1169) == 11
     state = jax.eval_shape(algo.init, jax.random.key(0), algo.hypers, env.task)
-    assert state.held.ring.rows.shape == (12_500, 8, 12)
+    assert state.buffer.ring.rows.shape == (12_500, 8, 11)
     found = start(algo, jax.random.key(0), as_arrays(algo.hypers), as_arrays(env.task))
-    assert found.held.ring.stored * 8 == 1008
+    assert found.buffer.ring.stored * 8 == 1008
 
 
 @pytest.mark.parametrize(
@@ -162,6 +160,6 @@ def test_every_environment_of_discrete_actions_can_be_learned_on(name):
     env = envs.make(name)
     if not isinstance(env.action_space, Discrete):
         return
-    algo = dqn.make(env, tiny("dqn"))
+    algo = dqn.DQN(env, tiny("dqn"))
     state, metrics = jax.eval_shape(partial(run, algo, num_updates=2), jax.random.key(0), algo.hypers, env.task)
     assert state.params and metrics["value_loss"].shape == (2,)

@@ -11,10 +11,7 @@ import pytest
 from toys import tiny
 
 from rljax import algos, envs
-from rljax.algos import dqn, revalued, sac, td3
 from rljax.data import prioritised
-from rljax.data.memory import memory
-from rljax.nets.critic import DeterministicActor
 from rljax.nets.q import chosen
 from rljax.ops.losses import huber
 from rljax.ops.tree import as_arrays
@@ -48,25 +45,24 @@ def anyhow(key, tree):
     return structure.unflatten([0.5 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
 
 
-def ready(name: str, space, action, priorities=None, seed: int = 0, **settings) -> tuple[Any, Any, Env, Any]:
-    """-> (algorithm, state, environment, config): all that is remembered is one transition, from NOW to NEXT."""
+def ready(name: str, space, action, priorities=None, seed: int = 0, **settings) -> tuple[Any, Any]:
+    """-> (algorithm, state): all that is remembered is one transition, from NOW to NEXT."""
     env, config = still(space), tiny(name, **SETTINGS | settings)
     algo = algos.load(name).make(env, config)
     state = jax.jit(algo.init)(jax.random.key(seed), as_arrays(algo.hypers), {})
-    store = memory(env, config)
-    rows = state.held.ring.rows
+    rows = state.buffer.ring.rows
     no = jnp.zeros((), bool)
     step = TimeStep(jnp.full(1, NOW), action, jnp.float32(REWARD), jnp.full(1, NEXT), no, no, no)
-    row = store.layout.pack(step)
-    held = state.held.replace(ring=state.held.ring.replace(rows=jnp.broadcast_to(row, rows.shape), inserted=len(rows)))
-    held = as_arrays(held)
+    row = algo.source.layout.pack(step)
+    ring = state.buffer.ring.replace(rows=jnp.broadcast_to(row, rows.shape), inserted=len(rows))
+    buffer = as_arrays(state.buffer.replace(ring=ring))
     if priorities is not None:
         places = jnp.arange(len(rows))
-        held = held.replace(priorities=prioritised.assign(prioritised.start(len(rows)), places, priorities(places)))
+        buffer = buffer.replace(priorities=prioritised.assign(prioritised.init(len(rows)), places, priorities(places)))
     learner = state.learner.replace(
         params=anyhow(1, state.params), target_params=anyhow(3, state.learner.target_params)
     )
-    return algo, state.replace(held=held, learner=learner), env, config
+    return algo, state.replace(buffer=buffer, learner=learner)
 
 
 def update(algo, state, **numbers):
@@ -82,11 +78,10 @@ def at(x: float) -> jax.Array:
 @pytest.mark.parametrize("target", ["greedy", "double", "munchausen"])
 def test_what_dqn_learns(target):
     """y = r + g Q'(s', a*) with a* by the network itself where it is double; munchausen as in its equation 3."""
-    algo, state, env, config = ready("dqn", CHOICES, jnp.int32(1), target=target)
-    network: Any = dqn.network_of(env, config)
+    algo, state = ready("dqn", CHOICES, jnp.int32(1), target=target)
 
     def values(params):
-        return (network.apply(params["values"], at(x))[0, :, 0] for x in (NOW, NEXT))
+        return (algo.network.apply(params["values"], at(x))[0, :, 0] for x in (NOW, NEXT))
 
     here, there = values(state.params)
     slow_here, slow_there = values(state.learner.target_params)
@@ -107,9 +102,9 @@ def test_what_dqn_learns(target):
 
 
 def test_priorities_are_errors_to_their_exponent():
-    algo, state, _, _ = ready("dqn", CHOICES, jnp.int32(1), jnp.ones_like, prioritised=True)
+    algo, state = ready("dqn", CHOICES, jnp.int32(1), jnp.ones_like, prioritised=True)
     after, metrics = update(algo, state, priority_exponent=0.3)
-    leaves = after.held.priorities.nodes[after.held.priorities.leaves :]
+    leaves = after.buffer.priorities.nodes[after.buffer.priorities.leaves :]
     given = leaves[(leaves != 0) & (leaves != 1)]
     np.testing.assert_allclose(given, np.full(len(given), metrics["error"] ** 0.3), rtol=1e-4)
     assert 1 <= len(given) <= 8
@@ -117,7 +112,7 @@ def test_priorities_are_errors_to_their_exponent():
 
 def test_the_correction_of_priorities_rises_to_all_of_the_bias():
     """Priorities 1 and 4: weights 1 and 4^-beta, in shares that the two runs have in common."""
-    algo, state, _, _ = ready("dqn", CHOICES, jnp.int32(1), lambda k: jnp.where(k % 2, 4.0, 1.0), prioritised=True)
+    algo, state = ready("dqn", CHOICES, jnp.int32(1), lambda k: jnp.where(k % 2, 4.0, 1.0), prioritised=True)
     means = []
     for updates in (0, 5, 10):
         _, metrics = update(algo, state.replace(updates=jnp.int32(updates)), priority_beta=0.4, horizon=10.0)
@@ -129,17 +124,15 @@ def test_the_correction_of_priorities_rises_to_all_of_the_bias():
 
 def test_what_sac_learns_of_discrete_actions():
     """y = r + g sum pi (min Q' - alpha log pi); the policy descends on sum pi (alpha log pi - min Q)."""
-    algo, state, env, config = ready("sac", CHOICES, jnp.int32(2))
-    actor: Any = sac.Actor(config, CHOICES)
-    critics: Any = sac.critics_of(env, config)
+    algo, state = ready("sac", CHOICES, jnp.int32(2))
     alpha = jnp.exp(state.params["log_alpha"])
 
     def policy(x):
-        log_prob = jax.nn.log_softmax(actor.apply(state.params["actor"], at(x)).logits[0])
+        log_prob = jax.nn.log_softmax(algo.actor.apply(state.params["actor"], at(x)).logits[0])
         return jnp.exp(log_prob), log_prob
 
     def values(params, x):
-        return critics.apply(params["critics"], at(x))[:, 0, :, 0]  # [M, A]
+        return algo.critics.apply(params["critics"], at(x))[:, 0, :, 0]  # [M, A]
 
     prob, log_prob = policy(NEXT)
     later = values(state.learner.target_params, NEXT)
@@ -161,9 +154,9 @@ def test_what_sac_learns_of_discrete_actions():
 
 def test_a_target_of_sac_takes_as_many_critics_as_it_is_told():
     """One of three: each of their values in turn, not always the least."""
-    algo, state, env, config = ready("sac", CHOICES, jnp.int32(2), critics=3, target_critics=1)
-    critics: Any = sac.critics_of(env, config)
-    log_prob = jax.nn.log_softmax(sac.Actor(config, CHOICES).apply(state.params["actor"], at(NEXT)).logits[0])
+    algo, state = ready("sac", CHOICES, jnp.int32(2), critics=3, target_critics=1)
+    critics = algo.critics
+    log_prob = jax.nn.log_softmax(algo.actor.apply(state.params["actor"], at(NEXT)).logits[0])
     later = critics.apply(state.learner.target_params["critics"], at(NEXT))[:, 0, :, 0]
     soft = later - jnp.exp(state.params["log_alpha"]) * log_prob
     y = REWARD + DISCOUNT * (jnp.exp(log_prob) * soft).sum(-1)  # [M], one for each
@@ -181,9 +174,8 @@ def test_a_target_of_sac_takes_as_many_critics_as_it_is_told():
 @pytest.mark.parametrize("name", ["sac", "td3"])
 def test_critics_see_continuous_actions_within_the_unit_box(name):
     """Nothing follows, so the target is the reward; [4, 1.25] is [1/2, -1/2] of its box."""
-    algo, state, env, config = ready(name, VECTOR, jnp.array([4.0, 1.25]))
-    critics: Any = sac.critics_of(env, config) if name == "sac" else td3.critics_of(config)
-    value = critics.apply(state.params["critics"], at(NOW), jnp.array([[0.5, -0.5]]))[:, 0, 0, 0]
+    algo, state = ready(name, VECTOR, jnp.array([4.0, 1.25]))
+    value = algo.critics.apply(state.params["critics"], at(NOW), jnp.array([[0.5, -0.5]]))[:, 0, 0, 0]
     hypers = as_arrays(algo.hypers.replace(discount=0.0))
     _, metrics = jax.jit(algo.step)(state, hypers, {})
     np.testing.assert_allclose(metrics["value_loss"], (0.5 * (value - REWARD) ** 2).sum(), rtol=1e-5)
@@ -191,26 +183,25 @@ def test_critics_see_continuous_actions_within_the_unit_box(name):
 
 def test_what_td3_learns():
     """y = r + g min Q'(s', mu'(s')), smoothed by no more than the bound; the policy ascends the first critic."""
-    algo, state, _, config = ready("td3", VECTOR, jnp.array([4.0, 1.25]))
-    actor: Any = DeterministicActor(2, config.hidden, config.activation)
-    critics: Any = td3.critics_of(config)
+    algo, state = ready("td3", VECTOR, jnp.array([4.0, 1.25]))
+    actor, critics = algo.actor, algo.critics
 
-    def judged(params, by, x):
+    def valued(params, by, x):
         return critics.apply(params["critics"], at(x), actor.apply(by["actor"], at(x)))[:, 0, 0, 0]
 
     slow = state.learner.target_params
-    y = REWARD + DISCOUNT * judged(slow, slow, NEXT).min()
+    y = REWARD + DISCOUNT * valued(slow, slow, NEXT).min()
     now = critics.apply(state.params["critics"], at(NOW), jnp.array([[0.5, -0.5]]))[:, 0, 0, 0]
     _, metrics = update(algo, state, critic_lr=0.0, target_noise=10.0, target_noise_clip=0.0)
     np.testing.assert_allclose(metrics["value_loss"], (0.5 * (now - y) ** 2).sum(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["policy_loss"], -judged(state.params, state.params, NOW)[0], rtol=1e-5)
+    np.testing.assert_allclose(metrics["policy_loss"], -valued(state.params, state.params, NOW)[0], rtol=1e-5)
 
 
 def test_what_revalued_learns():
     """The loss of its docstring, summed over critics; what holds an entry back is no way for gradients."""
     choice = jnp.array([[2, 0]])
-    algo, state, env, config = ready("revalued", VECTOR, jnp.array([6.0, 1.0]), critics=3, choices=3)
-    network: Any = revalued.network_of(env, config)
+    algo, state = ready("revalued", VECTOR, jnp.array([6.0, 1.0]), critics=3, choices=3)
+    network = algo.network
 
     def taken(params, x=NOW):
         return jax.vmap(lambda each: chosen(each[..., None], choice)[0, :, 0])(network.apply(params, at(x)))
@@ -222,8 +213,8 @@ def test_what_revalued_learns():
     def loss(params):
         utility = taken(params)  # [M, D]
         value = utility.mean(-1)
-        held = (apart * huber(utility, taken(slow))).mean(-1)
-        return (huber(value, jnp.broadcast_to(y, value.shape)) + 0.5 * held).sum()
+        near = (apart * huber(utility, taken(slow))).mean(-1)
+        return (huber(value, jnp.broadcast_to(y, value.shape)) + 0.5 * near).sum()
 
     expected, gradient = jax.value_and_grad(loss)(state.params["values"])
     _, metrics = update(algo, state, regulariser=0.5)

@@ -10,8 +10,6 @@ from toys import learned
 
 import rljax
 from rljax import envs
-from rljax.algos import revalued
-from rljax.data.memory import memory
 from rljax.errors import ConfigError
 
 SMALL = {
@@ -31,8 +29,7 @@ def test_the_best_choice_is_found_and_worth_what_it_should_be():
     choices = env.action_space.from_unit(jnp.linspace(-1, 1, 5)[:, None])[:, 0]
     value = -((choices - target) ** 2)
     np.testing.assert_allclose(action[:, 0, 0], choices[value.argmax()], atol=1e-5)
-    network = revalued.network_of(env, revalued.Config(**settings))
-    found = jax.vmap(lambda params: network.apply(params, obs))(state.params["values"])  # [S, M, 1, 1, 5]
+    found = jax.vmap(lambda params: algo.network.apply(params, obs))(state.params["values"])  # [S, M, 1, 1, 5]
     np.testing.assert_allclose(found[:, :, 0, 0], jnp.broadcast_to(value, (2, 2, 5)), atol=0.15)
 
 
@@ -40,8 +37,7 @@ def test_actions_come_back_from_memory_as_they_were_chosen():
     """Whatever the bounds: a choice, stretched to the environment and back, is the same."""
     algo, env = rljax.make("revalued", "Pendulum-v1", choices=7, warmup=500, num_envs=4)
     state = jax.jit(algo.init)(jax.random.key(0), algo.hypers, env.task)
-    store = memory(env, revalued.Config(choices=7, num_envs=4))
-    action = store.draw(state.held, jax.random.key(1), 256).steps.action[0]
+    action = algo.source.draw(state.buffer, env.task, jax.random.key(1), 256).steps.action[0]
     grid = np.linspace(env.action_space.low, env.action_space.high, 7)[:, 0]
     gap = np.abs(np.asarray(action) - grid[None]).min(1)
     np.testing.assert_allclose(gap, 0.0, atol=1e-5)

@@ -12,7 +12,7 @@ import rljax
 from rljax import envs
 from rljax.algos import sac
 from rljax.errors import ConfigError
-from rljax.ops.value_heads import HeadParams, head_of
+from rljax.ops.value_heads import HeadParams
 from rljax.run import as_arrays
 
 SMALL = {"num_envs": 8, "batch_size": 64, "capacity": 2048, "warmup": 128, "hidden": (16,), "gradient_steps": 2}
@@ -23,13 +23,11 @@ def trained(name, updates=800, settings=None, **numbers):
     settings = SMALL | (settings or {})
     given = {"lr": 3e-3, "critic_lr": 1e-2, "temperature_lr": 1e-2, "target_rate": 0.05} | numbers
     algorithm, state, metrics = learned("sac", name, settings, 2, updates, **given)
-    config = sac.Config(**settings)
-    network, head = sac.critics_of(envs.make(name), config), head_of(config.head, config.atoms)
 
     def values(*inputs):
         """`[S, M, ...]`."""
-        outputs = jax.vmap(lambda params: network.apply(params, *inputs))(state.params["critics"])
-        return head.value(outputs, HeadParams())
+        outputs = jax.vmap(lambda params: algorithm.critics.apply(params, *inputs))(state.params["critics"])
+        return algorithm.head.value(outputs, HeadParams())
 
     return values, algorithm, state, metrics
 
@@ -104,7 +102,7 @@ HEADS = ({"head": head} for head in ("scalar", "categorical", "hl-gauss", "quant
 @pytest.mark.parametrize("settings", [*HEADS, {"batch_norm": True}, {"dropout": 0.1}])
 def test_a_critic_of_each_kind_gets_a_gradient(settings):
     env = envs.make("Pendulum-v1")
-    algo = sac.make(env, tiny("sac", **settings))
+    algo = sac.SAC(env, tiny("sac", **settings))
     task, hypers = as_arrays(env.task), as_arrays(algo.hypers)
     state = jax.jit(algo.init)(jax.random.key(0), hypers, task)
     after, _ = jax.jit(algo.step)(state, hypers, task)

@@ -48,7 +48,7 @@ def test_it_explores_by_as_much_as_it_is_told():
 
 def test_slow_copies_move_once_for_each_step_of_the_policy():
     env = envs.make("Pendulum-v1")
-    algo = td3.make(env, tiny("td3", gradient_steps=4, policy_delay=4))
+    algo = td3.TD3(env, tiny("td3", gradient_steps=4, policy_delay=4))
     task, hypers = as_arrays(env.task), as_arrays(algo.hypers.replace(target_rate=0.25))
     state = start(algo, jax.random.key(0), hypers, task)
     after, _ = jax.jit(algo.step)(state, hypers, task)

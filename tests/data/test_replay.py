@@ -1,4 +1,4 @@
-"""A memory of steps: what may be drawn, what may not, and how often."""
+"""A replay of steps: what may be drawn, what may not, and how often."""
 
 from __future__ import annotations
 
@@ -9,18 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax import envs
-from rljax.data.memory import memory
+from rljax.data.replay import replay
+from rljax.errors import ConfigError
 from rljax.types import LEGAL, Box, Dict, Discrete, TimeStep
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    num_envs: int = 2
-    num_steps: int = 2
-    capacity: int = 16
-    n_step: int = 3
-    prioritised: bool = True
 
 
 def block(time):
@@ -30,20 +21,21 @@ def block(time):
     return TimeStep(obs, jnp.zeros((2, 2), jnp.int32), which, obs, flag, flag, flag)
 
 
-def filled(config, blocks):
-    store = memory(envs.make("probe/action"), config)
-    held = store.start()
+def filled(blocks, run=3, prioritised=True):
+    """A replay with room for 8 steps of each environment, after that many blocks of two."""
+    step = jax.tree.map(lambda x: x[0, 0], block(0))
+    store = replay(step, length=8, num_envs=2, run=run, prioritised=prioritised)
+    buffer = store.init()
     for i in range(blocks):
-        held = store.add(held, block(2 * i))
-    return store, held
+        buffer = store.add(buffer, block(2 * i))
+    return store, buffer
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 4, 7, 9])
 @pytest.mark.parametrize("prioritised", [False, True])
 def test_runs_that_are_drawn_are_unbroken_and_all_of_them_are(prioritised, blocks):
-    config = Config(prioritised=prioritised)
-    store, held = filled(config, blocks)
-    steps = store.draw(held, jax.random.key(0), 4096).steps.reward  # [3, B]
+    store, buffer = filled(blocks, prioritised=prioritised)
+    steps = store.draw(buffer, (), jax.random.key(0), 4096).steps.reward  # [3, B]
     np.testing.assert_array_equal(np.diff(steps, axis=0), 10.0)
     first, last = max(0, 2 * blocks - 8), 2 * blocks - 3  # of the times at which a whole run begins
     expected = {10.0 * t + e for t in range(first, last + 1) for e in range(2)}
@@ -51,21 +43,21 @@ def test_runs_that_are_drawn_are_unbroken_and_all_of_them_are(prioritised, block
 
 
 def test_draws_follow_priorities_and_weights_undo_them():
-    store, held = filled(Config(n_step=1), 4)
-    place = jnp.arange(16)
-    priority = 1.0 + (place % 4)
-    held = store.prioritise(held, place, priority)
-    drawn = store.draw(held, jax.random.key(0), 200_000, beta=1.0)
-    share = np.bincount(drawn.place, minlength=16) / 200_000
+    store, buffer = filled(4, run=1)
+    index = jnp.arange(16)
+    priority = 1.0 + (index % 4)
+    buffer = store.prioritise(buffer, index, priority)
+    drawn = store.draw(buffer, (), jax.random.key(0), 200_000, beta=1.0)
+    share = np.bincount(drawn.index, minlength=16) / 200_000
     np.testing.assert_allclose(share, priority / priority.sum(), rtol=0.03)
-    np.testing.assert_allclose(drawn.weight, 1.0 / priority[drawn.place], rtol=1e-5)
+    np.testing.assert_allclose(drawn.weight, 1.0 / priority[drawn.index], rtol=1e-5)
 
 
 def test_what_was_never_looked_at_has_the_highest_priority():
-    store, held = filled(Config(n_step=1), 2)
-    held = store.prioritise(held, jnp.array([0]), jnp.array([5.0]))
-    held = store.add(held, block(4))
-    leaves = held.priorities.nodes[held.priorities.leaves :]
+    store, buffer = filled(2, run=1)
+    buffer = store.prioritise(buffer, jnp.array([0]), jnp.array([5.0]))
+    buffer = store.add(buffer, block(4))
+    leaves = buffer.priorities.nodes[buffer.priorities.leaves :]
     np.testing.assert_array_equal(leaves[:16], [5, 1, 1, 1, 1, 1, 1, 1, 5, 5, 5, 5, 0, 0, 0, 0])
 
 
@@ -77,19 +69,22 @@ def test_dicts_come_back_as_they_were_stored():
     )
     image = dataclasses.replace(image, dtype=np.dtype(np.uint8))
     space = Dict({LEGAL: mask, "image": image, "at": Dict({"x": Box(-np.ones(2), np.ones(2)), "room": Discrete(7)})})
-    env = dataclasses.replace(
-        envs.make("probe/action"), observation_space=space, action_space=Dict({"go": Discrete(2)})
-    )
-    store = memory(env, Config(n_step=1, prioritised=False))
+    spaces = space, Dict({"go": Discrete(2)})
     obs, action = (
-        jax.vmap(jax.vmap(space.sample))(jax.random.split(jax.random.key(i), (2, 2)))
-        for i, space in enumerate((env.observation_space, env.action_space))
+        jax.vmap(jax.vmap(space.sample))(jax.random.split(jax.random.key(i), (2, 2))) for i, space in enumerate(spaces)
     )
     after = jax.tree.map(lambda x: x[::-1], obs)
     steps = block(0)._replace(obs=obs, action=action, next_obs=after)
-    drawn = store.draw(store.add(store.start(), steps), jax.random.key(0), 50).steps
+    store = replay(jax.tree.map(lambda x: x[0, 0], steps), length=8, num_envs=2)
+    drawn = store.draw(store.add(store.init(), steps), (), jax.random.key(0), 50).steps
     which = drawn.reward[0].astype(int)
     for found, stored in ((drawn.obs, obs), (drawn.next_obs, after), (drawn.action, action)):
         expected = jax.tree.map(lambda x: x[which // 10, which % 10], stored)
         jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x: x[0], found), expected)
         assert jax.tree.map(lambda x: x.dtype, found) == jax.tree.map(lambda x: x.dtype, stored)
+
+
+def test_steps_of_other_parts_are_refused_by_name():
+    store, buffer = filled(1)
+    with pytest.raises(ConfigError, match=r"steps=.*must have the parts that are stored.*extras_like"):
+        store.add(buffer, block(2)._replace(extras={"value": jnp.zeros((2, 2))}))

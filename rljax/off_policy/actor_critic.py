@@ -1,0 +1,123 @@
+"""Actor-critic learning from stored steps: critics of actions, and a policy that goes by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from rljax.errors import ConfigError, require
+from rljax.fields import INF, choice, count, flag, number, share, sizes, text
+from rljax.nets.critic import Critics
+from rljax.nets.features import flat_features
+from rljax.nets.mlp import activation
+from rljax.off_policy import loop
+from rljax.off_policy.learner import Batch, Context, Learner, Phase
+from rljax.off_policy.values import HeadConfig, HeadHypers, HeadValues
+from rljax.ops import optim
+from rljax.ops.schedules import linear_schedule
+from rljax.types import Array, Box, Metrics, Scalar, Space
+
+
+@dataclass(frozen=True)
+class Config(HeadConfig, loop.Config):
+    """Shapes and branches. Changing one compiles a new program."""
+
+    policy_delay: int = count(1, "gradient steps of the critics for one of the policy; must divide gradient_steps")
+    hidden: tuple[int, ...] = sizes((256, 256), "widths of the hidden layers")
+    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    layer_norm: bool = flag(False, "in the hidden layers of the critics")
+    critics: int = count(2, "M; the least of them counts", most=1000)
+    loss: Literal["squared", "huber"] = choice("squared", "of the scalar head")
+
+
+class Hypers(HeadHypers, loop.Hypers):
+    """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
+
+    lr: Scalar = number(3e-4, "learning rate of Adam, of the policy", low=0.0)
+    critic_lr: Scalar = number(3e-4, "of the critics", low=0.0)
+    target_rate: Scalar = share(0.005, "how far slow copies move towards the networks, each time that they do")
+    expectile: Scalar = number(0.5, "tau, as it starts; above 1/2 critics lean to the best action", low=0.5, below=1.0)
+    expectile_final: Scalar = number(0.5, "and at the end", low=0.5, below=1.0)
+    max_grad_norm: Scalar = number(INF, "bound on the gradient norm, of policy and critics each", low=0.0, high=INF)
+
+
+@dataclass(frozen=True)
+class ActorCritic(HeadValues):
+    """The base of actor-critic algorithms: `critics` that descend on `loss`, and an `actor` on `policy_loss`.
+
+    The actor learns once in `policy_delay` gradient steps of the critics.
+    """
+
+    value_network = "critics"
+
+    @cached_property
+    def actor(self) -> Any:
+        """The network that acts."""
+        raise NotImplementedError
+
+    @cached_property
+    def critics(self) -> Any:
+        """The networks that say how good actions are."""
+        return Critics(**self.critic_fields())
+
+    def critic_fields(self) -> dict[str, Any]:
+        """The fields of `Critics`."""
+        config = self.config
+        sizes = {"hidden": config.hidden, "activation": config.activation, "layer_norm": config.layer_norm}
+        return {"members": config.critics, "size": self.head.size, **sizes}
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return Phase(self.learn_values), Phase(self.learn_policy, self.config.policy_delay)
+
+    def initial_params(self, key: Array, hypers: Any, obs: Any) -> dict[str, Any]:
+        k_actor, k_critics = jax.random.split(key)
+        x, space = self.preprocess(obs), self.action_space
+        action = (jnp.zeros((1, *space.shape)),) if isinstance(space, Box) else ()
+        return {"actor": self.actor.init(k_actor, x), "critics": self.critics.init(k_critics, x, *action)}
+
+    def optimisers(self, hypers: Any, progress: Scalar = 0.0) -> dict[str, Any]:
+        return {
+            "actor": optim.adam(hypers.lr, hypers.max_grad_norm),
+            "critics": optim.adam(hypers.critic_lr, hypers.max_grad_norm),
+        }
+
+    def preprocess(self, obs: Any) -> Array:
+        """Observations as vectors `[..., F]`."""
+        return flat_features(self.env.observation_space, obs)
+
+    def policy_loss(self, params: Any, learner: Learner, obs: Any, context: Context) -> tuple[Array, Metrics]:
+        """The loss `[]` of the actor's `params` on observations `[B, ...]` -> (loss, metrics)."""
+        raise NotImplementedError
+
+    def learn_policy(self, learner: Learner, batch: Batch, context: Context) -> tuple[Learner, None, Metrics]:
+        """Takes a gradient step of the actor on `policy_loss`."""
+        obs = jax.tree.map(lambda x: x[0], batch.steps.obs)
+        grads, metrics = jax.grad(self.policy_loss, has_aux=True)(learner.params["actor"], learner, obs, context)
+        optimiser = self.optimisers(context.hypers, context.progress)["actor"]
+        return learner.apply_gradients("actor", optimiser, grads), None, metrics
+
+    def expectile(self, context: Context) -> Array:
+        """The expectile of the critics' loss, `[]`, at this part of the run."""
+        return linear_schedule(context.progress, context.hypers.expectile, context.hypers.expectile_final)
+
+    def check(self) -> None:
+        config = self.config
+        fits = config.policy_delay >= 1 and config.gradient_steps % config.policy_delay == 0
+        found = f"must be at least 1 and divide gradient_steps={config.gradient_steps}"
+        require(fits, "policy_delay", config.policy_delay, found)
+        super().check()
+        require(config.critics >= 1, "critics", config.critics, "must be at least 1")
+        activation(config.activation)
+
+
+def check_vector(space: Space) -> None:
+    """Refuses actions that are no vector which the unit box could be stretched to. Raises ConfigError."""
+    if not isinstance(space, Box):
+        raise ConfigError(f"action_space={type(space).__name__}: must be Box; use another algorithm, such as dqn")
+    require(len(space.shape) == 1, "action_space.shape", space.shape, "must have one axis; flatten the actions")
+    require(space.bounded, "action_space", "Box without bounds", "must be bounded; use ppo")
