@@ -140,22 +140,6 @@ class Algorithm:
         return max(0, -(-(steps - self.warmup_steps) // (self.steps_per_update or 1)))
 
 
-@dataclass(frozen=True)
-class Functions(Algorithm):
-    """An algorithm of functions; it stands in for those that are not yet classes."""
-
-    env: Any = None
-    init: Any = None
-    step: Any = None
-    act: Any = None
-    steps_per_update: int = 0  # pyright: ignore
-    warmup_steps: int = 0  # pyright: ignore
-
-    def __post_init__(self) -> None:
-        for name in ("init", "step", "act"):
-            object.__setattr__(self, name, modes.single(getattr(self, name), {"act": ()}.get(name, (1,))))
-
-
 class StepResult(NamedTuple):
     """The result of one environment step, before any reset."""
 

@@ -23,7 +23,7 @@ class Sample(NamedTuple):
 
 
 class Source(Protocol):
-    """What batches are drawn from. Static; its `buffer` is part of an algorithm's state, a pytree of arrays.
+    """The place that batches are drawn from. Static; its `buffer` is part of an algorithm's state, a pytree of arrays.
 
     Attributes:
       collects: whether it is to be filled by acting; if not, all that it draws from is in the task.

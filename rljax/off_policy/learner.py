@@ -1,4 +1,4 @@
-"""What learns off-policy: networks with their optimisers and slow copies, and the phases of learning."""
+"""The learner of off-policy algorithms: networks with their optimisers and slow copies, and the phases of learning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rljax.types import Array, Metrics, Scalar, TimeStep
 
 
 class Learner(struct.PyTreeNode):
-    """What gradient steps change: networks, by name."""
+    """The part of a state that gradient steps change: networks, by name."""
 
     params: dict[str, Any]
     target_params: dict[str, Any]  # slow copies, of some of them
@@ -42,14 +42,14 @@ def init_learner(params: dict[str, Any], targets: tuple[str, ...], optimisers: d
 
 
 class Batch(NamedTuple):
-    """What a phase learns from."""
+    """A batch that a phase learns from."""
 
     steps: TimeStep  # [run, B, ...], those of a run in the order in which they were taken
     weight: Array  # [B] that undoes the bias of prioritised draws
 
 
 class Context(NamedTuple):
-    """What else a phase may read."""
+    """The rest of what a phase may read."""
 
     hypers: Any
     task: Any  # what is learned on
@@ -73,7 +73,7 @@ IDLE = Phase(lambda learner, batch, context: (learner, None, {}))
 
 
 class Aux(NamedTuple):
-    """What is found beside a loss."""
+    """The results of a loss beside its value."""
 
     td_error: Array  # [B] absolute errors, by which steps are drawn again
     metrics: Metrics

@@ -78,7 +78,7 @@ class OffPolicy(Algorithm):
 
     @cached_property
     def source(self) -> Source:
-        """Where steps are kept and batches come from; by default a replay of what was collected."""
+        """The store of steps that batches come from; by default a replay of what was collected."""
         config, obs, action = self.config, like(self.env.observation_space), like(self.action_space)
         reward, ended = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
         step: Any = obs, action, reward, obs, ended, ended, ended, self.extras_like
@@ -141,7 +141,7 @@ class OffPolicy(Algorithm):
         raise NotImplementedError
 
     def exploration(self, hypers: Any, progress: Array) -> Scalar | None:
-        """How much `choose` is to explore, `[]`; None where that is no number."""
+        """The amount by which `choose` is to explore, `[]`; None where that is no number."""
         return None
 
     def random_action(self, obs: Any, key: Array) -> Any:

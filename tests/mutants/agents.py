@@ -48,8 +48,8 @@ MUTANTS = [
         "off_policy/loop.py",
         f"{LOOP}a_policy_with_a_memory_acts_by_its_carry_and_finds_its_notes_in_the_replay",
         (
-            "key, False)\n            return carry, jax.vmap",
-            "key, False)\n            return (), jax.vmap",
+            "k_choose, False)\n            return carry, jax.vmap",
+            "k_choose, False)\n            return (), jax.vmap",
             "a memory is lost",
         ),
         ('"carry": done.carry,', '"carry": state.carry,', "the carry of the last rollout"),
