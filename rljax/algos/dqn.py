@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from rljax.data.transitions import transition
 from rljax.errors import ConfigError
-from rljax.fields import INF, choice, flag, number, share, sizes, text
+from rljax.fields import INF, choice, entry, flag, number, share, sizes, text
 from rljax.nets.features import features
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
