@@ -99,7 +99,7 @@ def read(folder: Path, kind: Kind, form: Mapping[str, Form]) -> dict[str, Any]:
     return record
 
 
-def check_version(record: Mapping[str, Any], where: str, what: str) -> None:
+def check_version(record: Mapping[str, Any], where: str | Path, what: str) -> None:
     """Raises ConfigError for a record of an rljax that wrote another form; `what` is a `run`, say."""
     version = record.get(FORMAT, "that of rljax 0.1")
     if version != VERSION:

@@ -212,7 +212,7 @@ class RunSpec:
         Raises:
           ConfigError: other data than was learned from.
         """
-        chosen, env = record["objective"], record["env"]
+        chosen, env = record["objective"], str(record["env"])
         given = Data.of(data)
         if given is not None:
             same = given.fingerprint == record["data"]

@@ -136,8 +136,8 @@ def _described(path: Path, provenance: dict[str, Any], learned: dict[str, Any], 
         other = lambda name: name.split(".")[0] not in (*learned, "horizon")  # noqa: E731
         algo = tasks[0]["algo"] if tasks else "ppo"
         learned |= {n: x for n, x in algos.with_defaults(algo, {}).items() if n not in learned}  # what makes it that
-        places = {spec.env: {n: x for n, x in spec.settings.items() if other(n)} for spec in specs}
-        return Source(algo, learned, places, {spec.env: spec.steps for spec in specs})
+        places = {str(spec.env): {n: x for n, x in spec.settings.items() if other(n)} for spec in specs}
+        return Source(algo, learned, places, {str(spec.env): spec.steps for spec in specs})
 
 
 def _common(source: Source, env: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
-        config = None
+        config = {}
     if isinstance(config, dict) and "algo" in config:
         check_version(config, shown(folder / "config.json"), "run")
     try:

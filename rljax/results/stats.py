@@ -55,7 +55,8 @@ def bootstrap_ci(
     scores = _by_task(x)
     runs, tasks = scores.shape
     if scores.size == 1:  # every resample is the same
-        return (float(statistic(scores[0], axis=-1)),) * 2
+        value = float(statistic(scores[0], axis=-1))
+        return value, value
     rng = np.random.default_rng(seed)
     # In blocks, so that thousands of episodes do not need gigabytes.
     block = max(1, 2_000_000 // scores.size)
