@@ -19,7 +19,11 @@ _settle()  # before jax's CPU client can start
 if TYPE_CHECKING:
     from rljax import algos, envs, objectives
     from rljax.api import Policy, Run, load, make, resume, train
+    from rljax.meta.compare import compare
+    from rljax.meta.descend import descend
     from rljax.meta.evolve import evolve
+    from rljax.meta.spec import domain
+    from rljax.spec import RunSpec
     from rljax.sweeps.driver import sweep
     from rljax.sweeps.result import SweepResult
     from rljax.sweeps.result import load as load_sweep
@@ -27,8 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Policy",
     "Run",
+    "RunSpec",
     "SweepResult",
     "algos",
+    "compare",
+    "descend",
+    "domain",
     "envs",
     "evolve",
     "load",
@@ -42,7 +50,11 @@ __all__ = [
 
 _ROOMS = ("algos", "envs", "objectives")  # packages that one reaches without importing them
 _ELSEWHERE = {  # what is not in rljax.api
+    "RunSpec": ("rljax.spec", "RunSpec"),
     "SweepResult": ("rljax.sweeps.result", "SweepResult"),
+    "compare": ("rljax.meta.compare", "compare"),
+    "descend": ("rljax.meta.descend", "descend"),
+    "domain": ("rljax.meta.spec", "domain"),
     "evolve": ("rljax.meta.evolve", "evolve"),
     "load_sweep": ("rljax.sweeps.result", "load"),
     "sweep": ("rljax.sweeps.driver", "sweep"),

@@ -55,6 +55,8 @@ def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
     if isinstance(config, dict) and "algo" in config:
         check_version(config, shown(folder / "config.json"), "run")
     try:
+        if not config:
+            raise KeyError("algo")
         fields = {name: config[name] for name in ("algo", "env", "steps") if name in config}
         fields |= _flat(of_record(config))
         for part, prefix in {"env_args": "env_args.", "fingerprints": CODE}.items():
