@@ -11,15 +11,12 @@ The rule as it starts is random and teaches nothing of use: it is to be meta-lea
 differentiated in it. For that, an agent also keeps a value critic, learned from its rollouts by lambda-returns. The
 rule never sees it; outer losses need one.
 
-Temporally aware (TA-LPG), the rule also sees n / N and $\log_{10}(\min(N, 10^6)) / 3$, n updates being done of N, the
-`horizon`. Both are of order one: 0.33, 0.8 and 1.67 for N = 10, 250 and 100000. An endless run, N = inf, looks like the
-very beginning of one of 10^6 updates. Proportion and logarithm are the paper's; its code feeds both numbers raw.
+Temporally aware (TA-LPG), the rule also sees how far the run is and how long, see `nets.update_rule.time_inputs`.
 
 Decided here: sizes are those of the GROOVE code (a GRU, m = 8, no discount among the inputs); the sign of $\hat\pi$ is
 the paper's, opposite to that code; the three networks share no weights and their gradients are clipped one by one.
 As in that code, no meta-gradient passes through what the rule is shown of the agent, $\pi(a|s)$ and y; with
-`input_gradient` it does, and then it is the whole derivative, that of finite differences. An agent's own gradient never
-passes through it.
+`input_gradient` it does, and is the whole derivative, that of finite differences. An agent's own gradient never does.
 
 Sources: Jackson et al. 2023 (GROOVE, arXiv:2310.02782, section 2.2, table 2) and its code, for settings; Jackson et al.
 2024 (arXiv:2402.05828, eq. 9) for TA-LPG.
@@ -28,13 +25,12 @@ Sources: Jackson et al. 2023 (GROOVE, arXiv:2310.02782, section 2.2, table 2) an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from rljax.errors import require
@@ -103,7 +99,8 @@ class LPG(loop.OnPolicy):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.hypers.rule is None:
-            object.__setattr__(self, "hypers", self.hypers.replace(rule=first_rule(self.rule, self.config.temporal)))
+            rule = initial_rule(self.rule, time_inputs=2 if self.config.temporal else 0)
+            object.__setattr__(self, "hypers", self.hypers.replace(rule=rule))
 
     @cached_property
     def network(self) -> Any:
@@ -120,7 +117,7 @@ class LPG(loop.OnPolicy):
 
     def optimisers(self, hypers):
         """The optimisers of actor, bootstrap and critic, by name."""
-        clipped = partial(optimiser_of, max_grad_norm=hypers.max_grad_norm)
+        clipped = partial(optim.named, max_grad_norm=hypers.max_grad_norm)
         return {
             "actor": clipped(self.config.optimiser, hypers.lr),
             "bootstrap": clipped(self.config.optimiser, hypers.bootstrap_lr),
@@ -200,14 +197,3 @@ class LPG(loop.OnPolicy):
         require(min(config.hidden, default=1) >= 1, "hidden", config.hidden, "must be widths of at least 1")
         require(config.optimiser in ("sgd", "adam"), "optimiser", config.optimiser, "must be sgd or adam")
         activation(config.activation)
-
-
-@cache
-def first_rule(rule: UpdateRule, temporal: bool) -> Any:
-    """The weights of a rule that has learned nothing."""
-    return initial_rule(rule, time_inputs=2 if temporal else 0)
-
-
-def optimiser_of(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
-    """SGD or Adam behind clipping by the norm."""
-    return optax.chain(optim.clip(max_grad_norm), optax.sgd(lr)) if kind == "sgd" else optim.adam(lr, max_grad_norm)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,8 +26,8 @@ import numpy as np
 from rljax.data.transitions import transition
 from rljax.errors import ConfigError, require
 from rljax.fields import choice, count, flag, number, share
-from rljax.nets.heads import PolicyHead
-from rljax.nets.mlp import AVERAGES, DROPOUT, MLP
+from rljax.nets.critic import StochasticActor
+from rljax.nets.mlp import AVERAGES, DROPOUT
 from rljax.nets.q import chosen
 from rljax.off_policy import actor_critic
 from rljax.off_policy.actor_critic import check_vector
@@ -36,7 +35,7 @@ from rljax.off_policy.targets import least, subset
 from rljax.ops import optim
 from rljax.ops.explore import legal, softmax
 from rljax.ops.value_heads import Bootstrap
-from rljax.types import Array, Box, Discrete, Scalar, Space
+from rljax.types import Box, Discrete, Scalar
 
 
 @dataclass(frozen=True)
@@ -60,21 +59,6 @@ class Hypers(actor_critic.Hypers):
     entropy_discrete: Scalar = share(0.5, "asked for, as a share of that of a uniform policy")
 
 
-class Actor(nn.Module):
-    """Features `[..., F]` -> distribution over actions, continuous ones within the unit box."""
-
-    config: Config
-    space: Space
-
-    @nn.compact
-    def __call__(self, x: Array) -> Any:
-        x = MLP(self.config.hidden, self.config.activation)(x)
-        if not isinstance(self.space, Box):
-            return PolicyHead(self.space)(x)
-        one = self.space.movable.astype(np.float32)  # what cannot move is no part of the policy
-        return PolicyHead(Box(-one, one), squash=True, state_dependent_std=True, log_std_range=(-5.0, 2.0))(x)
-
-
 @dataclass(frozen=True)
 class SAC(actor_critic.ActorCritic):
     """SAC on an environment.
@@ -88,7 +72,7 @@ class SAC(actor_critic.ActorCritic):
 
     @cached_property
     def actor(self) -> Any:
-        return Actor(self.config, self.action_space)
+        return StochasticActor(self.action_space, self.config.hidden, self.config.activation)
 
     @property
     def discrete(self) -> bool:

@@ -1,13 +1,17 @@
-"""Ensembles of critics, and the deterministic actor that goes with them."""
+"""Ensembles of critics, and the actors that go with them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
+from rljax.nets.heads import PolicyHead
 from rljax.nets.initializers import orthogonal
 from rljax.nets.mlp import MLP
-from rljax.types import Array
+from rljax.types import Array, Box, Space
 
 
 class Critics(nn.Module):
@@ -61,3 +65,19 @@ class DeterministicActor(nn.Module):
     def __call__(self, x: Array) -> Array:
         x = MLP(self.hidden, self.activation)(x)
         return jnp.tanh(nn.Dense(self.actions, kernel_init=orthogonal(0.01))(x))
+
+
+class StochasticActor(nn.Module):
+    """Features `[..., F]` -> distribution over actions, continuous ones within the unit box."""
+
+    space: Space
+    hidden: tuple[int, ...] = (256, 256)
+    activation: str = "relu"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Any:
+        x = MLP(self.hidden, self.activation)(x)
+        if not isinstance(self.space, Box):
+            return PolicyHead(self.space)(x)
+        one = self.space.movable.astype(np.float32)  # what cannot move is no part of the policy
+        return PolicyHead(Box(-one, one), squash=True, state_dependent_std=True, log_std_range=(-5.0, 2.0))(x)

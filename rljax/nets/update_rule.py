@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jax
@@ -114,6 +115,7 @@ class UpdateRule(nn.Module):
         return nn.Dense(1, name="pi_hat")(h)[..., 0], jax.nn.log_softmax(nn.Dense(self.bootstrap, name="y_hat")(h))
 
 
+@cache
 def initial_rule(rule: UpdateRule, time_inputs: int = 0) -> dict[str, Any]:
     """Makes weights to begin a search with, always the same: `rule.apply({"params": weights}, ...)`.
 
@@ -158,5 +160,15 @@ def check_rule(weights: Any, expected: Any) -> None:
 
 
 def time_inputs(progress: Array, horizon: Scalar) -> tuple[Array, Array]:
-    """A temporally-aware rule's inputs about the run, `[]` each: n / N, and the order of magnitude of N."""
+    r"""A temporally-aware rule's inputs about the run, `[]` each: n / N and $\log_{10}(\min(N, 10^6)) / 3$.
+
+    n updates are done of N, the horizon. Both are of order one: 0.33, 0.8 and 1.67 for N = 10, 250 and 100000. An
+    endless run, N = inf, looks like the very beginning of one of 10^6 updates.
+
+    Args:
+      progress: n / N.
+      horizon: N.
+
+    Source: Jackson et al. 2024, arXiv:2402.05828, eq. 9; its code feeds both numbers raw.
+    """
     return progress, jnp.log10(jnp.minimum(horizon, 1e6)) / 3.0

@@ -41,6 +41,11 @@ def adam(lr: Scalar, max_grad_norm: Scalar, eps: float = 1e-5, b1: Scalar = 0.9)
     return optax.chain(clip(max_grad_norm), optax.adam(lr, b1, eps=eps, eps_root=1e-12))
 
 
+def named(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
+    """Makes `sgd` or `adam`, behind `clip`."""
+    return optax.chain(clip(max_grad_norm), optax.sgd(lr)) if kind == "sgd" else adam(lr, max_grad_norm)
+
+
 def apply(optimiser: optax.GradientTransformation, grads: Any, opt: Any, params: Any) -> tuple[Any, Any]:
     """Takes one step of the optimiser: -> (params, opt)."""
     updates, opt = optimiser.update(grads, opt, params)

@@ -79,10 +79,6 @@ class Counting(Algorithm):
         return state, done.metrics | {"value": value, "next": done.after.mean()}
 
 
-def own():
-    return rljax.envs.make("toy/of-four")
-
-
 def of_four():
     """Episodes of four steps."""
     env = counter()

@@ -24,7 +24,7 @@ class Idle(Algorithm):
 
 @pytest.mark.parametrize("end", ["terminate_at", "truncate_at"])
 def test_an_episode_is_whole_and_what_follows_is_masked(end):
-    """From 0, 1 or 2 the count goes to 5."""
+    """The count goes from 0, 1 or 2 to 5."""
     env, task = counter(start_high=3), CounterTask(**{end: 5})
     steps, mask = play(env, task, idle, jnp.int32(0), jax.random.key(0), 16, 8)
     start = np.asarray(steps.obs[0, :, 1])
