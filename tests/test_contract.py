@@ -126,7 +126,7 @@ def test_a_policy_is_pickled_by_its_names(algo, env, settings):
     numbers = dataclasses.asdict(tiny(algo, **settings))
     algorithm, environment = api.make(algo, env, **numbers)
     state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(environment.task))
-    policy = Policy(algorithm, environment, state, 0, RunSpec.of(algo, env, steps=1, **numbers))
+    policy = Policy(algorithm, environment, state, 0, RunSpec.of(algo, env, steps=1, use_preset=False, **numbers))
     back = pickle.loads(pickle.dumps(policy))
     assert back.algo == algorithm and leaves_equal(back.state, state)
 

@@ -147,7 +147,7 @@ def test_a_record_outlives_a_change_of_defaults(monkeypatch):
     with pytest.raises(ConfigError, match=r"sigma=0.5: has no effect without head=hl-gauss"):
         prepare("dqn", PROBE, steps=100, use_preset=False, sigma=0.5, **settings)
     prepared = prepare("dqn", PROBE, steps=100, use_preset=False, recorded=True, sigma=0.5, **settings)
-    assert prepared.algorithm.hypers.sigma == 0.5 and algos.load("dqn") is dqn
+    assert prepared.algorithm.hypers.sigma == 0.5 and algos.load("dqn") is dqn.DQN
 
 
 def npz(path, **members):
