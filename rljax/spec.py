@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -212,7 +212,7 @@ class RunSpec:
         Raises:
           ConfigError: other data than was learned from.
         """
-        chosen, env = record["objective"], str(record["env"])
+        chosen, env = record["objective"], cast("str", record["env"])
         given = Data.of(data)
         if given is not None:
             same = given.fingerprint == record["data"]
