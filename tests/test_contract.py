@@ -29,7 +29,7 @@ from rljax.policy import Policy
 from rljax.run import advance, as_arrays, run, start
 from rljax.spec import RunSpec
 from rljax.sweeps.rows import Row
-from rljax.types import Algorithm, Env
+from rljax.types import Algorithm, Box, Env
 
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
 RAINBOW = {"head": "categorical", "dueling": True, "noisy": True, "n_step": 3, "prioritised": True, "capacity": 64}
@@ -249,6 +249,22 @@ def test_act_gives_valid_actions_for_any_batch(algo, env, settings, strict):
             assert action.shape == (size, *space.shape) and action.dtype == space.dtype
             assert jax.vmap(space.contains)(action).all()
             chex.assert_trees_all_equal_shapes_and_dtypes(carry, algorithm.initial_carry(state, size))
+
+
+@every_algorithm
+def test_the_policy_that_it_declares_is_the_one_that_acts(algo, env, settings):
+    algorithm, environment = build(algo, env, settings)
+    if algorithm.policy is None:
+        pytest.skip("declares none")
+    state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(environment.task))
+    obs = jax.vmap(environment.observation_space.sample)(jax.random.split(jax.random.key(1), 3))
+    reset, carry = jnp.ones((2, 3), bool), algorithm.initial_carry(state, 3)
+    _, policy, value = jax.jit(algorithm.policy)(state, carry, jax.tree.map(lambda x: jnp.stack([x, x]), obs), reset)
+    _, action = jax.jit(algorithm.act)(state, carry, obs, reset[0], jax.random.key(2), True)
+    assert value.shape == (2, 3) and policy.entropy(jax.random.key(3)).shape == (2, 3)
+    space = environment.action_space
+    best = space.clip(policy.mode()) if isinstance(space, Box) else policy.mode()
+    np.testing.assert_allclose(best, jnp.stack([action, action]), rtol=1e-5)
 
 
 @every_algorithm

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from rljax.data.transitions import transition
 from rljax.errors import ConfigError
-from rljax.fields import INF, choice, entry, flag, number, share, sizes, text
+from rljax.fields import INF, choice, entry, flag, number, share, sizes
 from rljax.nets.features import features
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
@@ -47,7 +47,7 @@ class Config(HeadConfig, loop.Config):
     batch_size: int = 128
     torso: str = entry("mlp", "torso", "cnn: one convolution below the hidden layers, for image observations")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
-    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    activation: str = entry("relu", "activation", "of the hidden layers")
     layer_norm: bool = flag(False, "in the hidden layers")
     dueling: bool = flag(False, "a stream of its own for the state's value")
     noisy: bool = flag(False, "explore by perturbed weights, not by random actions")

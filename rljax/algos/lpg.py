@@ -34,7 +34,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from rljax.errors import require
-from rljax.fields import INF, choice, count, flag, number, part, share, sizes, text
+from rljax.fields import INF, choice, count, entry, flag, number, part, share, sizes
 from rljax.nets.heads import Categorical
 from rljax.nets.lpg_agent import Agent
 from rljax.nets.mlp import activation
@@ -57,7 +57,7 @@ class Config(loop.RolloutConfig):
     hidden: tuple[int, ...] = sizes(
         (), "widths of the agent's hidden layers; none: linear, a table for discrete observations"
     )
-    activation: str = text("relu", "of the agent: tanh, relu, swish, gelu, elu")
+    activation: str = entry("relu", "activation", "of the agent")
     optimiser: Literal["sgd", "adam"] = choice("sgd", "of policy and prediction; each needs learning rates of its own")
     temporal: bool = flag(False, "whether the rule sees how far the run is and how long it will be")
     rule_width: int = count(256, "units of the rule's recurrent layer")

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from rljax.data.transitions import transition
 from rljax.errors import require
-from rljax.fields import INF, count, flag, number, share, sizes, text
+from rljax.fields import INF, count, entry, flag, number, share, sizes
 from rljax.nets.decoupled import Utilities
 from rljax.nets.features import flat_features
 from rljax.nets.mlp import activation
@@ -48,7 +48,7 @@ class Config(loop.Config):
     choices: int = count(3, "values of each entry of an action, from its least to its greatest", least=2)
     critics: int = count(10, "M", most=1000)
     hidden: tuple[int, ...] = sizes((128, 128), "widths of the hidden layers")
-    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    activation: str = entry("relu", "activation", "of the hidden layers")
     layer_norm: bool = flag(False, "in the hidden layers")
 
 

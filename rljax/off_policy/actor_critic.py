@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax.errors import ConfigError, require
-from rljax.fields import INF, choice, count, flag, number, share, sizes, text
+from rljax.fields import INF, choice, count, entry, flag, number, share, sizes
 from rljax.nets.critic import Critics
 from rljax.nets.features import flat_features
 from rljax.nets.mlp import activation
@@ -28,7 +28,7 @@ class Config(HeadConfig, loop.Config):
 
     policy_delay: int = count(1, "gradient steps of the critics for one of the policy; must divide gradient_steps")
     hidden: tuple[int, ...] = sizes((256, 256), "widths of the hidden layers")
-    activation: str = text("relu", "tanh, relu, swish, gelu, elu")
+    activation: str = entry("relu", "activation", "of the hidden layers")
     layer_norm: bool = flag(False, "in the hidden layers of the critics")
     critics: int = count(2, "M; the least of them counts", most=1000)
     loss: Literal["squared", "huber"] = choice("squared", "of the scalar head")

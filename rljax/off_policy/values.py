@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from flax import struct
 
 from rljax.errors import require
-from rljax.fields import choice, count, number, share
+from rljax.fields import count, entry, number, share
 from rljax.off_policy import loop
 from rljax.off_policy.learner import Aux
 from rljax.off_policy.targets import target_loss
@@ -22,9 +22,7 @@ from rljax.types import Array, Scalar
 class HeadConfig:
     """The choice of a head."""
 
-    head: Literal["scalar", "categorical", "hl-gauss", "quantile"] = choice(
-        "scalar", "what the outputs for an action stand for"
-    )
+    head: str = entry("scalar", "value head", "what the outputs for an action stand for")
     atoms: int = count(51, "outputs for an action, of the other heads", least=2)
 
 

@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from rljax.errors import require
-from rljax.fields import INF, count, entry, number, share, sizes, text
+from rljax.fields import INF, count, entry, number, share, sizes
 from rljax.nets.features import features
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
@@ -36,7 +36,7 @@ class Config(RolloutConfig):
     num_minibatches: int = count(4, "parts a batch is cut into; must divide num_envs * num_steps")
     torso: str = entry("mlp", "torso", "cnn: one convolution below the hidden layers, for image observations")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
-    activation: str = text("tanh", "tanh, relu, swish, gelu, elu")
+    activation: str = entry("tanh", "activation", "of the hidden layers")
 
 
 class Hypers(struct.PyTreeNode):

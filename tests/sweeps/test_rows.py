@@ -100,7 +100,7 @@ def test_a_swept_or_given_field_wins_over_the_preset():
         ({"grid": {"num_envs": "4,8.5"}}, "num_envs=8.5: must be a whole number"),
         ({"grid": {"num_minibatches": "2,3"}}, "num_minibatches=3: must divide"),
         ({"grid": {"hidden": "64x64,a"}}, "hidden='a': must be a whole number, not text"),
-        ({"grid": {"activation": "tanh,rleu"}}, "unknown activation 'rleu'; did you mean 'relu'"),
+        ({"grid": {"activation": "tanh,rleu"}}, "activation=rleu: must be one of .*; did you mean 'relu'"),
         ({"lrr": 3.0}, "unknown setting of ppo 'lrr'; did you mean 'lr'"),
         ({"env_args": {"colour": 3}}, "unknown argument of .* 'colour'"),
         ({"steps": None}, "steps=None: there is no preset"),
