@@ -42,7 +42,7 @@ DQN = Workload(  # what rejax 0.1.3 does unless it is told otherwise
         "target_period": 1.0,
         "epsilon": 1.0,
         "epsilon_final": 0.05,
-        "exploration": 0.1,
+        "exploration_fraction": 0.1,
         "max_grad_norm": float("inf"),
     },
     "dqn",

@@ -41,7 +41,7 @@ def dqn(s):
     return replay(s) | {
         "eps_start": s["epsilon"],
         "eps_end": s["epsilon_final"],
-        "exploration_fraction": s["exploration"],
+        "exploration_fraction": s["exploration_fraction"],
         "ddqn": s["target"] == "double",
     }
 

@@ -340,11 +340,11 @@ def test_every_number_in_hypers_matters(algo, env, settings):
         "max_grad_norm": 0.05,
         "target_period": 3.0,
         "epsilon_final": 0.5,
-        "exploration": 2.0,
+        "exploration_fraction": 2.0,
         "expectile": 0.8,
         "value_low": -1.0,
         "munchausen_clip": -0.01,
-        "temperature": 1.0,
+        "munchausen_temperature": 1.0,
         "reg_weight": 1.0,
     }
     known = {name: value for name, value in forced.items() if hasattr(algorithm.hypers, name)}

@@ -65,7 +65,7 @@ class Hypers(HeadHypers, EpsilonHypers, loop.Hypers):
     max_grad_norm: Scalar = number(10.0, "bound on the global gradient norm", low=0.0, high=INF)
     reg_weight: Scalar = number(0.1, "of values, in the loss dqn-reg", low=0.0)
     munchausen: Scalar = share(0.9, "alpha")
-    temperature: Scalar = number(0.03, "tau of munchausen: the entropy regularisation of the target policy", above=0.0)
+    munchausen_temperature: Scalar = number(0.03, "tau: the entropy regularisation of the target policy", above=0.0)
     munchausen_clip: Scalar = number(-1.0, "the least that tau log w(a|s) may be", high=0.0)
 
 
@@ -140,7 +140,7 @@ class DQN(HeadValues):
         slow, reward, discount = learner.target_params["values"], steps.reward, steps.discount
         outputs = self.outputs(slow, steps.next_obs, k_target)  # [B, A, K]
         if self.config.target == "munchausen":
-            tau, numbers = hypers.temperature, self.head_params(hypers)
+            tau, numbers = hypers.munchausen_temperature, self.head_params(hypers)
             here = self.outputs(slow, steps.obs, k_other)
             _, log_here = softmax(self.head.value(here, numbers) / tau, self.legal(steps.obs))
             weight, log_next = softmax(self.head.value(outputs, numbers) / tau, self.legal(steps.next_obs))
@@ -165,8 +165,11 @@ class DQN(HeadValues):
     @classmethod
     def unused(cls, config, env):
         needs = {
-            "target=munchausen": (config.target == "munchausen", ("munchausen", "temperature", "munchausen_clip")),
-            "noisy=false": (not config.noisy, ("epsilon", "epsilon_final", "exploration")),
+            "target=munchausen": (
+                config.target == "munchausen",
+                ("munchausen", "munchausen_temperature", "munchausen_clip"),
+            ),
+            "noisy=false": (not config.noisy, ("epsilon", "epsilon_final", "exploration_fraction")),
             "loss=dqn-reg": (config.head == "scalar" and config.loss == "dqn-reg", ("reg_weight",)),
         }
         unmet = {name: need for need, (met, names) in needs.items() if not met for name in names}

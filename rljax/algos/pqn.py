@@ -48,7 +48,7 @@ class Hypers(loop.Hypers):
     trace_lambda: Scalar = share(0.65, "lambda of the returns that are the targets")
     epsilon: Scalar = share(1.0, "share of random actions at the start")
     epsilon_final: Scalar = share(0.05, "and at the end")
-    exploration: Scalar = number(0.2, "share of the run in which it falls, linearly", above=0.0)
+    exploration_fraction: Scalar = number(0.2, "share of the run in which it falls, linearly", above=0.0)
 
 
 class State(loop.State):
@@ -108,7 +108,7 @@ class PQN(loop.OnPolicy):
 
     def collect(self, state, hypers, task, key):
         progress = self.progress(state, hypers)
-        epsilon = linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration)
+        epsilon = linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration_fraction)
         state, steps, metrics = super().collect(state.replace(epsilon=epsilon), hypers, task, key)
         return state, steps, metrics | {"epsilon": epsilon}
 

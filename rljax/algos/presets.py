@@ -60,7 +60,7 @@ _replay: dict[str, Any] = {
     "lr": 1e-3,
     "lr_final": 0.0,
     "target_period": 256.0,
-    "exploration": 0.16,
+    "exploration_fraction": 0.16,
 }
 _small: dict[str, Any] = {"hidden": (64, 64), "batch_size": 128, "lr": 1e-3}
 

@@ -143,7 +143,7 @@ def test_what_follows_is_the_best_of_the_legal_actions(case):
         sizes = {"num_envs": 8, "num_steps": 16, "hidden": ()}
     numbers = {"epsilon_final": 1.0, "lr": 3e-2, "discount": 0.8}
     numbers |= {"trace_lambda": 0.0} if name == "pqn" else {"target_period": 10.0, "max_grad_norm": jnp.inf}
-    numbers |= {"munchausen": 0.0, "temperature": 1e-3} if case == "munchausen" else {}
+    numbers |= {"munchausen": 0.0, "munchausen_temperature": 1e-3} if case == "munchausen" else {}
     _, state, _ = learned(name, dead_end(), sizes | settings, 2, 400, **numbers)
     params = state.params if name == "pqn" else state.params["values"]
     network = QNetwork(3, hidden=(), layer_norm=name == "pqn")

@@ -85,7 +85,7 @@ def test_actions_are_told_apart(option):
 def test_munchausen_adds_to_the_reward_what_its_policy_is_sure_of():
     """One state, one step, rewards 0 and 1: m_a = r_a + alpha max(tau log w(a), clip), w softmax of m / tau."""
     tau, alpha = 0.5, 0.5
-    numbers = {"temperature": tau, "munchausen": alpha, "munchausen_clip": -10.0}
+    numbers = {"munchausen_temperature": tau, "munchausen": alpha, "munchausen_clip": -10.0}
     values, _ = trained("probe/action", settings={"target": "munchausen", "loss": "squared"}, **numbers)
     q = np.array([0.0, 1.0])
     for _ in range(500):
@@ -101,7 +101,7 @@ def test_the_evolved_loss_lowers_values_by_its_weight():
 
 
 def test_exploration_falls_and_stays():
-    _, metrics = trained("probe/action", 100, exploration=0.5, epsilon=0.8, epsilon_final=0.1)
+    _, metrics = trained("probe/action", 100, exploration_fraction=0.5, epsilon=0.8, epsilon_final=0.1)
     np.testing.assert_allclose(metrics["exploration"][0, [0, 25, 50, 99]], [0.8, 0.45, 0.1, 0.1], rtol=1e-5)
 
 
@@ -145,7 +145,11 @@ def test_warmup_steps_count():
         ),
         ("CartPole-v1", {"capacity": 10**12}, "capacity=1000000000000: must be at most 2147483647"),
         ("CartPole-v1", {"torso": "cnn"}, "torso=cnn"),
-        ("CartPole-v1", {"temperature": 0.1}, "temperature=0.1: has no effect without target=munchausen"),
+        (
+            "CartPole-v1",
+            {"munchausen_temperature": 0.1},
+            "munchausen_temperature=0.1: has no effect without target=munchausen",
+        ),
         ("CartPole-v1", {"n_step": 0}, "n_step=0"),
     ],
 )

@@ -95,7 +95,9 @@ def test_what_dqn_learns(target):
         "double": REWARD + DISCOUNT * slow_there[there.argmax()],
         "munchausen": REWARD + raised + DISCOUNT * (jnp.exp(sure) * (slow_there - tau * sure)).sum(),
     }
-    numbers = {"temperature": tau, "munchausen": alpha, "munchausen_clip": clip} if target == "munchausen" else {}
+    numbers = (
+        {"munchausen_temperature": tau, "munchausen": alpha, "munchausen_clip": clip} if target == "munchausen" else {}
+    )
     _, metrics = update(algo, state, **numbers)
     np.testing.assert_allclose(metrics["value_loss"], 0.5 * (here[1] - y[target]) ** 2, rtol=1e-5)
     np.testing.assert_allclose(metrics["error"], abs(here[1] - y[target]), rtol=1e-5)
