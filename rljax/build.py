@@ -54,6 +54,11 @@ def build(
     module = algos.load(algo)
     config = module.Config(**given.config)
     built = module.make(env, config)
+    require(isinstance(built, Algorithm), f"make of {algo}", type(built).__name__, "must give an rljax.types.Algorithm")
+    counted = "has no steps_per_update; say how many environment steps a step takes, 0 offline"
+    require(hasattr(built, "steps_per_update"), "algorithm", algo, counted)
+    if jax.tree.leaves(built.hypers) == [built.hypers]:
+        raise ConfigError(f"Hypers of {algo}: is no pytree; derive it from flax.struct.PyTreeNode")
     for name, need in (module.unused(config, env) if hasattr(module, "unused") and not recorded else {}).items():
         value = given.hypers.get(name, known[name].default)  # a record holds what were the defaults then
         require(np.array_equal(value, known[name].default), name, value, f"has no effect without {need}")
@@ -198,14 +203,14 @@ def _with_own_objective(parts: Parts) -> Parts:
 
 def _with_numbers(hypers: Any, numbers: dict[str, Any], chosen: Chosen | None) -> Any:
     if chosen is None:
-        return hypers.replace(**numbers)
+        return dataclasses.replace(hypers, **numbers)
     fields = dict(chosen.fields)
     if isinstance(chosen.name, str):
         fields = {name: jnp.asarray(v) if isinstance(v, list) else v for name, v in fields.items()}
         objective = objectives.build(chosen.name, **fields)
     else:
         objective = dataclasses.replace(hypers.objective if chosen.name is None else chosen.name, **fields)
-    return hypers.replace(**numbers, objective=objective)
+    return dataclasses.replace(hypers, **numbers, objective=objective)
 
 
 def plain_value(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from rljax import algos, resources
+from rljax.algos import contract
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.ops.tree import as_arrays
@@ -51,10 +52,15 @@ def least(algorithm: Algorithm, task: Any, points: int) -> tuple[float, list[str
     """The least bytes of arrays at one time, and the names of the metrics, with `points` updates logged together.
 
     The run does not trace again what is traced here.
+
+    Raises:
+      ConfigError: the algorithm does not keep the contract.
     """
     hypers, task = as_arrays(algorithm.hypers), as_arrays(task)
     state = jax.eval_shape(partial(start, algorithm), jax.random.key(0), hypers, task)
-    traced, (_, metrics) = jax.make_jaxpr(jax.jit(algorithm.step), return_shape=True)(state, hypers, task)
+    traced, result = jax.make_jaxpr(jax.jit(algorithm.step), return_shape=True)(state, hypers, task)
+    contract.check(algorithm, state, result)
+    metrics = result[1]
     rows = points * sum(map(_bytes, jax.tree.leaves(metrics)))
     return rows + max(sum(map(_bytes, jax.tree.leaves(state))), *_stored(traced.jaxpr), 0), sorted(metrics)
 

@@ -164,8 +164,9 @@ class RunSpec:
         for name, value in self.settings.items():
             number = name in known and isinstance(known[name].kind, Number)
             require(not number or not np.ndim(value), name, value, "must be one number")
-        if "horizon" not in self.hypers:
-            algorithm = dataclasses.replace(algorithm, hypers=algorithm.hypers.replace(horizon=float(updates)))
+        if "horizon" in known and "horizon" not in self.hypers:
+            hypers = dataclasses.replace(algorithm.hypers, horizon=float(updates))
+            algorithm = dataclasses.replace(algorithm, hypers=hypers)
         given = algos.with_defaults(self.algo, self.settings)
         config = {
             name: setting.kind.convert(name, given.get(name, setting.default))

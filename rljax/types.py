@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from rljax import modes
+from rljax.errors import ConfigError
 from rljax.spaces import LEGAL as LEGAL
 from rljax.spaces import Box as Box
 from rljax.spaces import Dict as Dict
@@ -97,6 +98,11 @@ class Algorithm:
                 setattr(cls, name, modes.single(function, narrowed, state=1))
 
     def __post_init__(self) -> None:
+        try:
+            hash(self.config)
+        except TypeError:
+            remedy = "cannot be hashed; make it a frozen dataclass of numbers, text and tuples"
+            raise ConfigError(f"config of {type(self).__name__}: {remedy}") from None
         self.check()
 
     @classmethod

@@ -19,6 +19,7 @@ Source: Xu et al. 2018, arXiv:1805.09801; lifetimes and replacement: Oh et al. 2
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -193,7 +194,7 @@ def _renew(setup: Setup, theta: Any, hypers: Any, agents: Agents, over: Array) -
 def _equip(setup: Setup, theta: Any, hypers: Any, lifetime: Array) -> Any:
     """Makes an agent's hypers: the horizon is its lifetime, for algorithms that have one, and theta is put in."""
     if hasattr(hypers, "horizon"):
-        hypers = hypers.replace(horizon=lifetime.astype(jnp.result_type(float)))
+        hypers = dataclasses.replace(hypers, horizon=lifetime.astype(jnp.result_type(float)))
     return setup.put(hypers, theta)
 
 

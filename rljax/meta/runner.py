@@ -122,7 +122,7 @@ class Runner:
         which = np.array([members[i][0] for i in mine])
         hypers = write(self.programs.member(number)[0], jax.tree.map(lambda x: np.asarray(x)[which], thetas))
         if hasattr(hypers, SET_BY_RUN):
-            hypers = hypers.replace(**{SET_BY_RUN: updates.astype(np.float32)})
+            hypers = dataclasses.replace(hypers, **{SET_BY_RUN: updates.astype(np.float32)})
         varying = set(self.groups[number].varying)
         varied = tuple(x if i in varying else None for i, x in enumerate(jax.tree.leaves((hypers, task))))
         every = MemberInputs(np.array([members[i][1].seed for i in mine], np.uint32), updates, varied)

@@ -1,4 +1,4 @@
-"""What a metric may be: one that is declared a diagnostic ends no run, any other that is not finite does."""
+"""A metric that is declared a diagnostic ends no run, any other that is not finite does."""
 
 from __future__ import annotations
 
