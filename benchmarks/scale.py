@@ -60,9 +60,9 @@ def plan_many(scale: float) -> dict[str, float]:
 
 def runs(scale: float) -> dict[str, float]:
     """2,000 tiny runs in this process: the sweep, storing, files, resuming it when finished, and its report."""
-    from rljax.sweeps import bundles, driver, report, result
+    from rljax.sweeps import driver, report, result, store
 
-    spent, add = [0.0], bundles.Writer.add
+    spent, add = [0.0], store.Writer.add
 
     def counted(*given: Any) -> None:
         began = time.perf_counter()
@@ -77,9 +77,9 @@ def runs(scale: float) -> dict[str, float]:
             how = {"out": out, "workers": 1, "width": 1, "progress": False}
             return driver.sweep("ppo", "CartPole-v1", 1024, 1, grid=grid, **how, **TINY)
 
-        bundles.Writer.add = counted  # pyright: ignore[reportAttributeAccessIssue]
+        store.Writer.add = counted  # pyright: ignore[reportAttributeAccessIssue]
         swept, _ = timed(sweep)
-        bundles.Writer.add = add
+        store.Writer.add = add
         files = sum(len(names) for *_, names in os.walk(out))
         resumed, _ = timed(sweep)
         loaded, found = timed(lambda: result.load(out))

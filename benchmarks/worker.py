@@ -154,10 +154,10 @@ def rljax_sweep(workload: Workload, agents: int) -> Program:
 
     def score(out):
         from rljax.storage import write_json
-        from rljax.sweeps import record, store
+        from rljax.sweeps import planning, store
 
         folder, planned = out
-        write_json(folder / store.RECORD, record.to_record(planned))
+        write_json(folder / store.RECORD, planning.to_record(planned))
         return float(result.load(folder).scores().mean())
 
     return Program(build, score)

@@ -16,7 +16,7 @@ from rljax.build import Prepared, abstract_state, fingerprints
 from rljax.errors import ConfigError, RljaxError, require
 from rljax.fingerprint import differing
 from rljax.kinds import Flag, Maybe, Text
-from rljax.objectives.own import plug_in_again
+from rljax.objectives.plugged import plug_in_again
 from rljax.policy import Policy
 from rljax.results import store
 from rljax.results.folder import RUN, Numbered, chosen, locked

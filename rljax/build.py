@@ -74,6 +74,23 @@ def abstract_state(prepared: Prepared) -> Any:
     return jax.eval_shape(prepared.algorithm.init, jax.random.key(0), hypers, task)
 
 
+def state_of(prepared: Prepared, stored: Mapping[str, np.ndarray]) -> Any:
+    """A state with the stored leaves, by their paths; the policy reads no other, so that those may be anything."""
+    shapes = abstract_state(prepared)
+
+    def leaf(name: str, like: Any) -> Any:
+        if name not in stored:
+            return jnp.zeros(())
+        data = jnp.asarray(stored[name])
+        key = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
+        wanted = jax.eval_shape(jax.random.key_data, like) if key else like
+        require(data.shape == wanted.shape, f"state {name}", data.shape, f"must have the shape {wanted.shape}")
+        return jax.random.wrap_key_data(data) if key else data
+
+    leaves = [leaf(name, like) for name, like in named_leaves(shapes).items()]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
 def describe(hypers: Any) -> dict[str, Any]:
     """Writes hypers as flat settings that JSON has and `make` takes; large parts are left out, see `files_of`."""
     flat = {}
@@ -196,9 +213,9 @@ def _like(default: Any, name: str, value: Any, kind: Kind | None) -> Any:
 def _with_own_objective(parts: Parts) -> Parts:
     """Replaces an objective that is named `module:Class` by the objective itself, with its fields."""
     chosen = parts.objective
-    if chosen is None or not objectives.own.is_path(chosen.name):
+    if chosen is None or not objectives.plugged.is_path(chosen.name):
         return parts
-    return parts._replace(objective=Chosen(objectives.own.make(*chosen), {}))
+    return parts._replace(objective=Chosen(objectives.plugged.make(*chosen), {}))
 
 
 def _with_numbers(hypers: Any, numbers: dict[str, Any], chosen: Chosen | None) -> Any:

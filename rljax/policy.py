@@ -14,7 +14,7 @@ import numpy as np
 from rljax import run as drivers
 from rljax.arguments import SEED, SOME
 from rljax.errors import ConfigError, RljaxError, require
-from rljax.objectives.own import is_path
+from rljax.objectives.plugged import is_path
 from rljax.ops import streams
 from rljax.progress import amount
 from rljax.spaces import like

@@ -18,7 +18,7 @@ from rljax.errors import ConfigError, require
 from rljax.fingerprint import fingerprint
 from rljax.kinds import LARGEST, Flag, Number, PolicyObjective, Table
 from rljax.objectives import name_of
-from rljax.objectives.own import plug_in
+from rljax.objectives.plugged import plug_in
 from rljax.ops.tree import named_leaves
 from rljax.parts import Chosen, Parts, split
 from rljax.types import Algorithm, Env, WithData

@@ -18,7 +18,7 @@ from rljax.envs import wrappers
 from rljax.errors import ConfigError
 from rljax.fingerprint import differing, fingerprint
 from rljax.spec import prepare
-from rljax.sweeps.record import plan_in
+from rljax.sweeps.planning import plan_in
 
 SOURCE = """
 import jax

@@ -18,10 +18,9 @@ from rljax.errors import CheckpointError, ConfigError
 from rljax.results import store
 from rljax.results.folder import RUN
 from rljax.spec import prepare
-from rljax.sweeps import driver, result, spec
+from rljax.sweeps import driver, spec
 from rljax.sweeps import store as sweep_store
-from rljax.sweeps.planning import make_plan
-from rljax.sweeps.record import to_record
+from rljax.sweeps.planning import make_plan, to_record
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +198,6 @@ def test_a_checkpoint_with_a_record_of_absurd_size_counts_as_damaged(tmp_path, m
 def test_a_chunk_of_another_sweep_is_refused(tmp_path, change):
     chunk = {"row": [0, 1], "seed": [0, 0], "update": [2, 4, 6], "metric/loss": np.zeros((2, 3))}
     arrays = {name: np.asarray(x) for name, x in chunk.items()}
-    result._check_chunk(tmp_path, arrays, 2, {0})
+    sweep_store._check_chunk(tmp_path, arrays, 2, {0})
     with pytest.raises(ConfigError, match=r"is not of this sweep; move it elsewhere"):
-        result._check_chunk(tmp_path, arrays | {name: np.asarray(x) for name, x in change.items()}, 2, {0})
+        sweep_store._check_chunk(tmp_path, arrays | {name: np.asarray(x) for name, x in change.items()}, 2, {0})

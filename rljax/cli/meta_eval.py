@@ -94,8 +94,8 @@ def _contenders(
     from rljax.meta import spec
 
     found: dict[str, list[Any]] = {LEARNED: [], **{label: [] for label in rivals}}
-    for env, own in places:
-        common, recorded = _common(source, env) | own, env in source.places
+    for env, numbers in places:
+        common, recorded = _common(source, env) | numbers, env in source.places
         for steps in lengths or [_steps(source, env)]:
             how: dict[str, Any] = {"use_preset": False, "recorded": recorded}
             learned = spec.domain(source.algo, env, steps, **common, **source.settings, **how)
@@ -123,7 +123,7 @@ def _source(path: Path, objective: str | None) -> Source:
 def _described(path: Path, provenance: dict[str, Any], learned: dict[str, Any], objective: str | None) -> Source:
     """Reads the provenance of a learned part. Raises ConfigError where it is not as rljax writes it."""
     from rljax import records
-    from rljax.objectives.own import plug_in_again
+    from rljax.objectives.plugged import plug_in_again
     from rljax.spec import RunSpec
 
     with records.understood(path):
@@ -167,7 +167,7 @@ def _rivals(text: str) -> dict[str, tuple[str, dict[str, Any]]]:
             continue
         require(bool(found), "against", text, "begin with an algorithm")
         found[-1][1].update(named(f"{found[-1][0]},{part}", "against")[1])
-    return {",".join([algo, *(f"{n}={x}" for n, x in own.items())]): (algo, own) for algo, own in found}
+    return {",".join([algo, *(f"{n}={x}" for n, x in numbers.items())]): (algo, numbers) for algo, numbers in found}
 
 
 def _free(learned: Path) -> Path:

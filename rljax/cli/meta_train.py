@@ -152,7 +152,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
 
     numbers = {**learnable.settings, **_network(learnable, options), **settings}
     common = {
-        "domains": tuple(_domain(learnable, env, numbers | own, options) for env, own in places),
+        "domains": tuple(_domain(learnable, env, numbers | more, options) for env, more in places),
         "learn": learnable.parts,
         "generations": options.generations,
         "kind": options.fitness,

@@ -23,7 +23,7 @@ from rljax.engine.pickling import MAIN, REMEDY, dumps, is_unimportable
 from rljax.engine.plan import Programs
 from rljax.engine.work import Job
 from rljax.errors import WorkerError
-from rljax.objectives import own
+from rljax.objectives import plugged
 from rljax.ops.tree import named_leaves
 from rljax.spec import RunSpec
 
@@ -82,7 +82,11 @@ def _names(rows: Iterable[RunSpec]) -> set[str]:
 def _is_shipped(row: RunSpec) -> bool:
     """Whether a row has no code of the user, so that its state is the same in another process."""
     objective = row.settings.get("objective", "")
-    ours = not own.is_path(objective) if isinstance(objective, str) else type(objective).__module__.startswith("rljax.")
+    ours = (
+        not plugged.is_path(objective)
+        if isinstance(objective, str)
+        else type(objective).__module__.startswith("rljax.")
+    )
     return ours and isinstance(row.env, str) and not any(registry.registered(_names([row])).values())
 
 
@@ -117,7 +121,7 @@ def _state(prepared: Prepared) -> dict[str, Any]:
 
 
 def _kind(tree: Any) -> str:
-    return own.path_of(type(tree))
+    return plugged.path_of(type(tree))
 
 
 def _described(leaf: Any) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ class Group:
       rung: how often its rows have been chosen to go on.
       log_every: updates a logged point.
       width: members side by side on a device, or in a process.
-      why: how the width was chosen.
+      width_by: who chose the width; "": nobody yet. why: the same in words, for people.
       bytes: what the program needs on each device.
       seconds: of one update of one member, measured; NaN if nothing was.
       own_length: every member may do another number of updates, at most these.
@@ -49,6 +49,7 @@ class Group:
     start: int = 0
     rung: int = 0
     width: int = 1
+    width_by: Literal["", "user", "machine"] = ""
     why: str = ""
     bytes: int = 0
     seconds: float = math.nan

@@ -212,8 +212,8 @@ def _compile(
 
     def go(state, inputs, n):
         def member(state, given):
-            varied, own = given
-            return advance(algo, state, *inputs.merge(varied), n if own is None else own, size)
+            varied, length = given
+            return advance(algo, state, *inputs.merge(varied), n if length is None else length, size)
 
         return _side_by_side(member, state, (inputs.varied, n if n.ndim else None))
 

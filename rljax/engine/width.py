@@ -18,7 +18,6 @@ from rljax.log import compact
 from rljax.spec import RunSpec
 
 BRIEF = 20.0  # seconds: a group that takes less in turn is not worth a comparison
-GIVEN = "as given"
 GAIN = 1.1  # a wider program must be so many times as fast
 WIDER = 8  # how many times as wide the next program to try is
 
@@ -31,7 +30,7 @@ def choose_width(
     Raises:
       ConfigError: not even one member fits into memory.
     """
-    if planned.why:
+    if planned.width_by:
         return planned
     members = len(planned.rows) * seeds
     budget = machine.memory // machine.workers
@@ -40,7 +39,8 @@ def choose_width(
         raise ConfigError(_too_big(programs, planned, row, need, budget))
     best = dataclasses.replace(planned, bytes=need, seconds=_time(programs, planned))
     if given:
-        return dataclasses.replace(best, why=GIVEN)
+        return dataclasses.replace(best, width_by="user", why="as given")
+    best = dataclasses.replace(best, width_by="machine")
     if members <= machine.slots:
         return dataclasses.replace(best, why=f"{members} runs, so each has a {_slot(machine)} of its own")
     takes = best.seconds * (best.updates - best.start) * math.ceil(members / machine.slots)

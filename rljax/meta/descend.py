@@ -88,13 +88,13 @@ class Descent(spec.Search):
         env, algorithm = prepared.env, prepared.algorithm
         loss = outer_loss.actor_critic_loss(algorithm, OUTER_STEPS)
         low, high = map(math.log, self.domains[0].bounds(prepared))
-        own = as_arrays(env.task)
+        default = as_arrays(env.task)
         return gradient.Setup(
             algo=algorithm,
             put=write,
             loss=outer_loss.regularised(loss, algorithm.outer_weights),
             new_lifetime=lambda key: jnp.round(jnp.exp(jax.random.uniform(key, (), minval=low, maxval=high))),
-            new_task=env.new_task or (lambda key: own),
+            new_task=env.new_task or (lambda key: default),
             optimiser=optax.chain(optim.clip(self.meta_max_grad_norm), optax.adam(self.meta_lr, eps_root=1e-16)),
             num_updates=self.num_updates,
         )

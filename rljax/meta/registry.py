@@ -12,7 +12,7 @@ from rljax.errors import require, unknown
 from rljax.kinds import Number
 from rljax.meta.evosax import Evosax, evosax
 from rljax.meta.strategies import SHAPINGS, OpenES, Strategy, raw
-from rljax.objectives import own
+from rljax.objectives import plugged
 
 OPEN_ES = "open-es"
 POSITIVE, RATE, DECAY = Number(above=0.0), Number(low=0.0), Number(0.0, 1.0)
@@ -63,7 +63,7 @@ def record(given: Strategy) -> dict[str, Any]:
         require(dataclasses.is_dataclass(given), "strategy", type(given).__name__, "must be a flax.struct.PyTreeNode")
         fields = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}  # pyright: ignore
         shown = {name: x.__qualname__ if callable(x) else np.asarray(x).tolist() for name, x in fields.items()}
-        return {**shown, "name": own.path_of(type(given))}
+        return {**shown, "name": plugged.path_of(type(given))}
     shaping = next((name for name, function in SHAPINGS.items() if function is given.shaping), None)
     require(shaping is not None, "shaping", given.shaping, f"must be one of {', '.join(SHAPINGS)} to be recorded")
     numbers = {f.name: getattr(given, f.name) for f in dataclasses.fields(given) if f.name != "shaping"}

@@ -138,12 +138,12 @@ class Learned:
         }
 
 
-def load(folder: str | Path, own: Mapping[str, Env] | None = None, objective: Any = None) -> Learned:
+def load(folder: str | Path, envs: Mapping[str, Env] | None = None, objective: Any = None) -> Learned:
     """Loads the result of a search.
 
     Args:
       folder: what a search wrote.
-      own: environments that are not registered, by name.
+      envs: environments that are not registered, by name.
       objective: the class of the objective, if it is one of your own: nothing is imported because a record names it.
 
     Raises:
@@ -153,7 +153,7 @@ def load(folder: str | Path, own: Mapping[str, Env] | None = None, objective: An
     folder = absolute(folder, "search")
     record = read(folder)
     with records.understood(folder / RECORD):
-        asked = spec.from_record(record, own, objective, f"rljax.meta.result.load({str(folder)!r}")
+        asked = spec.from_record(record, envs, objective, f"rljax.meta.result.load({str(folder)!r}")
     return reached(folder, record, asked, asked.prepare())
 
 

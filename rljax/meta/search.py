@@ -58,19 +58,19 @@ def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = 
     prepared = asked.prepare()
     asked.check_memory(prepared)
     with contextlib.ExitStack() as stack:
-        own = stack.enter_context(locked(where, SEARCH))
-        folder = own.path
+        lock = stack.enter_context(locked(where, SEARCH))
+        folder = lock.path
         there = _there(folder, asked.record(prepared))
         widths = [group["width"] for group in there["plan"]] if there else None
         places = (asked.domains, prepared, asked.members, folder / result.LOGS, SEARCH.kept(folder))
         runner = stack.enter_context(Runner(*places, learn=asked.learn, kind=asked.kind, widths=widths, **how))
         if there is None:
             plan = [{"width": group.width, "why": group.why, "updates": group.updates} for group in runner.groups]
-            own.record(
+            lock.record(
                 {**asked.record(prepared), "plan": plan, "workers": runner.machine.workers, **runtime.provenance()}
             )
         with stop_signals() as received:
-            _Run(asked, runner, folder).go(stopping(own, received), progress, stack)
+            _Run(asked, runner, folder).go(stopping(lock, received), progress, stack)
         found = result.reached(folder, result.read(folder), asked, prepared)
     if received:
         stop(received[0], dataclasses.replace(found, stopped_by=None if found.complete else received[0]))
@@ -80,7 +80,7 @@ def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = 
 def resume(
     folder: str | Path,
     progress: bool = True,
-    own: Mapping[str, Env] | None = None,
+    envs: Mapping[str, Env] | None = None,
     objective: Any = None,
     **how: Any,
 ) -> result.Learned:
@@ -88,14 +88,14 @@ def resume(
 
     Args:
       folder: what `run` wrote.
-      own: environments that are not registered, by name.
+      envs: environments that are not registered, by name.
       objective: the class of the objective, if it is one of your own.
       **how: `workers`.
     """
     path = absolute(folder, "search")
     record = result.read(path)
     with records.understood(path / result.RECORD):
-        asked = spec.from_record(record, own, objective, f"rljax.meta.search.resume({str(folder)!r}")
+        asked = spec.from_record(record, envs, objective, f"rljax.meta.search.resume({str(folder)!r}")
     return run(asked, path, progress, **how)
 
 

@@ -72,10 +72,10 @@ class Search:
     @classmethod
     def split(cls, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """(the settings that are fields of the search, those of the algorithm)."""
-        own = {f.name for f in dataclasses.fields(cls)}
+        known = {f.name for f in dataclasses.fields(cls)}
         return (
-            {name: value for name, value in settings.items() if name in own},
-            {name: value for name, value in settings.items() if name not in own},
+            {name: value for name, value in settings.items() if name in known},
+            {name: value for name, value in settings.items() if name not in known},
         )
 
     @property
@@ -147,7 +147,7 @@ class Search:
 
 
 def from_record(
-    record: Mapping[str, Any], own: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
+    record: Mapping[str, Any], envs: Mapping[str, Env] | None = None, objective: Any = None, call: str = ""
 ) -> Search:
     """The inverse of `Search.record`; arguments and errors as for `rows.from_record`."""
     runtime.start()
@@ -159,7 +159,7 @@ def from_record(
             {name: space.Distribution(**d) for name, d in drawn["vary"].items()},
             tuple(drawn["reference"]),
         )
-        for row, drawn in zip(rows.from_record(record, own, objective, call), record["draws"])
+        for row, drawn in zip(rows.from_record(record, envs, objective, call), record["draws"])
     )
     plain = {f.name: record[f.name] for f in dataclasses.fields(kind) if f.name in record}
     return kind.from_plain(plain | {"domains": domains, "learn": tuple(record["learn"])})

@@ -79,8 +79,8 @@ class Domain:
         for name in self.vary:
             if name not in names:
                 raise unknown(f"task parameter of {prepared.env.name}", name, names)
-        own = prepared.env.new_task is not None
-        require(not (own and self.vary), "task", sorted(self.vary), f"{prepared.env.name} draws its tasks itself")
+        draws = prepared.env.new_task is not None
+        require(not (draws and self.vary), "task", sorted(self.vary), f"{prepared.env.name} draws its tasks itself")
 
 
 def draw(domains: Sequence[Domain], prepared: Sequence[Prepared], count: int, seed: int, generation: int) -> list[Run]:

@@ -30,13 +30,13 @@ from typing import Any
 
 from rljax import settings, shipped
 from rljax.errors import ConfigError
-from rljax.objectives import files, own
+from rljax.objectives import files, plugged
 from rljax.objectives.base import Objective
 from rljax.objectives.clip import PPOClip
 from rljax.objectives.discovered import DPO
 from rljax.objectives.kl import KLPenalty
 from rljax.objectives.learned import LPO, TALPO, network
-from rljax.objectives.own import register
+from rljax.objectives.plugged import register
 from rljax.registry import LEARNED, OBJECTIVES
 from rljax.settings import registered_name
 
@@ -54,7 +54,7 @@ __all__ = [
     "name_of",
     "named",
     "network",
-    "own",
+    "plugged",
     "register",
 ]
 
@@ -65,8 +65,8 @@ def named(name: str) -> type:
     Raises:
       ConfigError: there is none.
     """
-    if own.is_path(name):
-        return own.named(name)
+    if plugged.is_path(name):
+        return plugged.named(name)
     return OBJECTIVES.load(registered_name(name))
 
 
@@ -78,8 +78,8 @@ def build(name: str, **fields: Any) -> Objective:
     Raises:
       ConfigError: there is none.
     """
-    if own.is_path(name):
-        return own.make(name, fields)
+    if plugged.is_path(name):
+        return plugged.make(name, fields)
     name = name if shipped.is_learned(name) else registered_name(name)
     if shipped.is_learned(name):
         return dataclasses.replace(load(name), **fields)  # pyright: ignore[reportArgumentType]
@@ -89,7 +89,7 @@ def build(name: str, **fields: Any) -> Objective:
 def name_of(objective: Objective) -> str:
     """The inverse of `named`."""
     name = settings.name_of(type(objective))
-    return own.name_of(type(objective)) if own.is_path(name) else name
+    return plugged.name_of(type(objective)) if plugged.is_path(name) else name
 
 
 def load(path: str | Path) -> Objective:

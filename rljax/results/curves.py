@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from rljax.results.stats import mean_band
+from rljax.results.stats import Statistic, bootstrap_ci, mean_band
 
 TYPICAL = 3  # times the usual distance between measurements,
 SHARE = 0.2  # or this part of the run, is a gap
@@ -36,6 +37,34 @@ def bridge(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
     interval = np.clip(np.searchsorted(at, steps, "left") - 1, 0, len(apart) - 1)
     filled = np.interp(steps, at, values[known], left=np.nan, right=np.nan)
     return np.where(np.isfinite(values), values, np.where(gap[interval], np.nan, filled))
+
+
+class Curve(NamedTuple):
+    """A statistic over seeds at each point `[U]`, and its 95 % interval; NaN where a line breaks."""
+
+    step: np.ndarray  # environment steps
+    center: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def over_seeds(steps: np.ndarray, runs: np.ndarray, finished: int, statistic: Statistic, resamples: int) -> Curve:
+    """The curve of some runs `[S, U]` of one setting, of which so many are finished, from its first to its last point.
+
+    A seed counts between two episodes' ends too, unless they lie far apart. NaN where fewer than half of the finished
+    ones have a value.
+    """
+    known = np.stack([bridge(steps, values) for values in runs])
+    often = np.isfinite(known).sum(0) * 2 >= max(1, finished)
+    points = np.flatnonzero(often & np.isfinite(known).any(0))
+    points = np.arange(points[0], points[-1] + 1) if points.size else points
+    curve = Curve(steps[points], *(np.full(points.size, np.nan) for _ in range(3)))
+    for i, column in enumerate(known[:, points].T):
+        column = column[np.isfinite(column)]
+        if often[points[i]]:
+            curve.center[i] = statistic(column, axis=-1)
+            curve.low[i], curve.high[i] = bootstrap_ci(statistic, column, resamples=resamples)
+    return curve
 
 
 def thinned(values: np.ndarray, bins: int = BINS) -> np.ndarray:

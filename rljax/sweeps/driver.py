@@ -5,7 +5,7 @@ A sweep from the command to the compiled program:
 cli/sweep.py         reads the command
 sweeps/spec.py       checks it: rows, seeds, search
 sweeps/driver.py     runs it in its folder, round after round
-sweeps/record.py     records the plan that sweeps/planning.py makes of it
+sweeps/planning.py   makes and records a plan of it
 engine/plan.py       groups rows that share a program
 engine/program.py    compiles `init` and `step` over a population
 
@@ -33,11 +33,9 @@ from rljax.records import versioned
 from rljax.results.folder import SWEEP, Numbered, locked, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
-from rljax.sweeps import bundles, ranking, record, result, space, spec, store
-from rljax.sweeps.execute import SweepJob, pending, shards_of
-from rljax.sweeps.planning import Plan, next_round
-from rljax.sweeps.progress import Progress
-from rljax.sweeps.record import plan_in, to_record
+from rljax.sweeps import planning, ranking, result, space, spec, store
+from rljax.sweeps.execute import Progress, SweepJob, pending, shards_of
+from rljax.sweeps.planning import Plan, next_round, plan_in, to_record
 from rljax.types import Env
 
 
@@ -102,7 +100,7 @@ def sweep(
 def resume(
     folder: str | Path,
     progress: bool = True,
-    own: Mapping[str, Env] | None = None,
+    envs: Mapping[str, Env] | None = None,
     objective: Any = None,
     data: Any = None,
     **how: Any,
@@ -111,7 +109,7 @@ def resume(
 
     Args:
       folder: what `sweep` wrote.
-      own: environments that are not registered, by name.
+      envs: environments that are not registered, by name.
       objective: the class of the objective, if it is one of your own.
       data: what is learned from, if anything is.
       **how: `workers`.
@@ -119,7 +117,7 @@ def resume(
     path = absolute(folder, "sweep")
     record = store.read(path)
     with records.understood(path / store.RECORD):
-        asked = spec.from_record(record, own, objective, f"rljax.sweeps.driver.resume({str(folder)!r}", data)
+        asked = spec.from_record(record, envs, objective, f"rljax.sweeps.driver.resume({str(folder)!r}", data)
     return run(asked, path, progress, **how)
 
 
@@ -130,13 +128,13 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
     with contextlib.ExitStack() as stack:
         stack.enter_context(cluster.one_fate())
         cluster.agree(lambda: asked.arguments() | {"out": out.name})
-        own = stack.enter_context(locked(out, SWEEP)) if first else None
-        folder = own.path if own else out.parent / out.name
+        lock = stack.enter_context(locked(out, SWEEP)) if first else None
+        folder = lock.path if lock else out.parent / out.name
         if first:
             planned = plan_in(folder, asked, **how)
-            cluster.gather("planned", record.mark(folder))
+            cluster.gather("planned", planning.mark(folder))
         else:
-            record.shared(folder, cluster.gather("planned")[0])
+            planning.shared(folder, cluster.gather("planned")[0])
             planned = plan_in(folder, asked, **how)
         pool = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, SWEEP.kept(folder)))
         while True:
@@ -144,7 +142,7 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
             left = pending(folder, shards_of(planned.groups, asked.seeds))
             cluster.wait("listed")
             with _progress(planned, left, progress and first) as say, stop_signals() as received:
-                asked_to_stop = cluster.stopping(received, stopping(own, received))
+                asked_to_stop = cluster.stopping(received, stopping(lock, received))
                 pool.run(job, left, say, asked_to_stop)
                 cluster.wait("finished", asked_to_stop)
             if received:
@@ -157,7 +155,7 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
             if first:
                 write_json(folder / store.RECORD, versioned(to_record(planned)))
         if first:
-            bundles.put_together(folder)
+            store.put_together(folder)
             shutil.rmtree(folder / store.PROGRESS, ignore_errors=True)
             found.save(folder / store.RESULT)
         cluster.wait("saved")

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rljax import storage
-from rljax.build import Prepared, abstract_state
+from rljax.build import state_of
 from rljax.errors import ConfigError, require, unknown
 from rljax.ops.metrics import NOT_FINITE, in_words
-from rljax.ops.tree import named_leaves
 from rljax.parts import of_record
 from rljax.policy import Policy
 from rljax.results import stats
-from rljax.results.curves import bridge
+from rljax.results.curves import Curve, over_seeds
 from rljax.sweeps import ranking, rows, store
-from rljax.sweeps.ranking import Score
-from rljax.sweeps.selection import matching
+from rljax.sweeps.ranking import Score, matching
 from rljax.types import Env
 
 if TYPE_CHECKING:
@@ -182,24 +178,10 @@ class SweepResult:
 
     def curve(
         self, metric: str = SCORE, statistic: stats.Statistic = stats.iqm, resamples: int = 500
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-        """For each row: environment steps, the statistic over seeds, and its 95 % interval, four arrays `[U]`.
-
-        A seed counts between two episodes' ends too, unless they lie far apart. NaN where fewer than half of the stored
-        seeds have a value: a line breaks there.
-        """
-        for row in range(len(self)):
-            known = np.stack([bridge(self.step[row], values) for values in self._metric(metric)[row]])
-            often = np.isfinite(known).sum(0) * 2 >= max(1, self.finished[row].sum())
-            points = np.flatnonzero(often & np.isfinite(known).any(0))
-            points = np.arange(points[0], points[-1] + 1) if points.size else points
-            center, low, high = (np.full(points.size, np.nan) for _ in range(3))
-            for i, column in enumerate(known[:, points].T):
-                column = column[np.isfinite(column)]
-                if often[points[i]]:
-                    center[i] = statistic(column, axis=-1)
-                    low[i], high[i] = stats.bootstrap_ci(statistic, column, resamples=resamples)
-            yield self.step[row][points], center, low, high
+    ) -> Iterator[Curve]:
+        """For each row: environment steps, the statistic over seeds, and its 95 % interval, see `curves.over_seeds`."""
+        for steps, runs, finished in zip(self.step, self._metric(metric), self.finished):
+            yield over_seeds(steps, runs, int(finished.sum()), statistic, resamples)
 
     def select(self, **fields: Any) -> SweepResult:
         """The rows with these settings, e.g. `select(lr=3e-4)`; write dotted names as `select(**{"task.length": 1})`.
@@ -224,7 +206,7 @@ class SweepResult:
         self,
         row: int | None = None,
         seed: int | None = None,
-        own: Mapping[str, Env] | None = None,
+        envs: Mapping[str, Env] | None = None,
         objective: Any = None,
         data: Any = None,
         **fields: Any,
@@ -232,7 +214,7 @@ class SweepResult:
         """The trained policy of a run, by the row's place and the seed; by default the best row's best seed.
 
         Args:
-          own: environments that are not registered, by name.
+          envs: environments that are not registered, by name.
           objective: the class of the objective, if it is one of your own: a record imports nothing. A registered name
             is one of the settings.
           data: what was learned from, if anything was.
@@ -252,9 +234,10 @@ class SweepResult:
             raise ConfigError(f"seed={seed}: not in this sweep; there are {', '.join(map(str, self.seeds))}")
         number = self._number(row)
         record = {"rows": [self.record["rows"][number]]}
-        recorded = rows.from_record(record, own, objective, "result.policy(row, seed", data)
+        recorded = rows.from_record(record, envs, objective, "result.policy(row, seed", data)
         prepared = recorded[0].prepare()
-        state = _state(prepared, store.states(self.folder, [(number, seed)]))
+        stored = {name: x[0] for name, x in store.states(self.folder, [(number, seed)]).items()}
+        state = state_of(prepared, stored)
         steps = prepared.algorithm.steps(int(self.reached[row, self.seeds.index(seed)]))
         return Policy(prepared.algorithm, prepared.env, state, steps, recorded[0])
 
@@ -305,56 +288,7 @@ def load(folder: str | Path, objective: Any = None) -> SweepResult:
     record = store.read(folder)
     if objective is not None:
         rows.from_record(record, objective=objective, call=f"rljax.load_sweep({str(folder)!r}")
-    place = {seed: j for j, seed in enumerate(record["seeds"])}
-    count, seeds = len(record["rows"]), len(place)
-    points = [record["plan"][row["group"]]["points"] for row in record["rows"]]  # updates done at each point
-    length = max(map(len, points), default=0)
-    update = np.full((count, length), np.nan)
-    for i, done in enumerate(points):
-        update[i, : len(done)] = done
-    reached, diverged = np.zeros((count, seeds), int), np.zeros((count, seeds), bool)
-    metrics: dict[str, np.ndarray] = {}
-    for path in store.chunks(folder):
-        chunk = store.read_chunk(path, store.METRIC)
-        if chunk is None:
-            continue
-        _check_chunk(path, chunk, count, place)
-        i, j = chunk["row"], np.array([place[int(seed)] for seed in chunk["seed"]], int)
-        diverged[i, j] |= chunk["diverged"]
-        reached[i, j] = np.maximum(reached[i, j], chunk["update"][-1])
-        for name in (n for n in chunk if n.startswith(store.METRIC)):
-            values = metrics.setdefault(name.removeprefix(store.METRIC), np.full((count, seeds, length), np.nan))
-            for member, (a, b) in enumerate(zip(i, j)):
-                first = int(np.searchsorted(update[a, : len(points[a])], chunk["update"][0]))
-                there, new = values[a, b, first : first + len(chunk["update"])], chunk[name][member]
-                there[:] = np.where(np.isnan(new), there, new)  # what has been measured stays
-    if not np.nansum(metrics.get(NOT_FINITE, 0)):
-        metrics.pop(NOT_FINITE, None)
-    return SweepResult(record, np.arange(count), metrics, update, reached, diverged, folder)
-
-
-def _check_chunk(path: Path, chunk: dict[str, np.ndarray], count: int, seeds: Collection[int]) -> None:
-    """Raises ConfigError for a chunk of rows or seeds that the sweep has not, or of other shapes than a chunk has."""
-    rows_fit = chunk["row"].ndim == 1 and all(0 <= row < count for row in chunk["row"].tolist())
-    fits = rows_fit and all(seed in seeds for seed in chunk["seed"].tolist())
-    size = (len(chunk["row"]), len(chunk["update"]))
-    fits = fits and all(x.shape == size for name, x in chunk.items() if name.startswith(store.METRIC))
-    if not fits:
-        raise ConfigError(f"{path}: is not of this sweep; move it elsewhere, and what it should hold is computed again")
-
-
-def _state(prepared: Prepared, stored: dict[str, np.ndarray]) -> Any:
-    """A state with the stored leaves; the policy reads no other, so that those may be anything."""
-    shapes = abstract_state(prepared)
-
-    def leaf(name: str, like: Any) -> Any:
-        if name not in stored:
-            return jnp.zeros(())
-        data = jnp.asarray(stored[name][0])
-        key = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
-        wanted = jax.eval_shape(jax.random.key_data, like) if key else like
-        require(data.shape == wanted.shape, f"state {name}", data.shape, f"must have the shape {wanted.shape}")
-        return jax.random.wrap_key_data(data) if key else data
-
-    leaves = [leaf(name, like) for name, like in named_leaves(shapes).items()]
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    found = store.measured(folder, record)
+    if not np.nansum(found.metrics.get(NOT_FINITE, 0)):
+        found.metrics.pop(NOT_FINITE, None)
+    return SweepResult(record, np.arange(len(record["rows"])), *found, folder)

@@ -11,7 +11,7 @@ from rljax import algos, envs
 from rljax.build import Prepared, fingerprints
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import differing
-from rljax.objectives.own import plug_in, plug_in_again
+from rljax.objectives.plugged import plug_in, plug_in_again
 from rljax.parts import OBJECTIVE, TASK
 from rljax.spec import Data, RunSpec, plain
 from rljax.types import Env
@@ -93,7 +93,7 @@ def build(
                 named = {"algo": a} if len(algorithms) > 1 else {}
                 named |= {"env": e} if len(environments) > 1 else {}
                 rows.append(_row(both, named | dict(point), fixed, how))
-    given = own(rows)  # by name: one of two would be lost
+    given = given_environments(rows)  # by name: one of two would be lost
     for row in rows:
         lost = isinstance(row.env, Env) and given[row.env.name] != row.env
         require(not lost, "env", plain(row.env), "is the name of two environments; give each a name of its own")
@@ -146,7 +146,7 @@ def other_code(there: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -
     return [(f"the code of its {n}", a[n], b[n]) for a, b in both for n in differing(there, a, b)]
 
 
-def own(rows: Sequence[Row]) -> dict[str, Env]:
+def given_environments(rows: Sequence[Row]) -> dict[str, Env]:
     """Environments that were given as such, by name."""
     return {row.env.name: row.env for row in rows if isinstance(row.env, Env)}
 

@@ -146,14 +146,14 @@ def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
 
 def from_record(
     record: Mapping[str, Any],
-    own: Mapping[str, Env] | None = None,
+    envs: Mapping[str, Env] | None = None,
     objective: Any = None,
     call: str = "",
     data: Any = None,
 ) -> Sweep:
     """Reads a sweep from its record; arguments and errors as for `rows.from_record`."""
     search = _search(record["asked"])
-    found = rows.from_record(record, own, objective, call, data)
+    found = rows.from_record(record, envs, objective, call, data)
     return Sweep(found, record["seeds"], record["log_every"], record["asked"], search)
 
 

@@ -5,6 +5,10 @@ sweeps/a/chunks/NAME.npz   finished members of one group of the plan, a member b
                              row, seed [M], update [L], metric/NAME [M, L], diverged [M], state/LEAF [M, ...]
 sweeps/a/progress/NAME     the state of a chunk under way
 sweeps/a/result.npz        all chunks together, written at the end: one array [N, S, U] a metric, step [N, U]
+
+A chunk is a file as soon as it is finished. Every 64 small ones that a process has stored of a group become one file
+of the same form, named `00-00000+63` after the first and the number of the others; the single files go when it is
+written. So a kill at any moment loses nothing, and what is there twice is the same.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ from __future__ import annotations
 import errno
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +46,7 @@ GROUP = {
     "start": records.Whole(),
     "rung": records.Whole(),
     "width": records.COUNT,
+    "width_by": str,
     "why": str,
     "bytes": records.Whole(),
     "seconds": (float, None),
@@ -62,6 +68,11 @@ PROGRESS = "progress"
 RESULT = "result.npz"
 METRIC, STATE = "metric/", "state/"  # what the names of arrays in a chunk begin with
 MEMBERS = ("row", "seed", "update", "diverged")
+MANY = 64  # small chunks that become one file
+SMALL = 2**19  # bytes: a larger chunk stays a file of its own
+FILES = 100  # at the end, more than these are put together whatever their number
+
+Arrays = dict[str, np.ndarray]
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -130,6 +141,52 @@ def read_chunk(path: Path, *kinds: str) -> dict[str, np.ndarray] | None:
     return None
 
 
+class Measured(NamedTuple):
+    """The arrays of a sweep's folder, of N rows, S seeds and U points; see `SweepResult`."""
+
+    metrics: dict[str, np.ndarray]  # [N, S, U]
+    update: np.ndarray  # [N, U]
+    reached: np.ndarray  # [N, S]
+    diverged: np.ndarray  # [N, S]
+
+
+def measured(folder: Path, record: dict[str, Any]) -> Measured:
+    """Puts the stored chunks together. Raises ConfigError for one that is not of this sweep."""
+    columns = {seed: j for j, seed in enumerate(record["seeds"])}
+    count, seeds = len(record["rows"]), len(columns)
+    points = [record["plan"][row["group"]]["points"] for row in record["rows"]]  # updates done at each point
+    length = max(map(len, points), default=0)
+    update = np.full((count, length), np.nan)
+    for i, done in enumerate(points):
+        update[i, : len(done)] = done
+    found = Measured({}, update, np.zeros((count, seeds), int), np.zeros((count, seeds), bool))
+    for path in chunks(folder):
+        chunk = read_chunk(path, METRIC)
+        if chunk is None:
+            continue
+        _check_chunk(path, chunk, count, columns)
+        i, j = chunk["row"], np.array([columns[int(seed)] for seed in chunk["seed"]], int)
+        found.diverged[i, j] |= chunk["diverged"]
+        found.reached[i, j] = np.maximum(found.reached[i, j], chunk["update"][-1])
+        for name in (n for n in chunk if n.startswith(METRIC)):
+            values = found.metrics.setdefault(name.removeprefix(METRIC), np.full((count, seeds, length), np.nan))
+            for member, (a, b) in enumerate(zip(i, j)):
+                first = int(np.searchsorted(update[a, : len(points[a])], chunk["update"][0]))
+                before, new = values[a, b, first : first + len(chunk["update"])], chunk[name][member]
+                before[:] = np.where(np.isnan(new), before, new)  # what has been measured stays
+    return found
+
+
+def _check_chunk(path: Path, chunk: dict[str, np.ndarray], count: int, seeds: Collection[int]) -> None:
+    """Raises ConfigError for a chunk of rows or seeds that the sweep has not, or of other shapes than a chunk has."""
+    rows_fit = chunk["row"].ndim == 1 and all(0 <= row < count for row in chunk["row"].tolist())
+    fits = rows_fit and all(seed in seeds for seed in chunk["seed"].tolist())
+    size = (len(chunk["row"]), len(chunk["update"]))
+    fits = fits and all(x.shape == size for name, x in chunk.items() if name.startswith(METRIC))
+    if not fits:
+        raise ConfigError(f"{path}: is not of this sweep; move it elsewhere, and what it should hold is computed again")
+
+
 def states(folder: Path, members: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
     """The latest stored states of these members (row, seed): leaf -> `[M, ...]`, by their paths.
 
@@ -142,10 +199,9 @@ def states(folder: Path, members: Sequence[tuple[int, int]]) -> dict[str, np.nda
         chunk = read_chunk(path, STATE)
         if chunk is None:
             continue
-        there = [(int(row), int(seed)) for row, seed in zip(chunk["row"], chunk["seed"])]
         update = int(chunk["update"][-1])
         leaves = {name.removeprefix(STATE): x for name, x in chunk.items() if name.startswith(STATE)}
-        for i, member in enumerate(there):
+        for i, member in enumerate(zip(chunk["row"].tolist(), chunk["seed"].tolist())):
             if member in wanted and update > found.get(member, (-1, {}))[0]:
                 found[member] = update, {name: x[i] for name, x in leaves.items()}
     for row, seed in members:
@@ -153,3 +209,51 @@ def states(folder: Path, members: Sequence[tuple[int, int]]) -> dict[str, np.nda
             raise ConfigError(f"row={row} seed={seed}: this run is not finished in {folder}")
     first = found[members[0]][1]
     return {name: np.stack([found[member][1][name] for member in members]) for name in first}
+
+
+class Writer:
+    """Stores chunks, and keeps the small ones until there are enough to be put together."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder / CHUNKS
+        self._small: dict[str, list[tuple[Path, Arrays]]] = {}  # by group
+
+    def add(self, name: str, arrays: Arrays) -> None:
+        """Stores a chunk; no kill of this process takes it. Raises StorageError where it cannot be."""
+        path = self._folder / f"{name}.npz"
+        small = sum(x.nbytes for x in arrays.values()) <= SMALL
+        write_arrays(path, arrays, durable=not small)  # what a power cut takes of 64 small ones is computed again
+        if small:
+            waiting = self._small.setdefault(_group(path), [])
+            waiting.append((path, arrays))
+            if len(waiting) == MANY:
+                _put_together(self._small.pop(_group(path)))
+
+
+def put_together(folder: Path) -> None:
+    """Puts small chunks together where there are many files: at the end of a sweep, when nobody writes any."""
+    paths = chunks(folder)
+    small = [path for path in paths if "+" not in path.stem and path.stat().st_size <= SMALL]
+    for _, group in groupby(small if len(paths) > FILES else (), _group):
+        for some in _parts(list(group)):
+            read = ((path, read_chunk(path, METRIC, STATE)) for path in some)
+            _put_together([(path, arrays) for path, arrays in read if arrays is not None])
+
+
+def _parts(paths: list[Path]) -> Iterator[list[Path]]:
+    return (paths[i : i + MANY] for i in range(0, len(paths), MANY))
+
+
+def _put_together(chunks: Sequence[tuple[Path, Arrays]]) -> None:
+    """Writes chunks of one group as one, and removes their files."""
+    if len(chunks) < 2:
+        return
+    (first, like), *others = chunks
+    arrays = {name: np.concatenate([chunk[name] for _, chunk in chunks]) for name in like if name != "update"}
+    write_arrays(first.with_stem(f"{first.stem}+{len(others)}"), arrays | {"update": like["update"]})
+    for path, _ in chunks:
+        path.unlink(missing_ok=True)
+
+
+def _group(path: Path) -> str:
+    return path.stem.partition("-")[0]

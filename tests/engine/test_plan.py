@@ -89,19 +89,19 @@ def test_lots_hold_every_member_once(width, sizes):
 def test_new_rows_join_the_program_of_rows_that_are_there():
     there = programs(grid={"lr": [1e-3, 1e-2]})
     [known] = group(there)
-    known = dataclasses.replace(known, width=3, why="because")
+    known = dataclasses.replace(known, width=3, width_by="machine", why="because")
     both = Programs(there.prepared + programs(grid={"lr": [1.0, 2.0]}).prepared)
     [new] = group(both, None, [known])
     assert new.rows == [2, 3] and (new.width, new.why, new.varying) == (3, "because", known.varying)
     both = Programs(there.prepared + programs(grid={"discount": [0.5, 0.6]}).prepared)
     [new] = group(both, None, [known])
-    assert new.why == "" and new.varying != known.varying
+    assert new.width_by == "" and new.varying != known.varying
     both = Programs(there.prepared + programs(grid={"lr": [1.0]}).prepared)
     [new] = group(both, None, [known])
     assert new.why == "because"  # a row alone has an axis for its lr there
     both = Programs(there.prepared + programs(grid={"lr": [1.0, 2.0], "discount": [0.5, 0.6]}).prepared)
     [new] = group(both, None, [known])
-    assert new.why == "" and len(new.varying) == 2
+    assert new.width_by == "" and len(new.varying) == 2
 
 
 def test_six_learning_rates_and_sixteen_seeds_are_one_program(compiled):

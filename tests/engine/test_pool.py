@@ -23,8 +23,7 @@ from rljax.engine import payload, pickling, pool
 from rljax.engine.work import Shard
 from rljax.errors import StorageError, WorkerError
 from rljax.sweeps import execute, store
-from rljax.sweeps.planning import make_plan
-from rljax.sweeps.record import plan_in
+from rljax.sweeps.planning import make_plan, plan_in
 
 
 class Leash(struct.PyTreeNode):

@@ -98,7 +98,7 @@ def test_a_given_width_that_does_not_fit_is_refused(choose):
 
 
 def test_a_group_that_has_a_width_is_left_alone(monkeypatch):
-    known = Group([0], [0], 10, 1, 10, width=3, why="because")
+    known = Group([0], [0], 10, 1, 10, width=3, why="because", width_by="machine")
     assert choose_width(None, known, 1, Machine(1, 1, 0), None) is known
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toys import assert_same_results, sweep
 
-from rljax.sweeps import bundles, result, store
+from rljax.sweeps import result, store
 
 
 def arrays(row: int, size: int = 1):
@@ -32,11 +32,11 @@ def add(writer, name, *given):
 
 
 def test_small_chunks_of_a_group_become_one_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(bundles, "MANY", 3)
-    writer = bundles.Writer(tmp_path)
+    monkeypatch.setattr(store, "MANY", 3)
+    writer = store.Writer(tmp_path)
     for group, number in ((0, 0), (0, 2), (1, 0), (0, 3), (0, 5)):
         add(writer, f"{group:02d}-{number:05d}", 10 * group + number)
-    add(writer, "00-00006", 6, bundles.SMALL)
+    add(writer, "00-00006", 6, store.SMALL)
     assert rows(tmp_path) == {
         "00-00000+2.npz": [0, 2, 3],
         "00-00005.npz": [5],
@@ -50,8 +50,8 @@ def test_small_chunks_of_a_group_become_one_file(tmp_path, monkeypatch):
 
 
 def test_a_kill_while_they_are_put_together_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(bundles, "MANY", 2)
-    writer = bundles.Writer(tmp_path)
+    monkeypatch.setattr(store, "MANY", 2)
+    writer = store.Writer(tmp_path)
     add(writer, "00-00000", 0)
     unlink = Path.unlink
 
@@ -68,8 +68,8 @@ def test_a_kill_while_they_are_put_together_loses_nothing(tmp_path, monkeypatch)
 
 
 def test_a_sweep_of_many_small_runs_leaves_few_files_and_goes_on_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr(bundles, "MANY", 2)
-    monkeypatch.setattr(bundles, "FILES", 1)
+    monkeypatch.setattr(store, "MANY", 2)
+    monkeypatch.setattr(store, "FILES", 1)
     whole = sweep(out=tmp_path / "a", width=1, seeds=3)
     assert rows(tmp_path / "a") == {f"00-{i:05d}+1.npz": [i // 3, (i + 1) // 3] for i in (0, 2, 4)}
     store.chunks(tmp_path / "a")[1].unlink()

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from rljax.engine.work import Report
-from rljax.sweeps.progress import Progress
+from rljax.sweeps.execute import Progress
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from toys import recorded
 
 from rljax.errors import ConfigError
 from rljax.results.curves import band, bridge, isolated
+from rljax.results.importance import importance
 from rljax.sweeps import result, store
-from rljax.sweeps.importance import importance
 from rljax.sweeps.result import SweepResult
 
 

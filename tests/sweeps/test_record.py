@@ -12,7 +12,7 @@ from toys import TINY, asked, counter, sweep
 from rljax.errors import ConfigError
 from rljax.parts import of_record
 from rljax.sweeps import store
-from rljax.sweeps.record import plan_in, to_record
+from rljax.sweeps.planning import plan_in, to_record
 
 
 def test_a_record_says_what_is_run_how_and_on_what(finished):

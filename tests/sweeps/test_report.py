@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from toys import recorded
 
-from rljax.sweeps.figures import Field, View, shown, style
 from rljax.sweeps.report import write_report
+from rljax.sweeps.report.figures import Field, View, shown, style
 from rljax.sweeps.result import SweepResult
 
 MACHINE = {"platform": "cpu", "device": "Some <CPU> & co", "device_count": 2, "versions": {"jax": "0.10.2"}}

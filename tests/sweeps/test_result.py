@@ -261,5 +261,5 @@ def test_an_environment_and_an_objective_of_ones_own(tmp_path):
     found = sweep(env=env, grid={"objective.clip": [0.1]}, seeds=1, objective=Twice(), steps=64, out=tmp_path / "a")
     with pytest.raises(ConfigError, match="unknown environment 'toy/counter'"):
         found.policy(0, 0)
-    policy = found.policy(0, 0, own={"toy/counter": env})
+    policy = found.policy(0, 0, envs={"toy/counter": env})
     assert policy(np.zeros((2, 2))).shape == (2,) and type(policy.algo.hypers.objective) is Twice

@@ -14,7 +14,7 @@ from rljax.build import describe
 from rljax.errors import ConfigError
 from rljax.objectives import DPO, PPOClip
 from rljax.sweeps.rows import describe as in_a_line
-from rljax.sweeps.rows import from_record, own, plain
+from rljax.sweeps.rows import from_record, given_environments, plain
 
 
 def prepared(**changes):
@@ -164,10 +164,10 @@ def test_a_record_holds_every_setting_and_gives_the_row_back():
 def test_a_record_names_environments_and_objectives_of_ones_own():
     env = counter()
     [row] = asked(env=env, grid={"objective": [PPOClip(clip=0.3)]}).rows
-    assert own([row]) == {"toy/counter": env}
+    assert given_environments([row]) == {"toy/counter": env}
     record = json.loads(json.dumps(row.record(row.prepare())))
     assert record["env"] == "toy/counter" and record["varied"] == {"objective": "ppo-clip"}
-    [again] = from_record({"rows": [record]}, own([row]))
+    [again] = from_record({"rows": [record]}, given_environments([row]))
     assert again.prepare().env is env
     assert describe(again.prepare().algorithm.hypers)["objective.clip"] == 0.3
 

@@ -13,8 +13,7 @@ from toys import asked, assert_same_chunks, assert_same_results, recorded, sweep
 from rljax.engine.plan import Group, Programs
 from rljax.errors import ConfigError
 from rljax.sweeps import driver, spec, store
-from rljax.sweeps.planning import next_round
-from rljax.sweeps.record import plan_in
+from rljax.sweeps.planning import next_round, plan_in
 from rljax.sweeps.result import SweepResult
 from rljax.sweeps.search import Halving, Optuna
 from rljax.sweeps.space import distribution

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from rljax.results import importance
 from rljax.results.labels import shown
 from rljax.results.stats import iqm, paired_difference
-from rljax.sweeps import importance
 from rljax.sweeps.ranking import Score
 from rljax.sweeps.result import SweepResult
 

@@ -6,9 +6,9 @@ from itertools import chain
 from typing import Any
 
 from rljax.parts import of_record
-from rljax.sweeps.page import Html, count, folded, join, pairs, tag
+from rljax.sweeps.report.page import Html, count, folded, join, pairs, tag
+from rljax.sweeps.report.view import View
 from rljax.sweeps.result import LAST, SweepResult
-from rljax.sweeps.view import View
 
 
 def how(result: SweepResult) -> Html:

@@ -18,7 +18,7 @@ from rljax.results.curves import bridge
 from rljax.results.labels import shown as shown
 from rljax.results.stats import iqm, performance_profile
 from rljax.results.style import DASHES, GREY, PALETTE, STYLE, draw_line
-from rljax.sweeps.view import Field, View
+from rljax.sweeps.report.view import Field, View
 
 TOP = 8  # rows that get a colour of their own
 MANY = 40  # rows from which on points are drawn as pixels, which takes less room

@@ -1,4 +1,10 @@
-"""The report of a sweep as one page: its results, how certain they are, and how to repeat it."""
+"""The report of a sweep as one page: its results, how certain they are, and how to repeat it.
+
+page.py        elements of a page
+view.py        the rows that are shown together: ranking, fields as axes, labels
+figures.py     drawings
+appendix.py    how it was run, and how its numbers were made
+"""
 
 from __future__ import annotations
 
@@ -11,13 +17,13 @@ import numpy as np
 from rljax.log import compact
 from rljax.results.folder import SWEEP
 from rljax.storage import absolute, replacing
-from rljax.sweeps import figures
-from rljax.sweeps.appendix import how, statistics
-from rljax.sweeps.figures import TOP
-from rljax.sweeps.page import OPEN, STYLE, Html, count, figure, folded, join, listed, pairs, tag
 from rljax.sweeps.ranking import Score
+from rljax.sweeps.report import figures
+from rljax.sweeps.report.appendix import how, statistics
+from rljax.sweeps.report.figures import TOP
+from rljax.sweeps.report.page import OPEN, STYLE, Html, count, figure, folded, join, listed, pairs, tag
+from rljax.sweeps.report.view import Field, View
 from rljax.sweeps.result import SCORE, SweepResult
-from rljax.sweeps.view import Field, View
 
 PAIRS = 6  # interactions that are drawn
 SEEDS = 6  # from how many seeds on a 95% interval is one

@@ -15,7 +15,7 @@ from rljax import cli, objectives, registry
 from rljax.cli import meta_eval
 from rljax.errors import ConfigError, NotPluggedIn
 from rljax.meta import spec as meta_spec
-from rljax.objectives import files, own
+from rljax.objectives import files, plugged
 from rljax.results import store
 from rljax.spec import RunSpec
 from rljax.sweeps import rows
@@ -45,9 +45,9 @@ class Mine(struct.PyTreeNode):
 
 
 @pytest.fixture(autouse=True)
-def plugged(monkeypatch):
+def registered(monkeypatch):
     monkeypatch.setattr(registry, "_added", {})
-    return own.PLUGGED.registered()
+    return plugged.PLUGGED.registered()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def module(tmp_path, monkeypatch):
     "text", ["os:system", ":", "x:", "json:JSONDecoder", "os.path:join", "no_such:Thing", "json:x"]
 )
 def test_a_name_that_is_no_objective_is_refused_and_not_called(text):
-    for use in (own.plug_in, own.register, lambda text: rljax.make("ppo", PROBE, objective=text)):
+    for use in (plugged.plug_in, plugged.register, lambda text: rljax.make("ppo", PROBE, objective=text)):
         with pytest.raises(ConfigError, match=r"objective"):
             use(text)
 
@@ -79,7 +79,7 @@ def test_a_name_alone_imports_nothing(module):
 
 def test_fields_in_a_record_are_those_that_the_class_declares():
     objectives.register(Mine)
-    name = own.path_of(Mine)
+    name = plugged.path_of(Mine)
     with pytest.raises(ConfigError, match=r"objective.args=touch x: .*:Mine has weight, needed"):
         objectives.build(name, args="touch x")
     with pytest.raises(ConfigError, match=r"objective.weight"):
@@ -94,18 +94,18 @@ def test_an_objective_is_refused_where_an_algorithm_has_none():
             rljax.make("ppo", PROBE, objective=other)
 
 
-def test_what_was_trained_by_an_own_objective_takes_it_again(module, plugged, capsys):
+def test_what_was_trained_by_an_own_objective_takes_it_again(module, registered, capsys):
     run = rljax.train("ppo", PROBE, objective="leashes:Leash", **{"objective.weight": 2.0}, out="a b", **TRAIN)
     assert store.read(run.folder)["objective"]["name"] == "leashes:Leash"
     assert rljax.load("a b").algo.hypers.objective.weight == 2.0  # in this process it is plugged in
-    plugged.clear()
+    registered.clear()
     with pytest.raises(NotPluggedIn, match=r"from leashes import Leash; rljax.load\('a b', objective=Leash\)"):
         rljax.load("a b")
     assert cli.main(["eval", "a b", "--episodes=2"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.endswith("rljax eval 'a b' --episodes=2 --objective leashes:Leash\n")
     assert cli.main(["eval", "a b", "--episodes=2", "--objective", "leashes:Leash"]) == 0
-    plugged.clear()
+    registered.clear()
     assert rljax.resume("a b", objective=Mine2, progress=False).policy.algo.hypers.objective.weight == 2.0
 
 
@@ -113,7 +113,7 @@ class Mine2(Mine):
     """The same under another name: the record has one class only, so this one is meant."""
 
 
-def test_no_kind_of_record_imports_what_it_names(module, plugged):
+def test_no_kind_of_record_imports_what_it_names(module, registered):
     """A run's, a sweep's, a search's, and the file of a learned objective, whole and with right checksums."""
     row = rows.Row.of("ppo", PROBE, steps=64, **TINY).to_json() | {"varied": {}}
     row |= {"objective": {"name": "leashes:Leash", "fields": {"weight": 2.0}}}
