@@ -242,7 +242,7 @@ def assignments(texts: Iterable[str], what: str = "task") -> dict[str, float]:
 
 
 def literal(text: str) -> Any:
-    """Reads a value as it is written on the command line: `3`, `1e-4`, `true`, `64x64` (a tuple), or a name."""
+    """Reads a value as it is written on the command line: `3`, `1e-4`, `true`, `64x64` or `[64,64]`, or a name."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -250,5 +250,19 @@ def literal(text: str) -> Any:
             return kind(text)
         except ValueError:
             pass
+    if text.startswith("[") and text.endswith("]"):
+        return tuple(map(literal, filter(None, split_commas(text[1:-1]))))
     parts = text.split("x")
     return tuple(map(int, parts)) if len(parts) > 1 and all(p.isdigit() for p in parts) else text
+
+
+def split_commas(text: str) -> list[str]:
+    """Splits a text at its commas outside brackets: `A|x(1,2),B` are `A|x(1,2)` and `B`."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts

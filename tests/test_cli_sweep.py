@@ -82,6 +82,14 @@ def test_environments_grids_and_samples_on_one_line(capsys, monkeypatch):
     assert [line for line in again.splitlines() if "from" in line] == [x for x in out.splitlines() if "from" in x]
 
 
+def test_commas_inside_the_arguments_of_a_wrapper_part_no_environments(capsys, monkeypatch):
+    monkeypatch.setattr(Programs, "of", lambda self, group: SimpleNamespace(bytes=1000, metrics=["episode_return"]))
+    monkeypatch.setattr("rljax.engine.width._time", lambda programs, group: 1.0)
+    command = [word.replace(PROBE, "Pendulum-v1|rescale_action(-2,2),Pendulum-v1") for word in COMMAND]
+    code, out, _ = call(capsys, *command, "--dry-run", "--workers=1")
+    assert code == 0 and "\n2 training programs" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -12,7 +12,7 @@ from tyro.conf import arg
 from rljax.cli.parser import Parsed
 from rljax.errors import ConfigError
 from rljax.kinds import Kind, Part
-from rljax.settings import Setting, is_own, literal, pairs, with_objective
+from rljax.settings import Setting, is_own, literal, pairs, split_commas, with_objective
 
 
 class Option(NamedTuple):
@@ -79,7 +79,7 @@ def given(parsed: Parsed, known: Iterable[str]) -> dict[str, Any]:
 
 def named(text: str, what: str) -> tuple[str, dict[str, Any]]:
     """Parses `NAME,FIELD=VALUE,...` into (NAME, settings). Raises ConfigError where it is something else."""
-    name, *rest = text.split(",")
+    name, *rest = split_commas(text)
     return name, {field: literal(value) for field, value in pairs(rest, "VALUE", what).items()}
 
 

@@ -17,7 +17,7 @@ from rljax.cli.options import Option, command_type, given, of_settings, split_na
 from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Count, Maybe
-from rljax.settings import assignments, pairs
+from rljax.settings import assignments, pairs, split_commas
 from rljax.storage import absolute, shown
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
 
@@ -75,8 +75,8 @@ def _parse(arguments: Sequence[str]) -> Callable[[], int]:
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
         return parser.parse(Resume, "rljax sweep", arguments)
     names = split_names("sweep", arguments)
-    algorithms = (names[0] if names else "ppo").split(",")
-    environments = names[1].split(",") if len(names) > 1 else []
+    algorithms = split_commas(names[0] if names else "ppo")
+    environments = split_commas(names[1]) if len(names) > 1 else []
     every = {name: setting for algo in reversed(algorithms) for name, setting in algos.settings(algo).items()}
     known = with_chosen_objective(arguments, every)
     for env in environments:

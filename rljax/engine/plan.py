@@ -130,7 +130,7 @@ class Programs:
 
 
 def signature(prepared: Prepared) -> tuple[Any, ...]:
-    """What must be the same for rows to share a program: the algorithm, and the structure of hypers and task."""
+    """Gives what must be equal for rows to share a program: the algorithm, and the structure of hypers and task."""
     member = _member(prepared)
     leaves, structure = jax.tree.flatten(member)
     nodes = (*vars(member[0]).values(), *member)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +120,7 @@ class Program:
         self.metrics = sorted(metrics)
         self.bytes = max(map(_bytes, (self._start[0], self._advance[0])))
 
-    def place(self, inputs: Inputs) -> Inputs:
+    def upload(self, inputs: Inputs) -> Inputs:
         """This process's inputs, from the host to the devices."""
         return inputs.replace(
             fixed=jax.tree.map(self.copy, inputs.fixed),
@@ -136,13 +136,13 @@ class Program:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._split, x), tree)
 
     def place_state(self, state: Any) -> Any:
-        """What `fetch` gave, on the devices again."""
+        """Places what `fetch` gave on the devices again."""
 
-        def place(data, like):
+        def restore(data, like):
             x = self.place_members(data)
             return jax.random.wrap_key_data(x) if _is_key(like) else x
 
-        return jax.tree.map(place, state, self.state)
+        return jax.tree.map(restore, state, self.state)
 
     def start(self, seeds: np.ndarray, inputs: Inputs) -> Any:
         """States `[P, ...]` from `algo.init`, for this process's seeds: each as a lone run of that seed starts."""
@@ -188,6 +188,15 @@ class Program:
         return jax.tree.map(join, *shards)
 
 
+class Compiled(NamedTuple):
+    """The programs on one device; `evaluate` is None where nothing is scored."""
+
+    start: Any
+    advance: Any
+    evaluate: Any
+    shapes: tuple[Any, Metrics]  # (state, metrics) that `advance` gives
+
+
 @modes.hunting()
 def _compile(
     algo: Algorithm,
@@ -197,8 +206,8 @@ def _compile(
     size: int,
     evaluate: Callable[..., Any] | None,
     device: Any,
-) -> tuple[Any, Any, Any, Any]:
-    """(start, advance, evaluate, the shapes of what advance gives) on one device."""
+) -> Compiled:
+    """Compiles the programs of one device."""
     here = SingleDeviceSharding(device)
 
     def like(tree):
@@ -230,7 +239,7 @@ def _compile(
     state = like(begin.out_info)
     update = jax.jit(go, donate_argnums=0).lower(state, inputs, like(updates))
     final = jax.jit(end).lower(state, inputs, seeds).compile() if evaluate else None
-    return begin.compile(), update.compile(), final, update.out_info
+    return Compiled(begin.compile(), update.compile(), final, update.out_info)
 
 
 def _side_by_side(member: Any, first: Any, second: Any) -> Any:

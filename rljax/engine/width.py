@@ -1,4 +1,4 @@
-"""How wide a group's program should be, by measurement, and what it takes."""
+"""Measures how wide a group's program should be, and what it takes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rljax.arguments import SEED, SOME
 from rljax.errors import require
 from rljax.kinds import Maybe, Table, plain
-from rljax.settings import literal
+from rljax.settings import literal, split_commas
 
 if TYPE_CHECKING:
     import numpy as np  # when it is needed: it would delay the help of the command
@@ -161,7 +161,7 @@ def _listed(name: str, text: str) -> list[Any]:
 
         between = np.geomspace if kind == "log" else np.linspace
         return [float(f"{x:.6g}") for x in between(low, high, int(count))]
-    return [literal(item) for item in text.split(",") if item]
+    return [literal(item) for item in split_commas(text) if item]
 
 
 def _numbers(name: str, text: str, rest: str, count: int, form: str) -> list[float]:

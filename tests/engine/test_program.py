@@ -40,7 +40,7 @@ def four(algorithm):
 
 def go(program, algorithm, rates, seeds, pieces=(UPDATES,)):
     """-> (states, metrics `[P, UPDATES]`), on the host."""
-    inputs = program.place(stack(members(algorithm, *rates), frozenset({LR})))
+    inputs = program.upload(stack(members(algorithm, *rates), frozenset({LR})))
     state, found = program.start(np.array(seeds), inputs), []
     for n in pieces:
         state, metrics = program.advance(state, inputs, n)
@@ -102,7 +102,7 @@ def test_a_diverged_member_does_not_touch_its_neighbours(algorithm, four, rate):
 
 
 def test_states_come_from_the_devices_and_go_back(algorithm, four):
-    inputs = four.place(stack(members(algorithm, 1e-3, 1e-2, 3e-3, 1e-1), frozenset({LR})))
+    inputs = four.upload(stack(members(algorithm, 1e-3, 1e-2, 3e-3, 1e-1), frozenset({LR})))
     state, _ = four.advance(four.start(np.arange(4), inputs), inputs, 3)
     fetched = jax.tree.map(np.copy, four.fetch(state))
     assert all(type(x) is np.ndarray and len(x) == 4 for x in jax.tree.leaves(fetched))

@@ -111,7 +111,7 @@ found = planning.make_plan(spec.specify("dqn", "CartPole-v1", 4096, 4, **setting
 program = found.programs.of(group)
 members = stack([found.programs.member(0)] * 4, frozenset(group.varying))
 before = resources.resident()
-inputs = program.place(members)
+inputs = program.upload(members)
 done = program.advance(program.start(np.arange(4), inputs), inputs, 2)
 jax.block_until_ready(done)
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
