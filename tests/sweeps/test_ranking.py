@@ -168,6 +168,23 @@ def test_fields_that_matter_come_first_and_noise_is_noise(rows):
         assert importance(fields, noise)[1] == []
 
 
+def test_shares_are_those_of_least_squares():
+    fields, scores, _ = additive(200, 0)
+    fields = [SimpleNamespace(name=f.name, places=np.floor(4 * f.places), ordered=False) for f in fields[:5]]
+    fields.append(SimpleNamespace(name="double", places=-fields[3].places, ordered=False))  # dependent columns
+
+    def fit(some):
+        basis = np.concatenate([np.ones((200, 1)), *(f.places[:, None] == np.unique(f.places) for f in some)], axis=1)
+        found, _, size, _ = np.linalg.lstsq(basis, scores, rcond=1e-9)
+        return ((scores - basis @ found) ** 2).sum(), size
+
+    rest, size = fit(fields)
+    for name, share in importance(fields, scores)[0].items():
+        without, fewer = fit([f for f in fields if f.name != name])
+        expected = (without - rest - (size - fewer) * rest / (200 - size)) / ((scores - scores.mean()) ** 2).sum()
+        assert share == pytest.approx(max(0.0, expected), abs=1e-9)
+
+
 def test_a_field_of_as_many_values_as_rows_explains_nothing():
     fields = [SimpleNamespace(name="file", places=np.arange(9.0), ordered=False)]
     assert importance(fields, np.arange(9.0)) == ({"file": 0.0}, [])
