@@ -120,20 +120,25 @@ def _file(name: str) -> str:
     return str(path.absolute()) if path.is_file() else name
 
 
-def fingerprints(algo: str, env: str | Env, prepared: Prepared) -> dict[str, str]:
+Hashed = dict[Any, tuple[list[Any], str]]
+"""Leaves that were hashed, kept so that no others get their identities, and their hash; by structure and identities."""
+
+
+def fingerprints(algo: str, env: str | Env, prepared: Prepared, hashed: Hashed | None = None) -> dict[str, str]:
     """Hashes what names and numbers do not say of a run: runs with different hashes are not seeds of one setting.
 
     Args:
       algo, env: the names that it was built by.
+      hashed: what was hashed for other rows of one plan, between which no array changes; what is new is added.
 
     Returns:
       `task`: all numbers of the environment, given or default; `parts`: large parts of hypers, such as a learned rule;
       `env`, `objective`, `algo`: their code, where it does not come with rljax.
     """
-    hypers, module = prepared.algorithm.hypers, algos.load(algo)
-    found = {"task": fingerprint(named_leaves(as_arrays(prepared.env.task)))}
-    if parts := {name: as_arrays(getattr(hypers, name)) for name in sorted(_parts(algo))}:
-        found["parts"] = fingerprint(named_leaves(parts))
+    hypers, module, hashed = prepared.algorithm.hypers, algos.load(algo), {} if hashed is None else hashed
+    found = {"task": _hash(prepared.env.task, hashed)}
+    if parts := {name: getattr(hypers, name) for name in sorted(_parts(algo))}:
+        found["parts"] = _hash(parts, hashed)
     if not isinstance(env, str) or not envs.ours(env):
         found["env"] = _code(prepared.env)
     objective = type(getattr(hypers, "objective", None))
@@ -143,6 +148,15 @@ def fingerprints(algo: str, env: str | Env, prepared: Prepared) -> dict[str, str
     if not foreign(getattr(code, "__module__", "")):
         found["algo"] = fingerprint(code)
     return found
+
+
+def _hash(tree: Any, hashed: Hashed) -> str:
+    """Hashes the leaves of a tree, unless the same were hashed before."""
+    leaves, structure = jax.tree.flatten(tree)
+    key = structure, *map(id, leaves)
+    if key not in hashed:
+        hashed[key] = leaves, fingerprint(named_leaves(as_arrays(tree)))
+    return hashed[key][1]
 
 
 @functools.lru_cache

@@ -95,6 +95,16 @@ def of(env, task=None, **settings):
     return fingerprints("ppo", env, plan)
 
 
+def test_the_rows_of_a_plan_hash_a_task_once(monkeypatch):
+    env, hashed, known, calls = counter(), fingerprint, {}, []
+    monkeypatch.setattr("rljax.build.fingerprint", lambda *values: calls.append(values) or hashed(*values))
+    plans = [prepare("ppo", env, steps=1000, num_envs=2, num_steps=4, num_minibatches=1, lr=x) for x in (1e-3, 1e-2)]
+    alone = [fingerprints("ppo", env, plan) for plan in plans]
+    before = len(calls)
+    assert [fingerprints("ppo", env, plan, known) for plan in plans] == alone
+    assert len(calls) == before + 1 == len(known) + before
+
+
 def test_an_environment_of_ones_own_is_known_by_its_code():
     one, same, other = of(counter()), of(counter()), of(counter(2))
     assert one == same and one["env"] != other["env"] and one["task"] == other["task"]

@@ -19,6 +19,7 @@ import jax
 
 from rljax import footprint, resources, runtime
 from rljax.arguments import PROCESSES, SOME
+from rljax.build import Hashed
 from rljax.engine import machine
 from rljax.engine.machine import Machine
 from rljax.engine.plan import Group, Programs
@@ -160,8 +161,8 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
         planned = make_plan(asked, **how)
         write_json(folder / store.RECORD, versioned(to_record(planned)))
         return planned
-    there = store.read(folder)
-    _refuse_another(folder, there, [row.record(row.prepare()) for row in asked.rows], asked)
+    there, hashed = store.read(folder), Hashed()
+    _refuse_another(folder, there, [row.record(row.prepare(), hashed) for row in asked.rows], asked)
     later = [asked.rows[0].at(row["varied"]) for row in there["rows"][len(asked.rows) :]]  # of later rounds
     asked = dataclasses.replace(asked, rows=[*asked.rows, *later])
     programs = Programs([row.prepare() for row in asked.rows], asked.rows)
@@ -186,8 +187,8 @@ def shared(folder: Path, marked: str) -> None:
 
 def to_record(planned: Plan) -> dict[str, Any]:
     """Makes the content of `sweep.json`."""
-    asked = planned.sweep
-    records = [row.record(planned.programs.prepared[i]) for i, row in enumerate(asked.rows)]
+    asked, hashed = planned.sweep, Hashed()
+    records = [row.record(planned.programs.prepared[i], hashed) for i, row in enumerate(asked.rows)]
     for i, group in enumerate(planned.groups):
         for row in group.rows if group.start == 0 else ():
             records[row] |= {"group": i}

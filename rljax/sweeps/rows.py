@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rljax import algos, envs
-from rljax.build import Prepared, fingerprints
+from rljax.build import Hashed, Prepared, fingerprints
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import differing
 from rljax.objectives.plugged import plug_in, plug_in_again
@@ -42,10 +42,10 @@ class Row(RunSpec):
         """What `ranking.environments` reads, as in a record."""
         return {"env": plain(self.env), "env_args": self.env_args, "task": self.task}
 
-    def record(self, prepared: Prepared) -> dict[str, Any]:
-        """What is kept of it: every setting, given or default, so that a record outlives a change of defaults."""
+    def record(self, prepared: Prepared, hashed: Hashed | None = None) -> dict[str, Any]:
+        """Records every setting, given or default, so that it outlives a change of defaults; see `fingerprints`"""
         return self.complete(prepared).to_json() | {
-            "fingerprints": fingerprints(self.algo, self.env, prepared),
+            "fingerprints": fingerprints(self.algo, self.env, prepared, hashed),
             "steps_per_update": prepared.algorithm.steps_per_update,
             "warmup_steps": prepared.algorithm.warmup_steps,
             "updates": prepared.updates,
