@@ -1,9 +1,4 @@
-"""The house rules that a program can check: size, nesting, docstrings, words.
-
-`rules_allowed.txt` lists what broke a rule when the rule was written, as `rule file:name`. It only ever shrinks: a new
-offender fails, and so does an entry that no longer offends. `python tests/test_rules.py` removes those entries, and
-prints the offenders that are not listed.
-"""
+"""The house rules that a program can check: size, nesting, docstrings, words."""
 
 from __future__ import annotations
 
@@ -19,7 +14,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ALLOWED = Path(__file__).parent / "rules_allowed.txt"
 
 MAX_FILE, MAX_FUNCTION, MAX_NESTING, MAX_TUPLE = 300, 60, 4, 3
 
@@ -238,25 +232,14 @@ def page_offenders() -> set[str]:
     return {f"{p.relative_to(ROOT)}:{word}" for p, word in found}
 
 
-def allowed(rule: str) -> set[str]:
-    """The names that the list allows to break a rule."""
-    lines = (line.partition(" ") for line in ALLOWED.read_text().splitlines())
-    return {name for found, _, name in lines if found == rule}
-
-
 @pytest.mark.parametrize("rule", RULES)
-def test_nothing_new_breaks_a_rule(rule):
+def test_nothing_breaks_a_rule(rule):
     words = RULES[rule][0].__doc__
-    assert offenders(rule) - allowed(rule) == set(), f"{words} See CONTRIBUTING.md and the tables in this file."
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_the_list_of_exceptions_shrinks(rule):
-    assert allowed(rule) - offenders(rule) == set(), "remove the lines: python tests/test_rules.py"
+    assert offenders(rule) == set(), f"{words} See CONTRIBUTING.md and the tables in this file."
 
 
 def test_pages_use_the_words_of_the_field():
-    assert page_offenders() == allowed("page")
+    assert page_offenders() == set()
 
 
 def test_benchmarks_import_each_other_in_no_circle():
@@ -295,11 +278,3 @@ def _imported(node: ast.AST) -> set[str]:
 )
 def test_a_rule_finds_what_breaks_it(rule, code):
     assert list(RULES[rule][0](Unit(ROOT / "rljax/ops/new.py", code)))
-
-
-if __name__ == "__main__":
-    found = {rule: offenders(rule) for rule in RULES} | {"page": page_offenders()}
-    kept = {rule: allowed(rule) & names for rule, names in found.items()}
-    ALLOWED.write_text("".join(f"{rule} {name}\n" for rule in found for name in sorted(kept[rule])))
-    for rule, names in found.items():
-        print("".join(f"{rule} {name}\n" for name in sorted(names - kept[rule])), end="")

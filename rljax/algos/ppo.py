@@ -62,7 +62,7 @@ class Extras(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is learned from, `[B, ...]`."""
+    """The fields that the loss reads of steps, `[B, ...]`."""
 
     obs: Array
     action: Array  # as sampled, before any clipping

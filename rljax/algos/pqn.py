@@ -58,7 +58,7 @@ class State(loop.State):
 
 
 class Batch(NamedTuple):
-    """What is learned from, `[B, ...]`."""
+    """The fields that the loss reads of steps, `[B, ...]`."""
 
     obs: Array
     action: Array

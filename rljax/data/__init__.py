@@ -1,4 +1,4 @@
-"""What agents remember: replay on the device, part of an algorithm's state.
+"""The memory of agents: replay on the device, part of an algorithm's state.
 
 rows.py         steps as rows of 32-bit words, whatever they are made of
 ring.py         the last so many steps of every environment, to draw from

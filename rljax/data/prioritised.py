@@ -22,7 +22,7 @@ class Priorities(struct.PyTreeNode):
 
     Attributes:
       nodes: `[2 P]`, P the power of two that `size` fits into: node 1 is the root, the children of node i are 2i and
-        2i + 1, and place k is node P + k.
+        2i + 1, and entry k is node P + k.
       highest: `[]`, the highest priority that was ever given: that of what was never looked at.
     """
 
@@ -45,9 +45,9 @@ def init(size: int) -> Priorities:
     return Priorities(jnp.zeros(2 * 2 ** max(size - 1, 1).bit_length()), jnp.float32(1.0))
 
 
-def assign(priorities: Priorities, place: Array, value: Array) -> Priorities:
-    """New priorities `value` [K], non-negative, of `place` [K] int32; where one stands twice, either of its values."""
-    node = place + priorities.leaves
+def assign(priorities: Priorities, index: Array, value: Array) -> Priorities:
+    """New priorities `value` [K], non-negative, of entries `index` [K] int32; of one that stands twice, either."""
+    node = index + priorities.leaves
     nodes = priorities.nodes.at[node].set(value)
     for _ in range(priorities.leaves.bit_length() - 1):
         node = node // 2
@@ -58,7 +58,7 @@ def assign(priorities: Priorities, place: Array, value: Array) -> Priorities:
 def draw(priorities: Priorities, key: Array, batch_size: int) -> Array:
     """Places `[B]` int32, each with a probability in proportion to its priority; stratified.
 
-    The sum of priorities is cut into B equal ranges and one number is drawn from each, so every place is expected as
+    The sum of priorities is cut into B equal ranges and one number is drawn from each, so every entry is expected as
     often as with independent draws, and varies less.
     """
     nodes, leaves = priorities.nodes, priorities.leaves
@@ -73,16 +73,16 @@ def draw(priorities: Priorities, key: Array, batch_size: int) -> Array:
     return node - leaves
 
 
-def weights(priorities: Priorities, place: Array, stored: Array, beta: Scalar) -> Array:
+def weights(priorities: Priorities, index: Array, stored: Array, beta: Scalar) -> Array:
     r"""Importance weights `[B]` of places that were drawn, the largest of them 1.
 
     Args:
-      place: `[B]`.
+      index: `[B]`.
       stored: N, how many places can be drawn.
       beta: 0 corrects nothing, 1 all of the bias.
 
     The largest weight is that of the batch, as in common implementations; the paper does not say over what.
     """
-    probability = priorities.nodes[place + priorities.leaves] / priorities.total
+    probability = priorities.nodes[index + priorities.leaves] / priorities.total
     weight = (stored * probability) ** -beta
     return weight / weight.max()

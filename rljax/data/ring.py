@@ -65,7 +65,7 @@ def insert(ring: Ring, layout: Layout, steps: Any) -> Ring:
 
 
 def draw(ring: Ring, key: Array, batch_size: int, num_steps: int = 1) -> tuple[Array, Array]:
-    """Where to read: `batch_size` uniform runs of `num_steps` steps, with replacement.
+    """Draws where to read: `batch_size` uniform runs of `num_steps` steps, with replacement.
 
     Returns:
       (time `[B]` int32, the place of each run's first step; environment `[B]` int32). At least `num_steps` steps of

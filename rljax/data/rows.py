@@ -23,7 +23,7 @@ WORD = 4  # bytes
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tree is laid out in a row.
+    """The layout of a tree in a row.
 
     Attributes:
       structure: of the tree.

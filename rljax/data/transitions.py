@@ -1,4 +1,4 @@
-"""From steps in a memory to what a value is learned from: one transition over one or several steps."""
+"""Transitions: one or several steps of a memory in one, from which a value is learned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rljax.types import Array, Scalar, TimeStep
 
 
 class Transition(NamedTuple):
-    """What follows from an action, `[B, ...]`: the target of its value is `reward + discount * V(next_obs)`."""
+    """The outcome of an action, `[B, ...]`: the target of its value is `reward + discount * V(next_obs)`."""
 
     obs: Array
     action: Array

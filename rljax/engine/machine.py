@@ -19,7 +19,7 @@ class Machine(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """Lots that run at once."""
+        """The number of shards that run at once."""
         return self.workers * self.devices
 
 

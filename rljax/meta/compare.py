@@ -134,14 +134,14 @@ def compare(
     names, count = list(contenders), len(next(iter(contenders.values())))
     domains = [domain for name in names for domain in contenders[name]]
     prepared = [domain.row.prepare() for domain in domains]
-    places = [(there.env.name, domain.row.steps) for there, domain in zip(prepared, domains)]
+    places = [(built.env.name, domain.row.steps) for built, domain in zip(prepared, domains)]
     if places != places[:count] * len(names):
         raise ConfigError("contenders: must live in the same places, in the same order")
     require(all(d.shortest is None and not d.vary for d in domains), "steps", "...", "must be one length for all runs")
-    for domain, there in zip(domains, prepared):
-        footprint.check(domain.row.algo, there)
+    for domain, built in zip(domains, prepared):
+        footprint.check(domain.row.algo, built)
     require(seeds >= 1, "seeds", seeds, "must be at least 1")
-    runs = [(0, Run(i, seed, there.updates, {})) for seed in range(seeds) for i, there in enumerate(prepared)]
+    runs = [(0, Run(i, seed, built.updates, {})) for seed in range(seeds) for i, built in enumerate(prepared)]
     total = sum(run.updates * prepared[run.domain].algorithm.steps_per_update for _, run in runs)
     with tempfile.TemporaryDirectory(prefix="rljax-compare-", ignore_cleanup_errors=True) as folder:
         runner = Runner(domains, prepared, len(runs), Path(folder), "nothing is kept", kind=kind, **how)
@@ -156,7 +156,7 @@ def compare(
     record = {
         "seeds": seeds,
         "kind": kind,
-        "rows": [domain.row.record(there) for domain, there in zip(domains, prepared)],
+        "rows": [domain.row.record(built) for domain, built in zip(domains, prepared)],
         **runtime.provenance(),
     }
     scores = found.reshape(seeds, len(names), count).transpose(1, 2, 0)

@@ -1,7 +1,7 @@
 r"""Evolution of objectives and rules: a strategy over any leaves of `hypers`, around whole runs.
 
 In each generation a strategy asks for N members theta; each is trained in D runs (a run is a whole training run: an
-environment, a task, a seed, a length), what it comes to in them is its fitness, and the strategy is told. Lives are run
+environment, a task, a seed, a length), what it comes to in them is its fitness, and the strategy is told. Runs are made
 as the members of a sweep are: one compiled program for a domain, side by side or in turn as measured, on every core and
 device.
 """
@@ -62,7 +62,7 @@ class Evolution(spec.Search):
 
     @property
     def drawn(self) -> int:
-        """Lives that are drawn for a generation."""
+        """The number of runs that are drawn for a generation."""
         return self.runs * (1 if self.shared else self.strategy.popsize // 2)
 
     @property

@@ -60,11 +60,11 @@ def run(asked: spec.Search, out: str | Path | Numbered | None, progress: bool = 
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(locked(where, SEARCH))
         folder = lock.path
-        there = _there(folder, asked.record(prepared))
-        widths = [group["width"] for group in there["plan"]] if there else None
+        recorded = _recorded(folder, asked.record(prepared))
+        widths = [group["width"] for group in recorded["plan"]] if recorded else None
         places = (asked.domains, prepared, asked.members, folder / result.LOGS, SEARCH.kept(folder))
         runner = stack.enter_context(Runner(*places, learn=asked.learn, kind=asked.kind, widths=widths, **how))
-        if there is None:
+        if recorded is None:
             plan = [{"width": group.width, "why": group.why, "updates": group.updates} for group in runner.groups]
             lock.record(
                 {**asked.record(prepared), "plan": plan, "workers": runner.machine.workers, **runtime.provenance()}
@@ -203,18 +203,18 @@ class _Run:
         return self.runner.run(alone, [(0, run) for run in self.validation_runs], lambda report: None, stopping)
 
 
-def _there(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     """Reads the record of the folder, if it is of this search; None if it is new. Raises ConfigError otherwise."""
     if not (folder / result.RECORD).exists():
         return None
-    there = result.read(folder)
+    recorded = result.read(folder)
     plain = [{name: x for name, x in row.items() if name != "fingerprints"} for row in record["rows"]]
-    kept = [{name: x for name, x in row.items() if name != "fingerprints"} for row in there["rows"]]
+    kept = [{name: x for name, x in row.items() if name != "fingerprints"} for row in recorded["rows"]]
     for name, value in json.loads(json.dumps(record | {"rows": plain})).items():
-        if (kept if name == "rows" else there.get(name)) != value:
+        if (kept if name == "rows" else recorded.get(name)) != value:
             raise ConfigError(f"out={folder}: holds another search ({name} differs); choose another folder")
-    for name, old, new in other_code(there, record["rows"]):
+    for name, old, new in other_code(recorded, record["rows"]):
         raise ConfigError(
             f"out={folder}: holds another search ({name} is {old} there, {new} here); choose another folder"
         )
-    return there
+    return recorded

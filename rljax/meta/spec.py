@@ -99,16 +99,16 @@ class Search:
         """Every domain, built. Raises ConfigError for what does not fit together."""
         prepared = [domain.row.prepare() for domain in self.domains]
         first = shapes(self.start(prepared))
-        for domain, there in zip(self.domains, prepared):
-            domain.check(there)
-            if shapes(read(there.algorithm.hypers, self.learn)) != first:
-                raise ConfigError(f"learn={','.join(self.learn)}: has another shape on {there.env.name}")
+        for domain, built in zip(self.domains, prepared):
+            domain.check(built)
+            if shapes(read(built.algorithm.hypers, self.learn)) != first:
+                raise ConfigError(f"learn={','.join(self.learn)}: has another shape on {built.env.name}")
         return prepared
 
     def check_memory(self, prepared: Sequence[Prepared]) -> None:
         """Raises ConfigError where what is to be held at once is more than the memory that is free."""
-        for domain, there in zip(self.domains, prepared):
-            footprint.check(domain.row.algo, there)
+        for domain, built in zip(self.domains, prepared):
+            footprint.check(domain.row.algo, built)
 
     def start(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
         """Theta where the search begins."""
@@ -117,9 +117,9 @@ class Search:
     def names(self, prepared: Sequence[Prepared]) -> list[str]:
         """The domains by the names of their environments, numbered where one stands twice."""
         found: list[str] = []
-        for there in prepared:
-            count = sum(name.split("#")[0] == there.env.name for name in found)
-            found.append(f"{there.env.name}#{count + 1}" if count else there.env.name)
+        for built in prepared:
+            count = sum(name.split("#")[0] == built.env.name for name in found)
+            found.append(f"{built.env.name}#{count + 1}" if count else built.env.name)
         return found
 
     def record(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Search:
             "method": self.method,
             "learn": list(self.learn),
             "names": self.names(prepared),
-            "rows": [domain.row.record(there) for domain, there in zip(self.domains, prepared)],
+            "rows": [domain.row.record(built) for domain, built in zip(self.domains, prepared)],
             "draws": [
                 {
                     "shortest": domain.shortest,

@@ -1,4 +1,4 @@
-"""What several critics say together, and how they learn."""
+"""The target that several critics give together, and their loss."""
 
 from __future__ import annotations
 

@@ -161,13 +161,13 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
         planned = make_plan(asked, **how)
         write_json(folder / store.RECORD, versioned(to_record(planned)))
         return planned
-    there, hashed = store.read(folder), Hashed()
-    _refuse_another(folder, there, [row.record(row.prepare(), hashed) for row in asked.rows], asked)
-    later = [asked.rows[0].at(row["varied"]) for row in there["rows"][len(asked.rows) :]]  # of later rounds
+    recorded, hashed = store.read(folder), Hashed()
+    _refuse_another(folder, recorded, [row.record(row.prepare(), hashed) for row in asked.rows], asked)
+    later = [asked.rows[0].at(row["varied"]) for row in recorded["rows"][len(asked.rows) :]]  # of later rounds
     asked = dataclasses.replace(asked, rows=[*asked.rows, *later])
     programs = Programs([row.prepare() for row in asked.rows], asked.rows)
-    groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in there["plan"]]
-    return Plan(asked, groups, machine.again(how.get("workers") or there["workers"]), programs)
+    groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in recorded["plan"]]
+    return Plan(asked, groups, machine.again(how.get("workers") or recorded["workers"]), programs)
 
 
 def mark(folder: Path) -> str:
@@ -210,17 +210,17 @@ def to_record(planned: Plan) -> dict[str, Any]:
     }
 
 
-def _refuse_another(folder: Path, there: dict[str, Any], records: list[dict[str, Any]], asked: Sweep) -> None:
+def _refuse_another(folder: Path, recorded: dict[str, Any], records: list[dict[str, Any]], asked: Sweep) -> None:
     """Raises ConfigError if the folder is of another sweep, with the first difference."""
-    pairs = [("seeds", there["seeds"], asked.seeds), ("search", there["asked"]["search"], asked.search.record())]
-    if not asked.search.record() or len(records) > len(there["rows"]):
-        pairs.append(("rows", len(there["rows"]), len(records)))
-    pairs += [("log_every", there["log_every"], asked.log_every)]
-    for a, b in zip(there["rows"], records):
+    pairs = [("seeds", recorded["seeds"], asked.seeds), ("search", recorded["asked"]["search"], asked.search.record())]
+    if not asked.search.record() or len(records) > len(recorded["rows"]):
+        pairs.append(("rows", len(recorded["rows"]), len(records)))
+    pairs += [("log_every", recorded["log_every"], asked.log_every)]
+    for a, b in zip(recorded["rows"], records):
         pairs += [(name, a[name], b[name]) for name in ("algo", "env", "env_args", "steps")]
         old, new = of_record(a), of_record(b)
         pairs += [(n, old.get(n), new.get(n)) for n in {**old, **new}]
-    pairs += rows.other_code(there, records)
+    pairs += rows.other_code(recorded, records)
     for name, old, new in pairs:
         if old != new and list(_flat(old)) != list(_flat(new)):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What came of a sweep: arrays with named axes, tables, curves, policies."""
+"""The results of a sweep: arrays with named axes, tables, curves, policies."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SweepResult:
 
     @property
     def environments(self) -> list[str]:
-        """What each row ran on: the environment, with those of its numbers that are swept."""
+        """The environment of each row, with those of its numbers that are swept."""
         return ranking.environments([self.record["rows"][i] for i in self.index])
 
     @property

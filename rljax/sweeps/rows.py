@@ -39,11 +39,11 @@ class Row(RunSpec):
 
     @property
     def where(self) -> dict[str, Any]:
-        """What `ranking.environments` reads, as in a record."""
+        """The part of its record that `ranking.environments` reads."""
         return {"env": plain(self.env), "env_args": self.env_args, "task": self.task}
 
     def record(self, prepared: Prepared, hashed: Hashed | None = None) -> dict[str, Any]:
-        """Records every setting, given or default, so that it outlives a change of defaults; see `fingerprints`"""
+        """Records every setting, given or default, so that it outlives a change of defaults; see `fingerprints`."""
         return self.complete(prepared).to_json() | {
             "fingerprints": fingerprints(self.algo, self.env, prepared, hashed),
             "steps_per_update": prepared.algorithm.steps_per_update,
@@ -140,10 +140,10 @@ def from_record(
     return [Row.from_json(r, envs, data, varied=r["varied"]) for r in record["rows"]]
 
 
-def other_code(there: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Where recorded rows ran other code or numbers than these records would: (what, its hash there, its hash here)."""
-    both = ((a.get("fingerprints", {}), b["fingerprints"]) for a, b in zip(there["rows"], records))
-    return [(f"the code of its {n}", a[n], b[n]) for a, b in both for n in differing(there, a, b)]
+def other_code(recorded: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Finds recorded rows that ran other code or numbers than these would: (what, its hash there, its hash here)."""
+    both = ((a.get("fingerprints", {}), b["fingerprints"]) for a, b in zip(recorded["rows"], records))
+    return [(f"the code of its {n}", a[n], b[n]) for a, b in both for n in differing(recorded, a, b)]
 
 
 def given_environments(rows: Sequence[Row]) -> dict[str, Env]:

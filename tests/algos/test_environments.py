@@ -46,8 +46,8 @@ CONTINUOUS = [case for case in CASES if isinstance(envs.make(case.values[1]).act
 
 @pytest.mark.parametrize(("algo", "like", "settings"), CONTINUOUS)
 def test_an_entry_of_the_action_that_cannot_move_is_left_where_it_is(algo, like, settings):
-    held = Box(np.array([-1.0, 0.5]), np.array([1.0, 0.5]))
-    env = contextual(lambda obs, action: -jnp.square(action[0] - 0.5) - 100 * jnp.abs(action[1] - 0.5), held)
+    narrow = Box(np.array([-1.0, 0.5]), np.array([1.0, 0.5]))
+    env = contextual(lambda obs, action: -jnp.square(action[0] - 0.5) - 100 * jnp.abs(action[1] - 0.5), narrow)
     algorithm, state, metrics = trained(algo, env, settings)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((metrics, state.params)))
     assert (metrics["episode_return"] > -3).all()

@@ -38,16 +38,16 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 def corridor(length: int, one_hot: bool = False) -> Env:
     """Leads from place 0 to the last one, where an episode ends or is cut; each step gives 1 + bonus * action."""
 
-    def show(place):
-        return jax.nn.one_hot(place, length) if one_hot else place
+    def show(position):
+        return jax.nn.one_hot(position, length) if one_hot else position
 
     def reset(key, task):
         return jnp.int32(0), show(jnp.int32(0))
 
-    def step(key, place, action, task):
-        end, place = place + 1 >= length, (place + 1) % length
+    def step(key, position, action, task):
+        end, position = position + 1 >= length, (position + 1) % length
         reward = 1.0 + task["bonus"] * action
-        return place, StepResult(show(place), reward, end & ~task["cut"], end & task["cut"])
+        return position, StepResult(show(position), reward, end & ~task["cut"], end & task["cut"])
 
     space = Box(np.zeros(length, np.float32), np.ones(length, np.float32)) if one_hot else Discrete(length)
     return Env("toy/corridor", reset, step, {"bonus": 1.0, "cut": False}, space, Discrete(2))
@@ -208,10 +208,10 @@ def outer(config):
         def update(state, _):
             state, metrics = algo.step(state, hypers.replace(rule=rule), task)
             policy, log_y, value = algo.forward(state.params, PLACES)
-            judged = (policy.log_prob(jnp.array([0, 1, 0])) * jnp.array([1.0, 2.0, -0.5])).sum()
-            judged += jnp.square(value).sum() + (jnp.exp(log_y) * jnp.arange(log_y.shape[-1])).sum()
+            total = (policy.log_prob(jnp.array([0, 1, 0])) * jnp.array([1.0, 2.0, -0.5])).sum()
+            total += jnp.square(value).sum() + (jnp.exp(log_y) * jnp.arange(log_y.shape[-1])).sum()
             said = (metrics[name] for name in ("pi_hat_sq", "y_hat_sq", "entropy", "bootstrap_entropy", "kl"))
-            return state, judged + sum(said)
+            return state, total + sum(said)
 
         return weights @ jax.lax.scan(update, state, None, 2)[1]
 
@@ -352,9 +352,9 @@ def test_what_cannot_run_is_refused_by_field(env, settings, message):
 
 @pytest.mark.parametrize("algo", ["lpg", "ta-lpg"])
 def test_the_rule_that_comes_with_rljax_teaches(algo):
-    own = of_record(files.read(shipped.file_of(algo)).provenance["tasks"][0]) | {"horizon": 25.0}
+    learned_on = of_record(files.read(shipped.file_of(algo)).provenance["tasks"][0]) | {"horizon": 25.0}
     runs = {
-        name: [spec.domain(algo, "gridworld/small", 25 * 1280, use_preset=False, **own, **rule)]
+        name: [spec.domain(algo, "gridworld/small", 25 * 1280, use_preset=False, **learned_on, **rule)]
         for name, rule in {"learned": {"rule": algo}, "as it starts": {}}.items()
     }
     found = compare(runs, 32, "evaluation", progress=False, workers=1)

@@ -83,17 +83,17 @@ def test_what_dqn_learns(target):
     def values(params):
         return (algo.network.apply(params["values"], at(x))[0, :, 0] for x in (NOW, NEXT))
 
-    here, there = values(state.params)
-    slow_here, slow_there = values(state.learner.target_params)
-    assert there.argmax() != slow_there.argmax()
+    here, after = values(state.params)
+    slow_here, slow_after = values(state.learner.target_params)
+    assert after.argmax() != slow_after.argmax()
     tau, alpha, clip = 0.7, 0.6, -0.3
-    sure = jax.nn.log_softmax(slow_there / tau)
+    sure = jax.nn.log_softmax(slow_after / tau)
     raised = alpha * jnp.clip(tau * jax.nn.log_softmax(slow_here / tau)[1], clip, 0.0)
     assert tau * jax.nn.log_softmax(slow_here / tau)[1] < clip
     y = {
-        "greedy": REWARD + DISCOUNT * slow_there.max(),
-        "double": REWARD + DISCOUNT * slow_there[there.argmax()],
-        "munchausen": REWARD + raised + DISCOUNT * (jnp.exp(sure) * (slow_there - tau * sure)).sum(),
+        "greedy": REWARD + DISCOUNT * slow_after.max(),
+        "double": REWARD + DISCOUNT * slow_after[after.argmax()],
+        "munchausen": REWARD + raised + DISCOUNT * (jnp.exp(sure) * (slow_after - tau * sure)).sum(),
     }
     numbers = (
         {"munchausen_temperature": tau, "munchausen": alpha, "munchausen_clip": clip} if target == "munchausen" else {}

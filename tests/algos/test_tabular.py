@@ -26,18 +26,18 @@ CASES = {
 def corridor() -> Env:
     """Action 1 leads on and 0 back; leaving it at the far end gives 1. Begins anywhere; cut after 1 in 20 steps."""
 
-    def see(place):
-        return jax.nn.one_hot(place, PLACES)
+    def see(position):
+        return jax.nn.one_hot(position, PLACES)
 
     def reset(key, task):
-        place = jax.random.randint(key, (), 0, PLACES)
-        return place, see(place)
+        position = jax.random.randint(key, (), 0, PLACES)
+        return position, see(position)
 
-    def step(key, place, action, task):
-        place = jnp.maximum(place + 2 * action - 1, 0)
-        out = place >= PLACES
+    def step(key, position, action, task):
+        position = jnp.maximum(position + 2 * action - 1, 0)
+        out = position >= PLACES
         cut = ~out & (jax.random.uniform(key) < 0.05)
-        return place, StepResult(see(place), out.astype(jnp.float32), out, cut)
+        return position, StepResult(see(position), out.astype(jnp.float32), out, cut)
 
     space = Box(np.zeros(PLACES, np.float32), np.ones(PLACES, np.float32))
     return Env("toy/corridor", reset, step, {}, space, Discrete(2))

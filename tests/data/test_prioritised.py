@@ -18,10 +18,10 @@ def test_every_node_is_the_sum_of_its_children(size, seed):
     draw = np.random.default_rng(seed)
     expected, found = np.zeros(size, np.float32), prioritised.init(size)
     for _ in range(3):
-        place = draw.integers(0, size, 5)
-        value = draw.random(size).astype(np.float32)[place]  # a place that stands twice has one value
-        expected[place] = value
-        found = prioritised.assign(found, jnp.asarray(place), jnp.asarray(value))
+        index = draw.integers(0, size, 5)
+        value = draw.random(size).astype(np.float32)[index]  # a place that stands twice has one value
+        expected[index] = value
+        found = prioritised.assign(found, jnp.asarray(index), jnp.asarray(value))
     nodes = np.asarray(found.nodes)
     leaves = len(nodes) // 2
     np.testing.assert_array_equal(nodes[leaves : leaves + size], expected)

@@ -31,8 +31,8 @@ def free_port():
 
 
 def by_hand(number, port):
-    place = [f"--coordinator=127.0.0.1:{port}", "--num-processes=2", f"--process-id={number}"]
-    return place, {}
+    launch = [f"--coordinator=127.0.0.1:{port}", "--num-processes=2", f"--process-id={number}"]
+    return launch, {}
 
 
 def by_slurm(number, port):
@@ -48,18 +48,18 @@ def by_slurm(number, port):
     return ["--coordinator=env"], {name: str(value) for name, value in variables.items()}
 
 
-def job(command, folder, place=by_hand):
+def job(command, folder, launch=by_hand):
     """Both processes of a job."""
     port, processes = free_port(), []
     for number in range(2):
-        arguments, variables = place(number, port)
+        arguments, variables = launch(number, port)
         processes.append(rljax(*command, *arguments, folder=folder, env=os.environ | variables))
     return processes
 
 
-@pytest.mark.parametrize("place", [by_hand, pytest.param(by_slurm, marks=pytest.mark.slow)])
-def test_two_processes_give_the_same_bits_as_one(place, finished, tmp_path):
-    processes = job([*COMMAND, "--out", tmp_path / "a"], tmp_path, place)
+@pytest.mark.parametrize("launch", [by_hand, pytest.param(by_slurm, marks=pytest.mark.slow)])
+def test_two_processes_give_the_same_bits_as_one(launch, finished, tmp_path):
+    processes = job([*COMMAND, "--out", tmp_path / "a"], tmp_path, launch)
     (out, err), (other_out, other_err) = (process.communicate(timeout=200) for process in processes)
     assert [process.returncode for process in processes] == [0, 0], err + other_err
     assert "sweep folder: a\n" in out and "report:" in out and "sweep folder" not in other_out

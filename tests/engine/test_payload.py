@@ -67,8 +67,8 @@ def test_a_cached_function_inside_another_is_sent_with_its_cache():
     def half(x):
         return x / 2
 
-    there = pickling.loads(pickling.dumps(half))
-    assert there(3.0) == 1.5 and there.cache_info().currsize == 1
+    arrived = pickling.loads(pickling.dumps(half))
+    assert arrived(3.0) == 1.5 and arrived.cache_info().currsize == 1
 
 
 def local_classes():

@@ -80,26 +80,26 @@ def test_by_default_a_run_has_a_hundred_points():
 
 
 @pytest.mark.parametrize(("width", "sizes"), [(1, [1] * 6), (4, [4, 2]), (6, [6]), (100, [6])])
-def test_lots_hold_every_member_once(width, sizes):
+def test_shards_hold_every_member_once(width, sizes):
     shards = Group([3, 5], [0], 10, 1, 10, width=width).shards([7, 8, 9])
     assert [len(shard) for shard in shards] == sizes
     assert [member for shard in shards for member in shard] == [(row, seed) for row in (3, 5) for seed in (7, 8, 9)]
 
 
 def test_new_rows_join_the_program_of_rows_that_are_there():
-    there = programs(grid={"lr": [1e-3, 1e-2]})
-    [known] = group(there)
+    known_programs = programs(grid={"lr": [1e-3, 1e-2]})
+    [known] = group(known_programs)
     known = dataclasses.replace(known, width=3, width_by="machine", why="because")
-    both = Programs(there.prepared + programs(grid={"lr": [1.0, 2.0]}).prepared)
+    both = Programs(known_programs.prepared + programs(grid={"lr": [1.0, 2.0]}).prepared)
     [new] = group(both, None, [known])
     assert new.rows == [2, 3] and (new.width, new.why, new.varying) == (3, "because", known.varying)
-    both = Programs(there.prepared + programs(grid={"discount": [0.5, 0.6]}).prepared)
+    both = Programs(known_programs.prepared + programs(grid={"discount": [0.5, 0.6]}).prepared)
     [new] = group(both, None, [known])
     assert new.width_by == "" and new.varying != known.varying
-    both = Programs(there.prepared + programs(grid={"lr": [1.0]}).prepared)
+    both = Programs(known_programs.prepared + programs(grid={"lr": [1.0]}).prepared)
     [new] = group(both, None, [known])
     assert new.why == "because"  # a row alone has an axis for its lr there
-    both = Programs(there.prepared + programs(grid={"lr": [1.0, 2.0], "discount": [0.5, 0.6]}).prepared)
+    both = Programs(known_programs.prepared + programs(grid={"lr": [1.0, 2.0], "discount": [0.5, 0.6]}).prepared)
     [new] = group(both, None, [known])
     assert new.width_by == "" and len(new.varying) == 2
 
@@ -111,19 +111,19 @@ def test_six_learning_rates_and_sixteen_seeds_are_one_program(compiled):
 
 
 def test_programs_are_made_once(compiled):
-    there = programs(grid={"lr": [1e-3, 1e-2]})
-    [one] = group(there, 2)
-    program = there.of(one)
-    assert there.of(dataclasses.replace(one, rows=[1], start=8, updates=16)) is program
-    assert len(there.made) == compiled() == 1 and program.population == 1
+    known_programs = programs(grid={"lr": [1e-3, 1e-2]})
+    [one] = group(known_programs, 2)
+    program = known_programs.of(one)
+    assert known_programs.of(dataclasses.replace(one, rows=[1], start=8, updates=16)) is program
+    assert len(known_programs.made) == compiled() == 1 and program.population == 1
 
 
 def test_the_latest_programs_are_kept(compiled, monkeypatch):
     monkeypatch.setattr(plan, "KEPT", 2)
-    there = programs(grid={"num_envs": [2, 4, 8]})
-    first, second, third = group(there, 2)
+    known_programs = programs(grid={"num_envs": [2, 4, 8]})
+    first, second, third = group(known_programs, 2)
     for each in (first, second, first, third, first):
-        there.of(each)
+        known_programs.of(each)
     assert compiled() == 3
-    there.of(second)
-    assert compiled() == 4 and len(there.made) == 2
+    known_programs.of(second)
+    assert compiled() == 4 and len(known_programs.made) == 2

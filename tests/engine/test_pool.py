@@ -41,10 +41,10 @@ def whole(tmp_path_factory):
     start = 3  # closed over
     if "mine/counter" not in envs.names():
         envs.register("mine/counter", lambda: counter(start))
-    return sweep(**OWN, out=tmp_path_factory.mktemp("whole") / "a")
+    return sweep(**CUSTOM, out=tmp_path_factory.mktemp("whole") / "a")
 
 
-OWN = {
+CUSTOM = {
     "env": "mine/counter",
     "objective": Leash(weight=2.0),
     "task": {"truncate_at": 5},
@@ -54,7 +54,7 @@ OWN = {
 
 def test_several_processes_give_the_same_bits_as_one(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(resources, "free", lambda: 2**36)  # tests beside this one may take what there is
-    found = sweep(**OWN, workers=2, out=tmp_path / "a")
+    found = sweep(**CUSTOM, workers=2, out=tmp_path / "a")
     assert found.record["workers"] == 2 and found.finished.all()
     assert found.settings(0)["objective"].endswith("test_pool:Leash")
     assert_same_results(found, whole)
@@ -163,11 +163,11 @@ def test_a_shard_of_the_group_that_is_compiled_comes_first():
 
 
 def test_a_job_travels_without_its_compiled_programs(whole):
-    planned = make_plan(asked(**OWN), width=1)
+    planned = make_plan(asked(**CUSTOM), width=1)
     job = execute.SweepJob(planned.programs, planned.groups, Path("somewhere"), keep_states=True)
-    there = pickling.loads(payload.pack(job))()
-    assert (there.folder, there.groups, there.keep_states) == (job.folder, job.groups, True)
-    assert there.programs.made == {} and list(there.programs.prepared) == [0]
+    arrived = pickling.loads(payload.pack(job))()
+    assert (arrived.folder, arrived.groups, arrived.keep_states) == (job.folder, job.groups, True)
+    assert arrived.programs.made == {} and list(arrived.programs.prepared) == [0]
 
 
 def test_what_a_sweep_does_not_use_need_not_travel(monkeypatch):

@@ -29,13 +29,13 @@ def found():
     return compare(contenders, seeds=3, progress=False, workers=1)
 
 
-def test_the_same_lives_give_the_same_scores(found):
+def test_the_same_runs_give_the_same_scores(found):
     assert found.scores.shape == (3, 2, 3)
     np.testing.assert_array_equal(found.scores[0], found.scores[1])
     assert (found.scores[0] != found.scores[2]).any()
 
 
-def test_a_life_is_the_run_of_that_seed(found):
+def test_a_validation_run_is_the_run_of_that_seed(found):
     swept = rljax.sweep(
         "ppo", PROBE, 320, 3, lr=1e-2, width=1, workers=1, log_every=1, progress=False, use_preset=False, **SMALL
     )
@@ -73,7 +73,7 @@ def test_contenders_must_live_in_the_same_places():
         compare({"a": places(), "b": places()[:1]}, 2)
 
 
-def test_held_out_lives_that_all_diverged_have_no_score():
+def test_validation_runs_that_all_diverged_have_no_score():
     runs, nan = [Run(0, seed, 10, {}) for seed in range(2)], np.nan
     found = columns(["a"], runs, np.array([nan, nan]), np.array([1.0, 3.0]))
     assert np.isnan(found["held_out/a"]) and np.isnan(found["gain/a"]) and found["start/a"] == 2.0

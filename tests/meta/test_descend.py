@@ -55,12 +55,12 @@ def test_stopped_it_goes_on_to_the_same_bits(undisturbed, tmp_path, monkeypatch)
     class Killed(Exception):
         pass
 
-    own = search._Run._generation
+    original = search._Run._generation
 
     def once(self, *arguments):
         if self.done == 2:
             raise Killed
-        return own(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(search._Run, "_generation", once)
     monkeypatch.setattr("rljax.run.SAVE_SECONDS", 0.0)

@@ -88,13 +88,13 @@ def test_a_search_that_was_killed_goes_on_to_the_same_bits(stop_after, undisturb
     class Killed(Exception):
         pass
 
-    own, calls = searches._Run._generation, []
+    original, calls = searches._Run._generation, []
 
     def counted(*arguments):
         if len(calls) > stop_after:
             raise Killed
         calls.append(arguments)
-        return own(*arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(searches._Run, "_generation", counted)
     monkeypatch.setattr("rljax.run.SAVE_SECONDS", 0.0)
@@ -112,12 +112,12 @@ def test_killed_before_its_last_checkpoint_it_is_validated_once(undisturbed, tmp
     class Killed(Exception):
         pass
 
-    own = searches._Run._save
+    original = searches._Run._save
 
     def save(self, checkpoints, done):
         if done > SEARCH["generations"]:
             raise Killed
-        own(self, checkpoints, done)
+        original(self, checkpoints, done)
 
     monkeypatch.setattr(searches._Run, "_save", save)
     monkeypatch.setattr("rljax.run.SAVE_SECONDS", 0.0)
@@ -129,12 +129,12 @@ def test_killed_before_its_last_checkpoint_it_is_validated_once(undisturbed, tmp
 
 
 def test_an_interrupt_keeps_what_was_reached_and_is_one(undisturbed, tmp_path, monkeypatch):
-    own = searches._Run._generation
+    original = searches._Run._generation
 
     def interrupted(self, *arguments):
         if self.done == 2:
             signal.raise_signal(signal.SIGINT)
-        return own(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(searches._Run, "_generation", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -149,8 +149,8 @@ def test_an_interrupt_keeps_what_was_reached_and_is_one(undisturbed, tmp_path, m
 
 def test_one_program_whatever_the_lengths_of_runs(monkeypatch):
     made = []
-    own = Program.__init__
-    monkeypatch.setattr(Program, "__init__", lambda self, *a, **k: (made.append(a), own(self, *a, **k))[1])
+    original = Program.__init__
+    monkeypatch.setattr(Program, "__init__", lambda self, *a, **k: (made.append(a), original(self, *a, **k))[1])
     found = search(steps=(64, 320), generations=2, runs=3)
     assert len(made) == 1
     assert len(np.unique(np.diff(found.history["step"]))) >= 1 and found.complete

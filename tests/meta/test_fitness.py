@@ -33,18 +33,18 @@ def test_mean_counts_every_update_that_ended_an_episode_alike():
 
 
 @pytest.mark.parametrize("length", [1, 5, 9])
-def test_a_short_life_is_judged_by_its_last_update(length):
+def test_a_short_run_is_scored_by_its_last_update(length):
     metrics = {"episodes": np.ones((1, 9)), "episode_return": np.arange(9.0)[None]}
     assert fitness.of_training("final", metrics, np.array([length])) == length - 1
 
 
-def test_ranks_weigh_every_life_alike_whatever_its_scale():
+def test_ranks_weigh_every_run_alike_whatever_its_scale():
     table = np.array([[1.0, 300.0], [2.0, 200.0], [3.0, 100.0]])
     np.testing.assert_allclose(fitness.combine("ranks", table), 0.0, atol=1e-7)
     assert (np.argsort(fitness.combine("none", table)) == [2, 1, 0]).all()
 
 
-def test_a_life_that_diverged_is_the_worst_one():
+def test_a_run_that_diverged_is_the_worst_one():
     table = np.array([[1.0], [np.nan], [2.0], [3.0]])
     for name in fitness.NORMALISERS:
         assert np.isfinite(fitness.combine(name, table)).all(), name
@@ -52,7 +52,7 @@ def test_a_life_that_diverged_is_the_worst_one():
     np.testing.assert_array_equal(fitness.combine("pairwise", table), [0.0, 0.0, 1.0, 1.0])
 
 
-def test_an_evaluation_is_the_mean_of_whole_episodes_by_the_task_of_the_life():
+def test_an_evaluation_is_the_mean_of_whole_episodes_by_the_task_of_the_run():
     prepared = prepare("ppo", "probe/constant", steps=32, num_envs=4, num_steps=8, num_minibatches=1)
     algorithm, env = prepared.algorithm, prepared.env
     state = start(algorithm, jax.random.key(0), algorithm.hypers, env.task)
@@ -60,7 +60,7 @@ def test_an_evaluation_is_the_mean_of_whole_episodes_by_the_task_of_the_life():
     assert mean_return(state, algorithm.hypers, env.task, jnp.uint32(0)) == 1.0
 
 
-def test_what_comes_after_a_life_is_no_divergence():
+def test_what_comes_after_a_run_is_no_divergence():
     metrics = {"loss": np.array([[1.0, 2.0, np.nan], [1.0, np.inf, 1.0], [np.nan, 1.0, 1.0]])}
     np.testing.assert_array_equal(
         np.any(diverged(_until(metrics, np.array([2, 2, 1])), frozenset()), axis=1), [False, True, True]

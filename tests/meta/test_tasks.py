@@ -1,4 +1,4 @@
-"""Lives are drawn from the distributions asked for, always the same ones, and names find their leaves."""
+"""Runs are drawn from the distributions asked for, always the same ones, and names find their leaves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_draws_follow_from_seed_and_generation():
     assert len({run.seed for runs in draws for run in runs}) == 12
 
 
-def test_held_out_lives_are_spread_over_lengths_and_never_learned_from():
+def test_validation_runs_are_spread_over_lengths_and_never_learned_from():
     made, prepared = domains(("probe/constant", (320, 32000)))
     held_out = tasks.validation_runs(made, prepared, 3, 0)
     assert [run.updates for run in held_out] == [10, 100, 1000]

@@ -130,7 +130,7 @@ MUTANTS = [
             "found.reshape(seeds, len(names), count).transpose(1, 2, 0)",
             "found.reshape(len(names), count, seeds)",
             "axes of scores",
-            "meta/test_compare.py::test_a_life_is_the_run_of_that_seed",
+            "meta/test_compare.py::test_a_validation_run_is_the_run_of_that_seed",
         ),
     ),
     *within(
@@ -140,7 +140,7 @@ MUTANTS = [
     ),
     *within(
         "meta/runner.py",
-        "meta/test_fitness.py::test_what_comes_after_a_life_is_no_divergence",
+        "meta/test_fitness.py::test_what_comes_after_a_run_is_no_divergence",
         ("np.arange(length) < updates[:, None]", "np.arange(length) <= updates[:, None]", "what comes after the end"),
         ("np.where(alive, x, 0) for name", "np.where(alive, 0, x) for name", "only what comes after the end"),
     ),

@@ -190,10 +190,10 @@ def start(folder):
     return subprocess.Popen([sys.executable, "-c", SMALL, str(folder)], env=environment, stderr=subprocess.PIPE)
 
 
-def wait_for(process, there, seconds=120):
+def wait_for(process, reached, seconds=120):
     """Waits until `there()` is true, as long as the process runs; gives its value."""
     deadline = time.monotonic() + seconds
-    while not (found := there()):
+    while not (found := reached()):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.005)
     return found

@@ -51,7 +51,7 @@ def test_thousands_of_agents_fit_into_a_small_memory(the_wider_the_faster):
     [group] = found.groups
     shards = group.shards(range(64))
     assert group.width > 1 and group.bytes <= 50_000
-    assert len({member for lot in shards for member in lot}) == sum(map(len, shards)) == 4096
+    assert len({member for shard in shards for member in shard}) == sum(map(len, shards)) == 4096
     assert f"{len(shards)} shards of {group.width}, {resources.write(group.bytes)} each" in str(found)
     assert "the fastest measured (in turn" in str(found)
 
@@ -75,7 +75,7 @@ def test_a_row_too_big_is_refused_before_anything_runs(tmp_path):
     [
         ({"workers": 0}, "workers=0: must be at least 1"),
         ({"width": 0}, "width=0: must be at least 1"),
-        ({"memory_limit": "lots"}, "memory=lots: write it as"),
+        ({"memory_limit": "plenty"}, "memory=plenty: write it as"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(how, message):

@@ -36,9 +36,9 @@ def test_a_recorded_plan_is_taken_as_it_is(finished, compiled):
     again = plan_in(finished.folder, asked(), width=7, workers=3)
     assert [dataclasses.asdict(group) | {"points": group.points()} for group in again.groups] == finished.record["plan"]
     assert compiled() == 0 and again.machine.workers == 3
-    there = {name: value for name, value in finished.record.items() if name not in ("command", "created", "workers")}
-    here = json.loads(json.dumps(to_record(again)))
-    assert {name: here[name] for name in there} == there
+    before = {name: value for name, value in finished.record.items() if name not in ("command", "created", "workers")}
+    after = json.loads(json.dumps(to_record(again)))
+    assert {name: after[name] for name in before} == before
 
 
 def test_the_way_it_is_asked_for_does_not_matter(finished):

@@ -155,8 +155,8 @@ def test_a_page_of_any_shape_is_whole_and_needs_no_network(shape, pages):
     assert result.folder.joinpath("report.html").is_file()
     assert "http:" not in page and "https:" not in page and "url(" not in page and "@import" not in page
     assert re.findall(r"<(script|link|iframe|object)\b", page) == []
-    places = re.findall(r'href="([^"]*)"', page)
-    assert places and all(f'id="{place[1:]}"' in page for place in places)
+    anchors = re.findall(r'href="([^"]*)"', page)
+    assert anchors and all(f'id="{anchor[1:]}"' in page for anchor in anchors)
     images = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)
     assert page.count("src=") == page.count("<img ") == len(images)
     assert not [x for x in map(base64.b64decode, images) if re.search(rb'href="(?!#|data:)|(\$|nan)[^<>]*</text>', x)]

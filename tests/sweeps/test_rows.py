@@ -155,10 +155,10 @@ def test_a_record_holds_every_setting_and_gives_the_row_back():
     assert records[0]["hypers"]["value_clip"] == "inf" and records[0]["hypers"]["horizon"] == 20.0
     assert records[0]["varied"] == {"lr": 1e-3, "hidden": [8], "value_clip": "inf", "objective": "dpo"}
     again = [row.prepare() for row in from_record({"rows": records})]
-    for row, there in zip(map(type(rows[0]).prepare, rows), again):
-        assert row.algorithm == there.algorithm and row.algorithm.hypers == there.algorithm.hypers
-        assert row.env == there.env and row.env.task.length == there.env.task.length == 3
-        assert (row.steps, row.updates) == (there.steps, there.updates)
+    for row, restored in zip(map(type(rows[0]).prepare, rows), again):
+        assert row.algorithm == restored.algorithm and row.algorithm.hypers == restored.algorithm.hypers
+        assert row.env == restored.env and row.env.task.length == restored.env.task.length == 3
+        assert (row.steps, row.updates) == (restored.steps, restored.updates)
 
 
 def test_a_record_names_environments_and_objectives_of_ones_own():
@@ -182,8 +182,8 @@ def test_a_registered_environment_is_known_by_the_name_it_is_registered_under():
 
 def test_another_point_replaces_what_is_swept_alone():
     [row] = asked(grid={"lr": [1e-3]}, discount=0.5).rows
-    there = row.at({"lr": 2.0})
-    assert there.settings["lr"] == 2.0 and there.settings["discount"] == 0.5 and there.varied == {"lr": 2.0}
+    restored = row.at({"lr": 2.0})
+    assert restored.settings["lr"] == 2.0 and restored.settings["discount"] == 0.5 and restored.varied == {"lr": 2.0}
     assert row.settings["lr"] == 1e-3
 
 

@@ -186,13 +186,13 @@ class Killed(BaseException):
 
 def killed_before(monkeypatch, name, times):
     """Dies where `driver` would call `name` for the so many-th time."""
-    own, calls = getattr(driver, name), []
+    original, calls = getattr(driver, name), []
 
     def counted(*arguments):
         calls.append(1)
         if len(calls) == times:
             raise Killed
-        return own(*arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(driver, name, counted)
 

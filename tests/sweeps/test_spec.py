@@ -67,10 +67,10 @@ def test_seeds_may_be_an_array():
     assert asked(seeds=np.arange(2)).seeds == [0, 1]
 
 
-OWN = counter()
+CUSTOM = counter()
 
 
-@pytest.mark.parametrize("changes", [{}, {"halving": 2}, {"env": OWN, "task": {"terminate_at": 5}}])
+@pytest.mark.parametrize("changes", [{}, {"halving": 2}, {"env": CUSTOM, "task": {"terminate_at": 5}}])
 def test_a_record_gives_it_back(changes):
     one = asked(grid={"lr": [1e-3, 1e-2], "hidden": [(8,), (4, 4)]}, seeds=[3, 5], **changes)
     record = {
@@ -80,11 +80,11 @@ def test_a_record_gives_it_back(changes):
         "asked": one.asked,
     }
     record = json.loads(json.dumps(record), parse_constant=pytest.fail)
-    again = from_record(record, {OWN.name: OWN})
+    again = from_record(record, {CUSTOM.name: CUSTOM})
     assert (again.seeds, again.log_every, again.search.record()) == (one.seeds, one.log_every, one.search.record())
     assert again.asked == record["asked"] and len(again.rows) == 4
-    for row, there in zip(again.rows, record["rows"]):
-        assert json.loads(json.dumps(row.record(row.prepare()))) == there
+    for row, kept in zip(again.rows, record["rows"]):
+        assert json.loads(json.dumps(row.record(row.prepare()))) == kept
 
 
 def test_the_question_is_kept_as_it_was_asked():

@@ -73,7 +73,7 @@ class Field:
         """The rows (of the mask `known`, `[N]`) with each value in order, or up to 8 equal shares where continuous."""
         rows = np.flatnonzero(known)
         if self.ticks is not None:
-            return [rows[self.places[rows] == place] for place in np.unique(self.places[rows])]
+            return [rows[self.places[rows] == spot] for spot in np.unique(self.places[rows])]
         return np.array_split(rows[np.argsort(self.places[rows], kind="stable")], max(1, min(8, len(rows) // 4)))
 
     def marginal(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
