@@ -14,7 +14,7 @@ from rljax.algos import contract
 from rljax.build import Prepared
 from rljax.errors import ConfigError, require
 from rljax.ops.tree import as_arrays
-from rljax.run import point_size, start
+from rljax.run import point_size, start, step
 from rljax.types import Algorithm
 
 STORED = {"scan", "while", "dot_general", "conv_general_dilated", "sort", "gather"}  # XLA does not fuse their results
@@ -58,7 +58,7 @@ def least(algorithm: Algorithm, task: Any, points: int) -> tuple[float, list[str
     """
     hypers, task = as_arrays(algorithm.hypers), as_arrays(task)
     state = jax.eval_shape(partial(start, algorithm), jax.random.key(0), hypers, task)
-    traced, result = jax.make_jaxpr(jax.jit(algorithm.step), return_shape=True)(state, hypers, task)
+    traced, result = jax.make_jaxpr(partial(step, algorithm), return_shape=True)(state, hypers, task)
     contract.check(algorithm, state, result)
     metrics = result[1]
     rows = points * sum(map(_bytes, jax.tree.leaves(metrics)))

@@ -51,19 +51,24 @@ def start(algo: Algorithm, key: Array, hypers: Any, task: Any) -> Any:
     return algo.init(key, hypers, task)
 
 
+@partial(jax.jit, static_argnames=("algo",))
+def step(algo: Algorithm, state: Any, hypers: Any, task: Any) -> tuple[Any, Metrics]:
+    """`algo.step`, traced once for all algorithms that are equal."""
+    return algo.step(state, hypers, task)
+
+
 @partial(jax.jit, static_argnames=("algo", "size"), donate_argnames=("state",))
 def advance(algo: Algorithm, state: Any, hypers: Any, task: Any, n: Array, size: int) -> tuple[Any, Metrics]:
     """`n <= size` updates -> (state, metrics [size], of which the first n count).
 
     `n` is traced, so the last, shorter chunk of a run needs no program of its own.
     """
-    step = jax.jit(algo.step)  # so that it is traced once, not twice
-    shapes = jax.eval_shape(step, state, hypers, task)[1]
+    shapes = jax.eval_shape(partial(step, algo), state, hypers, task)[1]
     metrics = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), shapes)
 
     def update(i, loop):
         state, metrics = loop
-        state, new = step(state, hypers, task)
+        state, new = step(algo, state, hypers, task)
         return state, jax.tree.map(lambda rows, x: rows.at[i].set(x), metrics, new)
 
     return jax.lax.fori_loop(0, n, update, (state, metrics))

@@ -144,3 +144,16 @@ def test_parts_that_do_not_fit_are_refused(hypers, made, message):
     rljax.algos.register("odd", SimpleNamespace(Config=Config, Hypers=hypers, make=make))
     with pytest.raises(ConfigError, match=message):
         rljax.train("odd", "CartPole-v1", **HOW)
+
+
+def test_a_step_is_traced_once_for_all_runs_of_equal_algorithms():
+    traces = []
+
+    def step(self, state, hypers, task):
+        traces.append(self)
+        return Least.step(self, state, hypers, task)
+
+    rljax.algos.register("counted", changed("Counted", step=step))
+    for lr in (0.5, 1.0):
+        rljax.train("counted", "CartPole-v1", lr=lr, **HOW)
+    assert len(traces) == 1
