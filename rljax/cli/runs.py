@@ -56,11 +56,13 @@ class Plot:
       runs: run folders, or one folder that meta-train wrote.
       out: the picture (png, pdf or svg); by default curve.png in the folder of a single run, and for several
         comparison.png in the current folder, numbered. For a search, the folder of its pictures.
+      metric: the column to draw; by default the return, or of runs that log none the first that they have.
       objective: module:Class, where that is one of your own.
     """
 
     runs: Positional[tuple[Path, ...]]
     out: str | None = None
+    metric: str | None = None
     objective: str | None = None
 
     def __call__(self) -> int:
@@ -77,7 +79,8 @@ class Plot:
                 print(*map(shown, result.load(runs[0], objective=self.objective).plot(out)), sep="\n")
             return 0
         with elsewhere():
-            print(shown(plots.plot_runs(runs, out or (runs[0] / "curve.png" if len(runs) == 1 else _comparison()))))
+            out = out or (runs[0] / "curve.png" if len(runs) == 1 else _comparison())
+            print(shown(plots.plot_runs(runs, out, self.metric)))
         return 0
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from rljax.types import Array, Metrics, TimeStep
 
 EPISODES = "episodes"
+RETURN = "episode_return"
 EPISODE_PREFIX = "episode_"
 DIAGNOSTICS = frozenset({"approx_kl", "bootstrap_entropy", "entropy", "explained_variance"})
 NOT_FINITE = "not_finite"

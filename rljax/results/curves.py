@@ -42,7 +42,7 @@ def bridge(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
 class Curve(NamedTuple):
     """A statistic over seeds at each point `[U]`, and its 95 % interval; NaN where a line breaks."""
 
-    step: np.ndarray  # environment steps
+    step: np.ndarray  # environment steps, or updates where there are none
     center: np.ndarray
     low: np.ndarray
     high: np.ndarray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from rljax.errors import ConfigError
-from rljax.jsonl import read_jsonl
+from rljax.errors import ConfigError, StorageError
+from rljax.jsonl import read_jsonl, read_rows
 from rljax.parts import of_record
 from rljax.records import check_version
 from rljax.results.labels import CODE, labels
 from rljax.storage import shown
+
+RETURN, EPISODES = "episode_return", "episodes"
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,13 @@ class LoggedRun:
 
     Attributes:
       fields: what ran: all that makes it differ from others, its seed aside.
-      columns: what was logged, `[rows]` each.
+      columns: what was logged, `[rows]` each; where no environment steps are taken, `step` counts updates.
+      unit: what `step` counts.
     """
 
     fields: dict[str, Any]
     columns: dict[str, np.ndarray]
+    unit: str = "environment steps"
 
     @property
     def environment(self) -> str:
@@ -45,9 +50,11 @@ def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
     path = folder / "metrics.jsonl"
     if not path.is_file():
         raise ConfigError(f"{folder} has no metrics.jsonl: give the folder of a training run")
-    columns = read_jsonl(path, {"step", "episodes", metric, *others})
+    columns, unit = read_jsonl(path, {"step", "updates", "episodes", metric, *others}), LoggedRun.unit
     if metric not in columns or not np.isfinite(columns[metric]).any():
-        raise ConfigError(f"{path} has no '{metric}' yet: let the run go on, or plot another column")
+        raise ConfigError(f"{path} has no '{metric}' yet: let the run go on, or plot another column (--metric)")
+    if not columns["step"].any() and "updates" in columns:
+        columns["step"], unit = columns["updates"], "updates"
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
@@ -65,7 +72,16 @@ def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
             del fields["horizon"]  # follows from the steps
     except (AttributeError, TypeError, KeyError):  # nothing that rljax wrote
         fields = {"algo": folder.name, "folder": str(folder)}  # nothing says that it is a seed of another
-    return LoggedRun(fields, columns)
+    return LoggedRun(fields, columns, unit)
+
+
+def first_metric(folder: Path) -> str:
+    """The return, or the first metric of a run that logs none: of what learns from data, say."""
+    with contextlib.suppress(StorageError):
+        for _, row in read_rows(folder / "metrics.jsonl"):
+            names = [name for name in row if name not in (RETURN, "step", "updates", "seconds", EPISODES)]
+            return RETURN if RETURN in row or not names else names[0]
+    return RETURN
 
 
 def by_setting(runs: list[LoggedRun]) -> dict[str, list[LoggedRun]]:

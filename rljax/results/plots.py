@@ -16,7 +16,7 @@ from rljax.errors import ConfigError
 from rljax.progress import compact
 from rljax.results.curves import aligned, band, bridge, window
 from rljax.results.labels import CODE, labels
-from rljax.results.logged import LoggedRun, by_setting, load
+from rljax.results.logged import LoggedRun, by_setting, first_metric, load
 from rljax.results.style import DASHES, GREY, PALETTE, STYLE, draw_line, save_figure
 from rljax.storage import absolute
 
@@ -24,7 +24,7 @@ DETAILS = ("policy_loss", "value_loss", "critic_loss", "actor_loss", "loss", "en
 
 
 def plot_runs(
-    run_dirs: Sequence[str | Path], out: str | Path, metric: str = "episode_return", title: str | None = None
+    run_dirs: Sequence[str | Path], out: str | Path, metric: str | None = None, title: str | None = None
 ) -> Path:
     """Draws learning curves: one a setting, the mean of its seeds with a 95% bootstrap band; a panel an environment.
 
@@ -35,7 +35,7 @@ def plot_runs(
     Args:
       run_dirs: folders of training runs, each with a `metrics.jsonl` and a `config.json`.
       out: the figure; its suffix (`.png`, `.pdf`, `.svg`) is its format.
-      metric: the column to draw.
+      metric: the column to draw; by default the return, or of runs that log none the first that they have.
       title: instead of what the runs have in common.
 
     Returns:
@@ -47,11 +47,12 @@ def plot_runs(
     if not run_dirs:
         raise ConfigError("no run to plot: give the folder of a training run")
     folders = dict.fromkeys(absolute(folder, "run") for folder in run_dirs)  # each once
+    metric = first_metric(next(iter(folders))) if metric is None else metric
     runs = [load(folder, metric, DETAILS if len(folders) == 1 else ()) for folder in folders]
     panels: dict[str, list[LoggedRun]] = {}
     for run in runs:
         panels.setdefault(run.environment, []).append(run)
-    details = [name for name in DETAILS if name in runs[0].columns][:4] if len(runs) == 1 else []
+    details = [name for name in DETAILS if name in runs[0].columns and name != metric][:4] if len(runs) == 1 else []
     with rc_context(STYLE):
         if len(panels) > 1:
             return save_figure(_draw_panels(list(panels.values()), metric, title), out)
@@ -107,7 +108,7 @@ def _draw_curves(
     axes.set_title(title, loc="left", fontweight="bold", pad=20)
     windows = [window(run.columns, metric) for run in runs]
     axes.text(0, 1.03, _note(groups, windows, raw), transform=axes.transAxes, color=GREY, fontsize=8)
-    axes.set_xlabel("environment steps")
+    axes.set_xlabel(runs[0].unit)
     axes.set_ylabel(metric.replace("_", " "))
     _steps_axis(axes)
 
@@ -163,7 +164,8 @@ def _note(groups: dict[str, list[LoggedRun]], windows: list[float], raw: bool) -
     """Says how the curves were made."""
     seeds = sorted({len(group) for group in groups.values()})
     over = " to ".join(dict.fromkeys(compact(window) for window in (min(windows), max(windows))))
-    parts = [f"smoothed over {over} steps" + (", raw behind" if raw else "")]
+    unit = next(iter(groups.values()))[0].unit.removeprefix("environment ")
+    parts = [f"smoothed over {over} {unit}" + (", raw behind" if raw else "")]
     if seeds[-1] > 1:
         counts = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         parts = [f"mean of {counts} seeds with 95% bootstrap interval", *parts]

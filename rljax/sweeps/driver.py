@@ -175,7 +175,8 @@ def _progress(planned: Plan, left: list[Shard], show: bool) -> Iterator[Say]:
     stored, runs = (sum(len(shard.members) for shard in shards) for shards in (done, every))
     start = sum(len(shard.members) * per_run[shard.group] for shard in done)
     on = ranking.environments([row.where for row in planned.sweep.rows])
-    bar = Progress("sweep", planned.steps // share, start // share, runs // share, stored // share, len(seeds), on)
+    of = (planned.steps // share, start // share, runs // share, stored // share, len(seeds), on)
+    bar = Progress("sweep", *of, unit=planned.unit)
     try:
         yield bar.report
     finally:

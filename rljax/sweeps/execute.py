@@ -25,14 +25,12 @@ from rljax.engine.plan import Group
 from rljax.engine.program import as_numpy
 from rljax.engine.work import Job, MemberInputs, Report, Shard, Work
 from rljax.errors import CheckpointError
-from rljax.ops.metrics import NOT_FINITE, summarise
+from rljax.ops.metrics import NOT_FINITE, RETURN, summarise
 from rljax.ops.tree import named_leaves
 from rljax.run import Saver
 from rljax.spaces import zeros
 from rljax.sweeps import store
 from rljax.types import Algorithm, Env
-
-RETURN = "episode_return"
 
 
 @dataclass

@@ -53,8 +53,14 @@ class Plan:
     programs: Programs
 
     @property
+    def unit(self) -> str:
+        """The unit of `steps`: `updates` where no run takes steps."""
+        each = (self.programs.prepared[group.rows[0]].algorithm.steps_per_update for group in self.groups)
+        return "steps" if any(each) else "updates"
+
+    @property
     def steps(self) -> int:
-        """Environment steps of all runs."""
+        """Environment steps of all runs, or updates of those that take none."""
         return sum(self.steps_of(group) for group in self.groups)
 
     def steps_of(self, group: Group) -> int:
@@ -66,8 +72,9 @@ class Plan:
         runs = len(self.sweep.rows) * len(self.sweep.seeds)
         takes = training_seconds(self.groups, len(self.sweep.seeds), self.machine)
         where = _where(self.machine)
+        every = f"{len(self.sweep.rows)} rows x {len(self.sweep.seeds)} seeds = {runs} runs"
         lines = [
-            f"{len(self.sweep.rows)} rows x {len(self.sweep.seeds)} seeds = {runs} runs, {self.steps:,} steps in all",
+            f"{every}, {self.steps:,} {self.unit} in all",
             f"{len(self.groups)} training program{'s' * (len(self.groups) > 1)}, {where}, about {_duration(takes)}",
         ]
         for i, group in enumerate(self.groups):

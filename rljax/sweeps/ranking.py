@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rljax.errors import ConfigError
-from rljax.parts import TASK
+from rljax.errors import ConfigError, unknown
+from rljax.ops.metrics import EPISODE_PREFIX, EPISODES, RETURN
+from rljax.parts import TASK, of_record
 from rljax.results import stats
 
 if TYPE_CHECKING:
     from rljax.sweeps.result import SweepResult
-import math
-from typing import TYPE_CHECKING
-
-from rljax.errors import unknown
-from rljax.parts import of_record
 
 SCREEN = 10  # rows of each environment in the text of a sweep
 
@@ -76,13 +73,34 @@ def environments(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def scores(result: SweepResult, metric: str, last: float) -> np.ndarray:
+    """The score of each run `[N, S]`; see `SweepResult.scores`."""
+    values = result.values(metric)
+    weights = result.values(EPISODES) if metric.startswith(EPISODE_PREFIX) else np.ones_like(values)
+    late = result.update[:, None, :] > (1 - last) * result.reached[:, :, None]
+    weights = np.where(late & np.isfinite(values), weights, 0.0)
+    total = weights.sum(-1)
+    sums = np.where(weights > 0, values * weights, 0.0).sum(-1)
+    return np.where((total > 0) & ~result.diverged, sums / np.where(total > 0, total, 1.0), np.nan)
+
+
+def comparable(result: SweepResult, metric: str, last: float) -> np.ndarray:
+    """The same, in which a diverged run counts as the worst on its environment; see `SweepResult.comparable`."""
+    found, names = scores(result, metric, last), np.array(result.environments)
+    for name in set(names.tolist()):
+        here = found[names == name]
+        worst = np.min(here, where=np.isfinite(here), initial=np.inf)
+        found[names == name] = np.where(result.diverged[names == name], worst, here)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
 def ranked(result: SweepResult, metric: str, last: float, statistic: stats.Statistic = stats.iqm) -> list[Score]:
     """The rows of each environment in turn, the best first; see `SweepResult.ranked`."""
-    scored, comparable = np.isfinite(result.scores(metric, last)), result.comparable(metric, last)
+    scored, every_run = np.isfinite(scores(result, metric, last)), comparable(result, metric, last)
     every, rows = result.environments, result.rows
     found = []
     for row in np.flatnonzero(result.finished.any(1)).tolist():
-        values, diverged = comparable[row][np.isfinite(comparable[row])], int(result.diverged[row].sum())
+        values, diverged = every_run[row][np.isfinite(every_run[row])], int(result.diverged[row].sum())
         value, low, high = np.nan, np.nan, np.nan
         if scored[row].any():
             value, (low, high) = float(statistic(values, axis=-1)), stats.bootstrap_ci(statistic, values)
@@ -138,6 +156,8 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
 
     width = shutil.get_terminal_size().columns
     scores = ranked(result, metric, last) if result.metrics else []
+    if metric != RETURN:  # nobody has said that more of it is better
+        scores.sort(key=lambda score: score.row)
     if not scores:
         return f"{len(result)} rows x {len(result.seeds)} seeds, nothing is stored yet"
     names, lines = list(dict.fromkeys(result.environments)), []
@@ -154,6 +174,7 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
         columns |= {"notes": notes} if any(notes) else {}
         table = pandas.DataFrame(columns, index=pandas.Index([result.index[s.row] for s in here], name="row"))
         lines += [f"{name}:"] if several else []
+        lines += [f"{metric}, in the order of the rows:"] if metric != RETURN and not lines else []
         lines.append(table.head(most).to_string(float_format=lambda x: f"{x:.4g}", line_width=width))
         lines += [f"... and {len(here) - most} more rows"] if len(here) > most else []
     return "\n".join(lines)

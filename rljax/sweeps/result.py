@@ -14,7 +14,7 @@ import numpy as np
 from rljax import storage
 from rljax.build import state_of
 from rljax.errors import ConfigError, require, unknown
-from rljax.ops.metrics import NOT_FINITE, in_words
+from rljax.ops.metrics import EPISODES, NOT_FINITE, RETURN, in_words
 from rljax.parts import of_record
 from rljax.policy import Policy
 from rljax.results import stats
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 AXES = ("row", "seed", "update")
-SCORE = "episode_return"
+SCORE = RETURN
 LAST = 0.1
 """The share of a run, at its end, that its score is taken over."""
 
@@ -89,12 +89,28 @@ class SweepResult:
         """Environment steps `[N, U]` at each point, NaN past the end of a row."""
         return self._steps(self.update.T).T
 
+    @property
+    def unit(self) -> str:
+        """The unit of time: environment `steps`, or `updates` where no row takes any."""
+        return "steps" if any(self.record["rows"][i]["steps_per_update"] for i in self.index) else "updates"
+
+    @property
+    def clock(self) -> np.ndarray:
+        """The time `[N, U]` at each point in that unit, NaN past the end of a row."""
+        return self.step if self.unit == "steps" else self.update
+
+    @property
+    def metric(self) -> str:
+        """The metric that is shown unless another is asked for: the return, or the first of a sweep that logs none."""
+        names = [name for name in self.metrics if name not in (EPISODES, NOT_FINITE)]
+        return SCORE if SCORE in names or not names else names[0]
+
     def __len__(self) -> int:
         return len(self.index)
 
     def __str__(self) -> str:
         """The best rows on each environment, in the width of the screen."""
-        return ranking.text(self, SCORE, LAST)
+        return ranking.text(self, self.metric, LAST)
 
     def __repr__(self) -> str:
         what = f"{', '.join(self.record['algo'])} on {', '.join(self.record['env'])}"
@@ -114,24 +130,12 @@ class SweepResult:
         Episode figures are weighted by the episodes that ended. NaN where the run is not stored, diverged, or ended no
         episode.
         """
-        values, weights = self._metric(metric), np.ones_like(self._metric(metric))
-        if metric.startswith("episode_"):
-            weights = self._metric("episodes")
-        late = self.update[:, None, :] > (1 - last) * self.reached[:, :, None]
-        weights = np.where(late & np.isfinite(values), weights, 0.0)
-        total = weights.sum(-1)
-        sums = np.where(weights > 0, values * weights, 0.0).sum(-1)
-        return np.where((total > 0) & ~self.diverged, sums / np.where(total > 0, total, 1.0), np.nan)
+        return ranking.scores(self, metric, last)
 
     def comparable(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
         """Scores `[N, S]` in which a diverged run counts as the worst one on its environment: leaving it out would
         flatter its settings."""
-        scores, names = self.scores(metric, last), np.array(self.environments)
-        for name in set(names.tolist()):
-            here = scores[names == name]
-            worst = np.min(here, where=np.isfinite(here), initial=np.inf)
-            scores[names == name] = np.where(self.diverged[names == name], worst, here)
-        return np.where(np.isfinite(scores), scores, np.nan)
+        return ranking.comparable(self, metric, last)
 
     def ranked(self, metric: str = SCORE, last: float = LAST, statistic: stats.Statistic = stats.iqm) -> list[Score]:
         """The rows of each environment in turn by their score over seeds, best first; those not stored are left out.
@@ -154,7 +158,7 @@ class SweepResult:
         """The interquartile mean over seeds and its 95 % interval, `[N, 3]`; NaN where a row has no score."""
         return ranking.columns(len(self), self.ranked(metric, last)).T
 
-    def table(self, metric: str = SCORE, last: float = LAST) -> pandas.DataFrame:
+    def table(self, metric: str | None = None, last: float = LAST) -> pandas.DataFrame:
         """One line a row: its settings, the IQM over seeds with its interval, mean, steps, and how its runs fared.
 
         `print(result)` shows them ranked, in the width of a screen. `scored`: the runs that have a score of their own;
@@ -162,13 +166,15 @@ class SweepResult:
         """
         import pandas
 
+        metric = metric or self.metric
         scores, ranked = self.scores(metric, last), {score.row: score for score in self.ranked(metric, last)}
         value, low, high = ranking.columns(len(self), ranked.values())
         known = np.isfinite(scores)
         mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
         columns = {name: [row[name] for row in self.rows] for name in self.varied}
         columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
-        columns |= {"steps": self._steps(self.reached.max(1)).astype(int)}
+        done = self.reached.max(1)
+        columns |= {self.unit: self._steps(done).astype(int) if self.unit == "steps" else done}
         columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1), "scored": known.sum(1)}
         columns |= {"notes": ["; ".join(ranked[i].notes) if i in ranked else "" for i in range(len(self))]}
         if NOT_FINITE in self.metrics:
@@ -177,10 +183,10 @@ class SweepResult:
         return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
 
     def curve(
-        self, metric: str = SCORE, statistic: stats.Statistic = stats.iqm, resamples: int = 500
+        self, metric: str | None = None, statistic: stats.Statistic = stats.iqm, resamples: int = 500
     ) -> Iterator[Curve]:
-        """For each row: environment steps, the statistic over seeds, and its 95 % interval, see `curves.over_seeds`."""
-        for steps, runs, finished in zip(self.step, self._metric(metric), self.finished):
+        """For each row: the clock, the statistic over seeds, and its 95 % interval, see `curves.over_seeds`."""
+        for steps, runs, finished in zip(self.clock, self.values(metric or self.metric), self.finished):
             yield over_seeds(steps, runs, int(finished.sum()), statistic, resamples)
 
     def select(self, **fields: Any) -> SweepResult:
@@ -252,9 +258,8 @@ class SweepResult:
             "reached": self.reached,
             "diverged": self.diverged,
         }
-        path = storage.absolute(path)
-        store.write_arrays(path, arrays | self.metrics)
-        return path
+        store.write_arrays(storage.absolute(path), arrays | self.metrics)
+        return storage.absolute(path)
 
     def _steps(self, updates: np.ndarray) -> np.ndarray:
         """Environment steps behind `updates` `[..., N]` of each row; none where there were no updates."""
@@ -266,11 +271,12 @@ class SweepResult:
             raise ConfigError(f"row={row}: there are {len(self)} rows, from 0")
         return int(self.index[row])
 
-    def _metric(self, name: str) -> np.ndarray:
+    def values(self, name: str) -> np.ndarray:
+        """A metric `[N, S, U]`. Raises ConfigError where it was not logged."""
         if not self.metrics:
             raise ConfigError(f"sweep '{self.folder}': nothing is stored yet")
         if name not in self.metrics:
-            raise unknown("metric", name, self.metrics)
+            raise ConfigError(f"{unknown('metric', name, self.metrics)}; there are {', '.join(sorted(self.metrics))}")
         return self.metrics[name]
 
 

@@ -12,7 +12,9 @@ from flax import struct
 from toys import PROBE
 
 import rljax
+from rljax import cli
 from rljax.errors import ConfigError
+from rljax.sweeps import report
 from rljax.types import Algorithm
 
 OBS = np.random.default_rng(0).choice([-1.0, 1.0], (64, 1)).astype(np.float32)
@@ -131,3 +133,20 @@ def test_rows_of_a_sweep_share_the_data_and_are_lone_runs(tmp_path):
     assert policy.evaluate(4).mean() == 1.0
     again = rljax.sweep("cloning", PROBE, out=tmp_path / "a", **how)
     np.testing.assert_array_equal(again.metrics["loss"], found.metrics["loss"])
+
+
+def test_without_returns_its_results_are_shown_by_what_it_logs_and_by_updates(tmp_path, capsys):
+    """They are in the order of the rows, as nobody has said whether more of it is better."""
+    how = HOW | {"seeds": 2, "grid": {"lr": [0.1, 0.5]}, "workers": 1, "data": DATA}
+    found = rljax.sweep("cloning", PROBE, out=tmp_path / "a", **how)
+    assert str(found).startswith("loss, in the order of the rows:") and found.unit == "updates"
+    assert found.table()["updates"].tolist() == [40, 40] and found.table()["iqm"].notna().all()
+    np.testing.assert_array_equal(next(found.curve()).step, np.arange(5, 41, 5))
+    page = report.write_report(found).read_text()
+    assert "Not ranked: nobody has said that more loss is better" in page and "40 updates a run" in page
+    with pytest.raises(ConfigError, match="unknown metric 'episode_return'; there are loss"):
+        found.best()
+    train(out=tmp_path / "run")
+    assert cli.main(["plot", str(tmp_path / "run")]) == 0 and (tmp_path / "run" / "curve.png").exists()
+    assert cli.main(["plot", str(tmp_path / "run"), "--metric", "reward"]) == 2
+    assert "has no 'reward' yet" in capsys.readouterr().err

@@ -167,18 +167,6 @@ MUTANTS = [
         "sweeps/result.py",
         RANKING,
         (
-            "> (1 - last) * self.reached",
-            "> last * self.reached",
-            "the score of all but the first tenth",
-            f"{RESULT}scores_are_means_over_the_end_weighted_by_episodes",
-        ),
-        (
-            "(total > 0) & ~self.diverged, sums",
-            "total > 0, sums",
-            "the score of what diverged",
-            "sweeps/test_ranking.py::test_a_diverged_run_is_the_worst_on_its_environment",
-        ),
-        (
             "argmax(np.where(np.isfinite(scores)",
             "argmin(np.where(np.isfinite(scores)",
             "the policy of the worst seed",
@@ -188,6 +176,18 @@ MUTANTS = [
     *within(
         "sweeps/ranking.py",
         RANKING,
+        (
+            "> (1 - last) * result.reached",
+            "> last * result.reached",
+            "the score of all but the first tenth",
+            f"{RESULT}scores_are_means_over_the_end_weighted_by_episodes",
+        ),
+        (
+            "(total > 0) & ~result.diverged, sums",
+            "total > 0, sums",
+            "the score of what diverged",
+            "sweeps/test_ranking.py::test_a_diverged_run_is_the_worst_on_its_environment",
+        ),
         (
             "-score.value if known",
             "score.value if known",

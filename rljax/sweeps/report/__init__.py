@@ -23,7 +23,7 @@ from rljax.sweeps.report.appendix import how, statistics
 from rljax.sweeps.report.figures import TOP
 from rljax.sweeps.report.page import OPEN, STYLE, Html, count, figure, folded, join, listed, pairs, tag
 from rljax.sweeps.report.view import Field, View
-from rljax.sweeps.result import SCORE, SweepResult
+from rljax.sweeps.result import SweepResult
 
 PAIRS = 6  # interactions that are drawn
 SEEDS = 6  # from how many seeds on a 95% interval is one
@@ -43,7 +43,7 @@ def write_report(result: SweepResult, out: Path | None = None) -> Path:
       StorageError: it cannot be written.
     """
     out = absolute(out or result.folder / "report.html")
-    metric = result.record.get("asked", {}).get("search", {}).get("metric", SCORE)
+    metric = result.record.get("asked", {}).get("search", {}).get("metric", result.metric)
     whole, views = View(result, metric), {env: View(part, metric) for env, part in _by_env(result)}
     sections = {"Summary": _summary(result, views)}
     for env, view in views.items():
@@ -83,8 +83,9 @@ def _title(result: SweepResult) -> str:
 
 def _summary(result: SweepResult, views: dict[str, View]) -> Html:
     what = f"{len(result)} settings of {listed(result.varied)}" if len(result) > 1 else "One setting"
-    length = " to ".join(dict.fromkeys(compact(end(np.nanmax(result.step, axis=1))) for end in (np.min, np.max)))
-    intro = f"{what}, {count(len(result.seeds), 'seed')}{' each' if len(result) > 1 else ''}, {length} steps a run. "
+    length = " to ".join(dict.fromkeys(compact(end(np.nanmax(result.clock, axis=1))) for end in (np.min, np.max)))
+    each = " each" if len(result) > 1 else ""
+    intro = f"{what}, {count(len(result.seeds), 'seed')}{each}, {length} {result.unit} a run. "
     best = (_best(view, f" on {env}" if len(views) > 1 else "") for env, view in views.items())
     return join(tag("p", intro, *best, cls="lead"), *(tag("p", text, cls="warn") for text in _warnings(result)))
 
@@ -94,7 +95,7 @@ def _best(view: View, where: str) -> Html:
         return join(f"No run{where} has a score yet. ")
     best = view.ranking[0]
     if not view.compares:
-        return join(f"Not ranked{where}: every setting has an environment of its own ({listed(list(view.names))}). ")
+        return join(f"Not ranked{where}: {view.unranked}. ")
     score = join(view.title, " ", tag("strong", view.text(best.value)))
     ends = f"95% interval {view.text(best.low, best.high)}" if best.counted > 1 else "one seed: no interval"
     ends = ", ".join([ends, *best.notes])
@@ -130,7 +131,8 @@ def _ranking(view: View) -> Html:
 def _told_apart(view: View) -> str:
     seeds = len(view.result.seeds)
     if not view.compares:
-        return "Returns on different environments do not compare: there is no best setting."
+        why = "Returns on different environments do not compare" if view.ranks else f"So far {view.unranked}"
+        return f"{why}: there is no best setting."
     if seeds == 1:
         return "With one seed no two settings can be told apart: this order may be chance."
     trust = f"as far as {seeds} seeds can tell" if seeds < SEEDS else "at 95%, seed by seed"

@@ -41,7 +41,7 @@ def curves(view: View) -> str:
     top, rest = ([score.row for score in part] for part in (view.ranking[:TOP], view.ranking[TOP:]))
     every = view.result.metrics[view.metric]  # [N, S, U]
     mean = np.ma.masked_invalid(every).mean(1).filled(np.nan)
-    steps = view.result.step
+    steps = view.result.clock
     grey = [(steps[0], run) for run in every[0]] if len(steps) == 1 else [(steps[i], mean[i]) for i in rest]
 
     def draw(axes: Axes) -> None:
@@ -56,7 +56,7 @@ def curves(view: View) -> str:
                 axes.fill_between(steps, low, high, color=color, alpha=0.2 / len(top) ** 0.5, linewidth=0, zorder=2)
             draw_line(axes, steps, center, dash, color=color, zorder=3)
         _cut_off(axes, [curve for _, curve in grey], [curve for _, (_, *three) in colored for curve in three])
-        axes.set(xlabel="environment steps", ylabel=view.title)
+        axes.set(xlabel=view.result.unit.replace("steps", "environment steps"), ylabel=view.title)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
         axes.set_xlim(left=0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rljax.ops.metrics import RETURN
 from rljax.results import importance
 from rljax.results.labels import shown
 from rljax.results.stats import iqm, paired_difference
@@ -91,7 +92,8 @@ class View:
 
     @cached_property
     def every(self) -> list[Score]:
-        return self.result.ranked(self.metric) if self.result.metrics else []
+        scores = self.result.ranked(self.metric) if self.result.metrics else []
+        return scores if self.ranks else sorted(scores, key=lambda score: score.row)
 
     @cached_property
     def ranking(self) -> list[Score]:
@@ -103,10 +105,22 @@ class View:
         """The rows that were run and have no score: they diverged, or ended no episode."""
         return [score for score in self.every if not np.isfinite(score.value)]
 
+    @property
+    def ranks(self) -> bool:
+        """Whether more of the metric is better: of a return it is, and of what a search went by."""
+        return self.metric in (RETURN, self.result.record.get("asked", {}).get("search", {}).get("metric"))
+
     @cached_property
     def compares(self) -> bool:
-        """Whether all rows ran on one environment, so that there is a best one."""
-        return len(set(self.result.environments)) == 1
+        """Whether there is a best row: all ran on one environment, and more of the metric is better."""
+        return self.ranks and len(set(self.result.environments)) == 1
+
+    @property
+    def unranked(self) -> str:
+        """The reason why there is no best row, where `compares` is false."""
+        if not self.ranks:
+            return f"nobody has said that more {self.title} is better"
+        return f"every setting has an environment of its own ({', '.join(self.names)})"
 
     @cached_property
     def values(self) -> np.ndarray:
