@@ -9,8 +9,8 @@ import dataclasses
 import hashlib
 import re
 import sys
-from collections.abc import Iterable
-from types import ModuleType
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +25,8 @@ from rljax.engine.work import Job
 from rljax.errors import WorkerError
 from rljax.objectives import plugged
 from rljax.ops.tree import named_leaves
-from rljax.spec import RunSpec
+from rljax.spec import Data, RunSpec
+from rljax.types import WithData
 
 PARTS = ("Config", "Hypers", "make", "unused")  # of an algorithm's module
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -33,17 +34,24 @@ SHOWN = 8  # a leaf of at most so many numbers is shown; of a larger one there i
 
 
 class Payload(NamedTuple):
-    """Gives the job when it is called in the other process. Raises WorkerError where anything arrived changed."""
+    """Gives the job when it is called in the other process, with the data that came before it, by fingerprint.
 
-    rows: dict[int, RunSpec]  # the first of each group; what differs between members comes with their shards
+    Raises:
+      WorkerError: anything arrived changed.
+    """
+
+    rows: dict[int, RunSpec]  # the first of each group, without data; what differs in members comes with their shards
     job: Job  # without programs
     registered: dict[str, dict[str, Any]]  # what rows name and does not come with rljax, see `registry.registered`
     sent: dict[int, dict[str, Any]]  # `described` of each row
     states: dict[int, dict[str, Any]]  # paths, shapes and dtypes of the state of each row, where code is the user's
 
-    def __call__(self) -> Job:
+    def __call__(self, data: Mapping[str, Data] = MappingProxyType({})) -> Job:
         registry.restore(self.registered)  # those of an earlier round stay: its programs are compiled
-        prepared = {number: row.prepare() for number, row in self.rows.items()}
+        prepared = {
+            number: dataclasses.replace(row, data=data.get(str(row.data), row.data)).prepare()
+            for number, row in self.rows.items()
+        }
         for number, sent in self.sent.items():
             _compare(f"row {number}", described(prepared[number]), sent)
         for number, sent in self.states.items():
@@ -52,8 +60,21 @@ class Payload(NamedTuple):
         return dataclasses.replace(self.job, programs=programs)
 
 
+def data_of(job: Job) -> dict[str, Data]:
+    """The data that the rows of a job learn from, by fingerprint: a process gets each once, before its first job."""
+    rows = (job.programs.rows[group.rows[0]] for group in job.groups)
+    return {row.data.fingerprint: row.data for row in rows if isinstance(row.data, Data)}
+
+
+def arrived(arrays: Any, fingerprint: str) -> Data:
+    """The data that came with this fingerprint. Raises WorkerError where it is other data."""
+    data = Data(arrays)
+    _compare("data", {"its fingerprint": data.fingerprint}, {"its fingerprint": fingerprint})
+    return data
+
+
 def pack(job: Job) -> bytes:
-    """Packs a job for other processes: `pickling.loads(...)()` gives it there.
+    """Packs a job for other processes: `pickling.loads(...)(data)` gives it there, where `data_of` it is.
 
     Raises:
       ConfigError: something in it cannot be pickled.
@@ -65,6 +86,7 @@ def pack(job: Job) -> bytes:
     named["algorithm"] = {name: _sendable(entry) for name, entry in named.get("algorithm", {}).items()}
     states = {} if all(map(_is_shipped, rows.values())) else {n: _state(built) for n, built in prepared.items()}
     bare = dataclasses.replace(job, programs=Programs({}, evaluate=programs.evaluate))
+    rows = {n: dataclasses.replace(r, data=getattr(r.data, "fingerprint", None)) for n, r in rows.items()}
     payload = Payload(rows, bare, named, {n: described(built) for n, built in prepared.items()}, states)
     trees = [(prepared[n].algorithm.hypers, prepared[n].task, _abstract(prepared[n])) for n in states]
     return dumps(payload, trees)
@@ -93,7 +115,8 @@ def _is_shipped(row: RunSpec) -> bool:
 def described(prepared: Prepared) -> dict[str, Any]:
     """Describes a row's numbers by path and class, in words that do not depend on how its classes are registered."""
     found: dict[str, Any] = {"updates": prepared.updates, "config": ADDRESS.sub("", repr(prepared.config))}
-    for part, tree in (("hypers", prepared.algorithm.hypers), ("task", prepared.task)):
+    task = prepared.task.env if isinstance(prepared.task, WithData) else prepared.task  # data has a fingerprint
+    for part, tree in (("hypers", prepared.algorithm.hypers), ("task", task)):
         for path, leaf in jax.tree.leaves_with_path(tree):
             found[f"{_kind(tree)} {part}{jax.tree_util.keystr(path)}"] = _described(leaf)
     return found

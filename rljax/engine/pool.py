@@ -1,8 +1,8 @@
 """Runs shards in one process a core, each with one XLA thread: the fastest way on CPUs, and it cannot hang.
 
-Run as a module it is such a process. A worker is sent a `NewJob`, a `Shard` at a time and perhaps a `Stop`; it answers
-with a `Report` now and then, and with `Finished` after each shard, or with a `Failure`. A worker hears no signals, for
-the other end does and tells it to stop; it ends as soon as the other end is gone.
+Run as a module it is such a process. A worker is sent `NewData` where there is any, a `NewJob`, a `Shard` at a time and
+perhaps a `Stop`; it answers with a `Report` now and then, and with `Finished` after each shard, or with a `Failure`. A
+worker hears no signals, for the other end does and tells it to stop; it ends as soon as the other end is gone.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,13 @@ from rljax.engine.work import Job, Say, Shard, Stopping
 from rljax.errors import WorkerError
 
 PATIENCE = 0.2  # seconds between looks at the signals
+
+
+class NewData(NamedTuple):
+    """A message to a worker: data that jobs from now on learn from."""
+
+    fingerprint: str
+    packed: bytes  # its arrays, by `pickling.dumps`
 
 
 class NewJob(NamedTuple):
@@ -54,6 +62,7 @@ class Worker:
     def __init__(self, number: int, log: Path):
         self.number, self.log = number, log
         self.job, self.shard = b"", None
+        self.data: set[str] = set()  # that it has, by fingerprint
         self.connection, theirs = Pipe()
         flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
         settled = {"PJRT_NPROC": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
@@ -85,9 +94,15 @@ class Worker:
             raise message.error
         return message
 
-    def take(self, job: bytes, shard: Shard) -> None:
-        """Sends it a shard of a job, and before that the job, unless it has it."""
+    def take(self, job: bytes, shard: Shard, data: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Sends it a shard of a job, and before that the job and its data, unless it has them."""
+        from rljax.engine import pickling
+
         if self.job != job:
+            for fingerprint in data.keys() - self.data:
+                arrays = data[fingerprint].arrays
+                self.tell(NewData(fingerprint, pickling.dumps(arrays, [arrays])))
+                self.data.add(fingerprint)
             self.tell(NewJob(job))
         self.job, self.shard = job, shard
         self.tell(shard)
@@ -153,6 +168,8 @@ class Pool:
             raise WorkerError(f"{error}; {self._kept}") from None
 
     def _deal(self, job: Job, pending: list[Shard], say: Say, stopping: Stopping) -> None:
+        from rljax.engine import payload
+
         self._logs.mkdir(parents=True, exist_ok=True)
         while len(self._workers) < min(self._count, len(pending)):
             worker = Worker(len(self._workers), self._logs / f"worker-{len(self._workers)}.log")
@@ -165,7 +182,7 @@ class Pool:
                 busy.pop(worker.connection, None)
             else:
                 busy[worker.connection] = worker
-                worker.take(self._packed[1], job.filled(shard))
+                worker.take(self._packed[1], job.filled(shard), payload.data_of(job))
 
         for worker in self._workers.values():
             give(worker)
@@ -202,18 +219,22 @@ def _next(pending: list[Shard], last: Shard | None) -> Shard | None:
 
 def _serve(connection: Connection) -> None:
     """Runs what is sent to this process, for ever."""
-    from rljax.engine import pickling
+    from rljax.engine import payload, pickling
 
     def stopping():  # while a shard runs, the only message is the one to stop
         return connection.poll() and isinstance(connection.recv(), Stop)
 
     job: Any = None
+    data: dict[str, Any] = {}
     while True:
         message = connection.recv()
-        if isinstance(message, NewJob):
-            before, job = job, pickling.loads(message.packed)()
+        if isinstance(message, NewData):
+            data[message.fingerprint] = payload.arrived(pickling.loads(message.packed), message.fingerprint)
+        elif isinstance(message, NewJob):
+            before, job = job, pickling.loads(message.packed)(data)
             if before is not None:
                 job.programs.made.update(before.programs.made)
+                job.programs.placed.update(before.programs.placed)
         elif not isinstance(message, Stop):  # one that came too late
             job.run([message], connection.send, stopping)
             connection.send(Finished())

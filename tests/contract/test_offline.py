@@ -12,7 +12,8 @@ from flax import struct
 from toys import PROBE
 
 import rljax
-from rljax import cli
+from rljax import cli, resources
+from rljax.engine import pool
 from rljax.errors import ConfigError
 from rljax.sweeps import report
 from rljax.types import Algorithm
@@ -133,6 +134,23 @@ def test_rows_of_a_sweep_share_the_data_and_are_lone_runs(tmp_path):
     assert policy.evaluate(4).mean() == 1.0
     again = rljax.sweep("cloning", PROBE, out=tmp_path / "a", **how)
     np.testing.assert_array_equal(again.metrics["loss"], found.metrics["loss"])
+
+
+def test_processes_get_the_data_once_for_all_rounds(monkeypatch):
+    sent, tell = [], pool.Worker.tell
+
+    def noted(self, message):
+        sent.append((self.number, type(message)))
+        tell(self, message)
+
+    monkeypatch.setattr(pool.Worker, "tell", noted)
+    monkeypatch.setattr(resources, "free", lambda: 2**36)  # tests beside this one may take what there is
+    how = HOW | {"seeds": 2, "grid": {"lr": [0.5, 0.1, 0.02]}, "width": 1, "data": DATA}
+    how |= {"halving": 2, "rungs": 2, "metric": "loss"}
+    alone, together = (rljax.sweep("cloning", PROBE, workers=workers, **how) for workers in (1, 2))
+    np.testing.assert_array_equal(alone.metrics["loss"], together.metrics["loss"])
+    for number in (0, 1):
+        assert sent.count((number, pool.NewData)) == 1 and sent.count((number, pool.NewJob)) == 2
 
 
 def test_without_returns_its_results_are_shown_by_what_it_logs_and_by_updates(tmp_path, capsys):

@@ -139,6 +139,7 @@ class Gone:
         theirs.close()
         log.write_bytes(b"Some traceback\nMemoryError: no room\n")
         self.number, self.log, self.job, self.shard = number, log, b"", None
+        self.data = set()
         self.process = SimpleNamespace(wait=lambda: 1, kill=lambda: None)
 
     tell, take, hear, death = pool.Worker.tell, pool.Worker.take, pool.Worker.hear, pool.Worker.death
@@ -186,6 +187,9 @@ from rljax.engine.pool import Worker
 
 class Endless:
     programs = SimpleNamespace(made={})
+
+    def __init__(self, data):
+        pass
 
     def run(self, shards, say, stopping):
         say("begun")
