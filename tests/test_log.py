@@ -384,3 +384,14 @@ def test_imports_stay_light():
         "import sys, rljax.log, rljax.results.stats; print({'jax', 'rich', 'scipy', 'tensorboardX'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_of_sampled_columns_some_rows_are_read(tmp_path, monkeypatch):
+    """In every block one number in so many, each where it stands; other columns are whole."""
+    monkeypatch.setattr(jsonl, "BYTES", 200)
+    path, rows = tmp_path / "a.jsonl", [{"step": i, "loss": 0.5 * i, "other": -i} for i in range(50)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = jsonl.read_jsonl(path, {"step", "loss"}, {"loss"}, 3)
+    read = np.isfinite(found["loss"])
+    assert found["step"].tolist() == list(range(50)) and 15 < read.sum() < 30 and "other" not in found
+    np.testing.assert_array_equal(found["loss"][read], 0.5 * found["step"][read])

@@ -19,6 +19,7 @@ from rljax.results.labels import CODE, labels
 from rljax.storage import shown
 
 RETURN, EPISODES = "episode_return", "episodes"
+LARGE, SPARSE = 5 * 10**7, 10  # bytes of a file of which one row in so many is enough for what is drawn small
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class LoggedRun:
       fields: what ran: all that makes it differ from others, its seed aside.
       columns: what was logged, `[rows]` each; where no environment steps are taken, `step` counts updates.
       unit: what `step` counts.
+      every: one row in so many was read of the columns beside the metric; the others are NaN there.
     """
 
     fields: dict[str, Any]
     columns: dict[str, np.ndarray]
     unit: str = "environment steps"
+    every: int = 1
 
     @property
     def environment(self) -> str:
@@ -42,7 +45,7 @@ class LoggedRun:
 
 
 def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
-    """Reads a run's `metric`, and of the columns `others` those that it has.
+    """Reads a run's `metric`, and of the columns `others` those that it has, of a large file every 10th row of these.
 
     Raises:
       ConfigError: the folder has no metrics, or none of this name.
@@ -50,11 +53,12 @@ def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
     path = folder / "metrics.jsonl"
     if not path.is_file():
         raise ConfigError(f"{folder} has no metrics.jsonl: give the folder of a training run")
-    columns, unit = read_jsonl(path, {"step", "updates", "episodes", metric, *others}), LoggedRun.unit
+    every = SPARSE if path.stat().st_size > LARGE else 1
+    columns, unit = read_jsonl(path, {"step", "episodes", metric, *others}, others, every), LoggedRun.unit
     if metric not in columns or not np.isfinite(columns[metric]).any():
         raise ConfigError(f"{path} has no '{metric}' yet: let the run go on, or plot another column (--metric)")
-    if not columns["step"].any() and "updates" in columns:
-        columns["step"], unit = columns["updates"], "updates"
+    if not columns["step"].any() and "updates" in (updates := read_jsonl(path, {"step", "updates"})):
+        columns["step"], unit = updates["updates"], "updates"
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
@@ -72,7 +76,7 @@ def load(folder: Path, metric: str, others: Collection[str] = ()) -> LoggedRun:
             del fields["horizon"]  # follows from the steps
     except (AttributeError, TypeError, KeyError):  # nothing that rljax wrote
         fields = {"algo": folder.name, "folder": str(folder)}  # nothing says that it is a seed of another
-    return LoggedRun(fields, columns, unit)
+    return LoggedRun(fields, columns, unit, every)
 
 
 def first_metric(folder: Path) -> str:

@@ -140,9 +140,12 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
 
 def _draw_details(row: Any, run: LoggedRun, names: list[str]) -> None:
     panels = np.atleast_1d(row.subplots(1, len(names)))
+    if run.every > 1:
+        row.supxlabel(f"every {run.every}th row", color=GREY, fontsize=8)
     for axes, name in zip(panels, names):
-        steps = run.columns["step"]
-        draw_line(axes, steps, run.columns[name], color=GREY, linewidth=0.9)
+        steps, values = run.columns["step"], run.columns[name]
+        read = np.isfinite(values) if run.every > 1 else slice(None)
+        draw_line(axes, steps[read], values[read], color=GREY, linewidth=0.9)
         axes.set_title(name.replace("_", " "), loc="left", fontsize=9)
         axes.tick_params(labelsize=7)
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
