@@ -88,6 +88,27 @@ def runs(scale: float) -> dict[str, float]:
     return found | {"resume": resumed, "load": loaded, "report": reported}
 
 
+def handing(scale: float) -> dict[str, float]:
+    """2,000 tiny runs in two processes: the CPU time of dealing them out, beside that of the processes."""
+    from rljax.engine.pool import Pool
+    from rljax.sweeps import driver
+
+    spent, deal = [0.0], Pool.run
+
+    def counted(*given: Any) -> None:
+        began = time.process_time()
+        deal(*given)
+        spent[0] += time.process_time() - began
+
+    grid = {"lr": f"log:1e-5:1e-1:{int(200 * scale)}", "discount": "linear:0.9:0.99:10"}
+    Pool.run = counted  # pyright: ignore[reportAttributeAccessIssue]
+    with tempfile.TemporaryDirectory() as folder:
+        how = {"out": Path(folder) / "a", "workers": 2, "width": 1, "progress": False}
+        swept, found = timed(lambda: driver.sweep("ppo", "CartPole-v1", 1024, 1, grid=grid, **how, **TINY))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"runs": len(found), "sweep": swept, "dealing": round(spent[0], 2), "workers": used.ru_utime + used.ru_stime}
+
+
 def plot(scale: float) -> dict[str, float]:
     """The plot of a run with 10^6 rows of 13 numbers."""
     import numpy as np
@@ -107,7 +128,14 @@ def plot(scale: float) -> dict[str, float]:
     return {"rows": rows, "plot": seconds}
 
 
-PARTS = {"plan-one": plan_one, "plan-two": plan_two, "plan-many": plan_many, "runs": runs, "plot": plot}
+PARTS = {
+    "plan-one": plan_one,
+    "plan-two": plan_two,
+    "plan-many": plan_many,
+    "runs": runs,
+    "handing": handing,
+    "plot": plot,
+}
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import deque
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -163,15 +163,15 @@ class Pool:
         if self._packed[0] is not job:
             self._packed = job, payload.pack(job)
         try:
-            self._deal(job, list(shards), say, stopping)
+            self._deal(job, _by_group(shards), say, stopping)
         except WorkerError as error:
             raise WorkerError(f"{error}; {self._kept}") from None
 
-    def _deal(self, job: Job, pending: list[Shard], say: Say, stopping: Stopping) -> None:
+    def _deal(self, job: Job, pending: dict[int, deque[Shard]], say: Say, stopping: Stopping) -> None:
         from rljax.engine import payload
 
         self._logs.mkdir(parents=True, exist_ok=True)
-        while len(self._workers) < min(self._count, len(pending)):
+        while len(self._workers) < min(self._count, sum(map(len, pending.values()))):
             worker = Worker(len(self._workers), self._logs / f"worker-{len(self._workers)}.log")
             self._workers[worker.connection] = worker
         stopped, busy = False, {}
@@ -208,13 +208,20 @@ def _run_here(job: Job, shards: Sequence[Shard], say: Say, stopping: Stopping) -
                 return
 
 
-def _next(pending: list[Shard], last: Shard | None) -> Shard | None:
+def _by_group(shards: Sequence[Shard]) -> dict[int, deque[Shard]]:
+    """The shards of each group, in order."""
+    found: dict[int, deque[Shard]] = {}
+    for shard in shards:
+        found.setdefault(shard.group, deque()).append(shard)
+    return found
+
+
+def _next(pending: dict[int, deque[Shard]], last: Shard | None) -> Shard | None:
     """Takes a shard of the group a worker has compiled, else of the group with most left: so few compile each."""
-    if not pending:
+    if not any(pending.values()):
         return None
-    left = Counter(shard.group for shard in pending)
-    group = last.group if last and last.group in left else left.most_common(1)[0][0]
-    return pending.pop(next(i for i, shard in enumerate(pending) if shard.group == group))
+    compiled = last and pending.get(last.group)
+    return (compiled or max(pending.values(), key=len)).popleft()
 
 
 def _serve(connection: Connection) -> None:

@@ -156,7 +156,7 @@ def test_a_process_that_died_between_two_shards_is_reported_too(job, tmp_path, m
 
 def test_a_shard_of_the_group_that_is_compiled_comes_first():
     shards = [Shard(group, (), name) for name, group in (("a", 0), ("b", 1), ("c", 1), ("d", 0), ("e", 1))]
-    left = list(shards)
+    left = pool._by_group(shards)
     first = pool._next(left, None)
     assert first.name == "b"  # of the group with most left
     assert pool._next(left, shards[0]).name == "a" and pool._next(left, first).name == "c"
