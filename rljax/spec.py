@@ -153,6 +153,8 @@ class RunSpec:
         if isinstance(self.data, str):
             raise ConfigError(f"data={self.data}: is what this run learns from, and no record holds it; give it again")
         algorithm, env = self.build()
+        learns_from = f"{self.algo} takes no environment steps, so it learns from data: give it, data=..."
+        require(algorithm.steps_per_update > 0 or self.data is not None, "data", None, learns_from)
         task = env.task if self.data is None else WithData(env.task, self.data.arrays)
         updates = algorithm.updates(self.steps)
         require(

@@ -128,18 +128,22 @@ def compare(
       **how: `workers`, `width`, `memory_limit`.
 
     Raises:
-      ConfigError: contenders that do not live in the same places.
+      ConfigError: contenders that do not run on the same environments.
       Interrupted, Terminated: SIGINT or SIGTERM came; nothing is kept.
     """
+    given = contenders.values() if isinstance(contenders, Mapping) else ()
+    fits = all(isinstance(some, Sequence) and all(isinstance(d, Domain) for d in some) for some in given)
+    remedy = "must be names, each with a list of rljax.domain(...)"
+    require(len(given) > 0 and fits, "contenders", contenders, remedy)
     names, count = list(contenders), len(next(iter(contenders.values())))
     domains = [domain for name in names for domain in contenders[name]]
     prepared = [domain.row.prepare() for domain in domains]
     places = [(built.env.name, domain.row.steps) for built, domain in zip(prepared, domains)]
     if places != places[:count] * len(names):
-        raise ConfigError("contenders: must live in the same places, in the same order")
+        raise ConfigError("contenders: must run on the same environments, in the same order")
     require(all(d.shortest is None and not d.vary for d in domains), "steps", "...", "must be one length for all runs")
     for domain, built in zip(domains, prepared):
-        footprint.check(domain.row.algo, built)
+        fitness.check(kind, footprint.check(domain.row.algo, built), domain.row.algo)
     require(seeds >= 1, "seeds", seeds, "must be at least 1")
     runs = [(0, Run(i, seed, built.updates, {})) for seed in range(seeds) for i, built in enumerate(prepared)]
     total = sum(run.updates * prepared[run.domain].algorithm.steps_per_update for _, run in runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Literal
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax.build import Prepared
+from rljax.errors import require
 from rljax.meta import strategies
 from rljax.ops import streams
 from rljax.run import evaluate
@@ -28,6 +29,12 @@ NORMALISERS: dict[str, Callable[[Array], Array]] = {
 }
 """They make the fitnesses `[N]` of members comparable that had the same run, or, pairwise, of the two of a pair."""
 WITHIN_PAIRS = ("pairwise", "none")  # the normalisers for pairs that have different runs
+
+
+def check(kind: Kind, metrics: Collection[str], algo: str) -> None:
+    """Refuses a fitness of training for an algorithm that logs no returns. Raises ConfigError."""
+    remedy = f"is of returns while training, and {algo} logs none; take evaluation"
+    require(kind == "evaluation" or {"episodes", "episode_return"} <= {*metrics}, "fitness", kind, remedy)
 
 
 def of_training(kind: Kind, metrics: dict[str, np.ndarray], updates: np.ndarray) -> np.ndarray:

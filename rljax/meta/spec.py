@@ -108,7 +108,7 @@ class Search:
     def check_memory(self, prepared: Sequence[Prepared]) -> None:
         """Raises ConfigError where what is to be held at once is more than the memory that is free."""
         for domain, built in zip(self.domains, prepared):
-            footprint.check(domain.row.algo, built)
+            fitness.check(self.kind, footprint.check(domain.row.algo, built), domain.row.algo)
 
     def start(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
         """Theta where the search begins."""
@@ -206,6 +206,6 @@ def domain(
 def domains(
     algo: str, env: str | Env | Domain | Sequence[str | Env | Domain], steps: Any, settings: Mapping[str, Any]
 ) -> tuple[Domain, ...]:
-    """One or several places to live in, of which those that are no domains yet get these steps and settings."""
+    """One or several domains, of which those that are no domains yet get these steps and settings."""
     given = [env] if isinstance(env, str | Env | Domain) else list(env)
     return tuple(e if isinstance(e, Domain) else domain(algo, e, steps, **settings) for e in given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +121,13 @@ def test_data_is_given_again_and_must_be_the_same(tmp_path):
         rljax.load(tmp_path / "a")
     with pytest.raises(ConfigError, match="is not what was learned from"):
         rljax.load(tmp_path / "a", data=DATA | {"action": 1 - DATA["action"]})
+
+
+def test_without_data_it_is_refused():
+    match = "data=None: cloning takes no environment steps, so it learns from data"
+    for use in (rljax.train, partial(rljax.sweep, seeds=1, workers=1), partial(rljax.evolve, learn=("lr",))):
+        with pytest.raises(ConfigError, match=match):
+            use("cloning", PROBE, steps=40, progress=False)
 
 
 def test_rows_of_a_sweep_share_the_data_and_are_lone_runs(tmp_path):

@@ -69,7 +69,7 @@ def test_it_is_kept_as_plain_json(found, tmp_path):
 
 
 def test_contenders_must_live_in_the_same_places():
-    with pytest.raises(ConfigError, match="same places"):
+    with pytest.raises(ConfigError, match="same environments"):
         compare({"a": places(), "b": places()[:1]}, 2)
 
 
@@ -79,3 +79,9 @@ def test_validation_runs_that_all_diverged_have_no_score():
     assert np.isnan(found["held_out/a"]) and np.isnan(found["gain/a"]) and found["start/a"] == 2.0
     found = columns(["a"], runs, np.array([nan, 5.0]), np.array([1.0, 3.0]))
     assert (found["held_out/a"], found["start/a"], found["gain/a"]) == (3.0, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("given", [{}, {"a": {"lr": 0.1}}, {"a": 3}, ["a"], None])
+def test_contenders_are_names_with_domains(given):
+    with pytest.raises(ConfigError, match=r"contenders=.*must be names, each with a list of rljax.domain"):
+        compare(given)
