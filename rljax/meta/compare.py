@@ -16,7 +16,7 @@ from rljax.engine.progress import Progress
 from rljax.errors import ConfigError, require
 from rljax.meta import fitness
 from rljax.meta.runner import Runner
-from rljax.meta.tasks import Domain, Run
+from rljax.meta.tasks import Domain, Run, steps_of
 from rljax.results import stats
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
@@ -146,7 +146,7 @@ def compare(
         fitness.check(kind, footprint.check(domain.row.algo, built), domain.row.algo)
     require(seeds >= 1, "seeds", seeds, "must be at least 1")
     runs = [(0, Run(i, seed, built.updates, {})) for seed in range(seeds) for i, built in enumerate(prepared)]
-    total = sum(run.updates * prepared[run.domain].algorithm.steps_per_update for _, run in runs)
+    total = steps_of(prepared, [run for _, run in runs])
     with tempfile.TemporaryDirectory(prefix="rljax-compare-", ignore_cleanup_errors=True) as folder:
         runner = Runner(domains, prepared, len(runs), Path(folder), "nothing is kept", kind=kind, **how)
         bar = Progress("compare", total) if progress else None

@@ -26,7 +26,7 @@ from rljax.errors import require
 from rljax.kinds import Choice, Flag, convert
 from rljax.meta import fitness, registry, search, spec, tasks
 from rljax.meta.result import Learned
-from rljax.meta.runner import Member, Runner
+from rljax.meta.runner import Runner, Trial
 from rljax.meta.strategies import Strategy
 from rljax.settings import DRIFT
 from rljax.types import Env
@@ -170,7 +170,7 @@ class _Evolving:
     def _draw(self, number: int) -> list[tasks.Run]:
         return tasks.draw(self.asked.domains, self.prepared, self.asked.drawn, self.asked.seed, number)
 
-    def _members(self, number: int) -> list[Member]:
+    def _members(self, number: int) -> list[Trial]:
         """Assigns the runs of a generation to its members, member by member."""
         asked, drawn, half = self.asked, self._draw(number), self.asked.strategy.popsize // 2
         mine = (lambda i, d: d) if asked.shared else (lambda i, d: d * half + i % half)

@@ -32,7 +32,7 @@ from rljax.meta.tasks import SET_BY_RUN, Domain, Run
 from rljax.ops.metrics import NOT_FINITE
 from rljax.run import point_size
 
-Member = tuple[int, Run]  # the index of a theta, and a run under it
+Trial = tuple[int, Run]  # the index of a theta, and a run under it
 
 
 class Runner:
@@ -90,7 +90,7 @@ class Runner:
     def __exit__(self, *_: object) -> None:
         self._pool.__exit__()
 
-    def run(self, thetas: dict[str, Any], members: Sequence[Member], say: Say, stopping: Stopping) -> np.ndarray | None:
+    def run(self, thetas: dict[str, Any], members: Sequence[Trial], say: Say, stopping: Stopping) -> np.ndarray | None:
         """Gives the fitness of every member, `[len(members)]`; None if it was stopped before all were finished.
 
         Args:
@@ -111,7 +111,7 @@ class Runner:
             return None
         return np.array([found[i] for i in range(len(members))], np.float32)
 
-    def _shards(self, number: int, members: Sequence[Member], thetas: Any) -> list[Shard]:
+    def _shards(self, number: int, members: Sequence[Trial], thetas: Any) -> list[Shard]:
         """Divides the runs on one domain into shards, their members being their indices."""
         mine = [i for i, (_, run) in enumerate(members) if run.domain == number]
         mine.sort(key=lambda i: -members[i][1].updates)  # the longest first, or one core ends with it alone

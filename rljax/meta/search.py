@@ -208,8 +208,10 @@ def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     if not (folder / result.RECORD).exists():
         return None
     recorded = result.read(folder)
-    plain = [{name: x for name, x in row.items() if name != "fingerprints"} for row in record["rows"]]
-    kept = [{name: x for name, x in row.items() if name != "fingerprints"} for row in recorded["rows"]]
+    plain, kept = (
+        [{name: x for name, x in row.items() if name != "fingerprints"} for row in each["rows"]]
+        for each in (record, recorded)
+    )
     for name, value in json.loads(json.dumps(record | {"rows": plain})).items():
         if (kept if name == "rows" else recorded.get(name)) != value:
             raise ConfigError(f"out={folder}: holds another search ({name} differs); choose another folder")

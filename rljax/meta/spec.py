@@ -190,6 +190,7 @@ def domain(
     Raises:
       ConfigError: a name, field or value that cannot be.
     """
+    require("data" not in settings, "data", "...", "is for rljax.train and rljax.sweep; a search takes none")
     shortest, longest = steps if isinstance(steps, tuple) and len(steps) == 2 else (None, steps)
     shortest, longest = (Maybe(STEPS).convert("steps", x) for x in (shortest, longest))
     [row] = rows.build(algo, env, longest, [{}], settings, Table().convert("env_args", env_args), use_preset)

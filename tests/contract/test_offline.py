@@ -128,6 +128,8 @@ def test_without_data_it_is_refused():
     for use in (rljax.train, partial(rljax.sweep, seeds=1, workers=1), partial(rljax.evolve, learn=("lr",))):
         with pytest.raises(ConfigError, match=match):
             use("cloning", PROBE, steps=40, progress=False)
+    with pytest.raises(ConfigError, match=r"data=\.\.\.: is for rljax.train and rljax.sweep; a search takes none"):
+        rljax.evolve("cloning", PROBE, steps=40, learn=("lr",), data=DATA, progress=False)
 
 
 def test_rows_of_a_sweep_share_the_data_and_are_lone_runs(tmp_path):
