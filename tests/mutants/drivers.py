@@ -108,7 +108,12 @@ MUTANTS = [
         ),
         ("np.stack(column) if", "np.stack(column[::-1]) if", "numbers of another member"),
         ("return not all(np.array_equal(", "return not any(np.array_equal(", "what differs from all others"),
-        ("(values != values[0]).any()", "(values != values[0]).all()", "numbers that differ from all others"),
+        (
+            "(values != values[0]).any()",
+            "(values != values[0]).all()",
+            "numbers that differ from all others",
+            f"{POPULATION}::test_numbers_differ_if_programs_tell_them_apart",
+        ),
     ),
     *within(
         "engine/plan.py",
