@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rljax import envs, footprint, log, runtime, trainer
+from rljax import footprint, log, origins, runtime, trainer
 from rljax.arguments import EVERY
 from rljax.build import Prepared, abstract_state, fingerprints
 from rljax.errors import ConfigError, RljaxError, require
@@ -99,7 +99,9 @@ def _logging(log_every: Any, save_every: Any, tensorboard: Any, wandb: Any, sink
 
 def _record(spec: RunSpec, prepared: Prepared, logging: dict[str, Any]) -> dict[str, Any]:
     """Makes the record: the specification with every default, and what follows from it."""
-    record = spec.complete(prepared).to_json() | {
+    record = spec.complete(prepared).to_json()
+    record["plugins"] |= origins.used(("sink", name) for name in logging["sinks"])
+    record |= {
         "updates": prepared.updates,
         "steps_per_update": prepared.algorithm.steps_per_update,
         "warmup_steps": prepared.algorithm.warmup_steps,
@@ -213,12 +215,7 @@ def _what_is_there(folder: Path) -> str:
 def _prepared_again(record: dict[str, Any], env: Env | None, objective: Any, data: Any, call: str) -> Prepared:
     """Builds the run of a record; the user gives the parts that a record cannot hold."""
     plug_in_again([(record["objective"] or {}).get("name")], objective, call)
-    if env is None:
-        try:
-            envs.check_name(record["env"])
-        except ConfigError as error:
-            remedy = "one of your own is given again, as env=, or registered before: rljax.envs.register"
-            raise ConfigError(f"{error}; {remedy}") from None
+    origins.check((("sink", name) for name in record["sinks"]), record["plugins"])
     if data is None and record["data"] is not None:
         raise ConfigError(
             f"data={record['data']}: was learned from, and no record holds it; give it again: {call}, data=...)"

@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, declarations, envs, objectives, runtime, settings, shipped
+from rljax import algos, declarations, envs, objectives, plugins, registry, runtime, settings, shipped
 from rljax.errors import ConfigError, require, unknown
+from rljax.fields import Entry
 from rljax.fingerprint import fingerprint, foreign
-from rljax.kinds import Kind, Part
+from rljax.kinds import Kind, Part, PolicyObjective
 from rljax.ops.tree import as_arrays, named_leaves
 from rljax.parts import Chosen, Parts, of_record, split
+from rljax.plugins import COLON
+from rljax.settings import Setting
 from rljax.types import Algorithm, Env
 
 GIVEN = "given as arrays"  # the record of a part that is in no file
@@ -32,6 +35,25 @@ class Prepared(NamedTuple):
     steps: int  # asked for
     updates: int  # whole updates that cover them
     config: dict[str, Any]  # every static setting, given or default, so that a record outlives a change of defaults
+
+
+def plugged_in(known: Mapping[str, Setting], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a user gave them, with names for the user's own classes: a record may name these from now on.
+
+    Raises:
+      ConfigError: what is given as `module:Class`, or as an object, is nothing of the kind.
+    """
+    found = dict(given)
+    for name, value in given.items():
+        kind = known[name].kind if name in known else None
+        if isinstance(kind, Entry) and isinstance(value, str) and COLON in (called := registry.parsed(value).name):
+            source = called.partition(COLON)[0]
+            registry.of(kind.what).register(called, plugins.imported(called), warn=False, source=source)
+        elif isinstance(kind, Entry):
+            found[name] = kind.convert(name, value)
+    if "objective" in given:
+        found["objective"] = objectives.plugged.plug_in(PolicyObjective().convert("objective", given["objective"]))
+    return found
 
 
 def build(
@@ -52,7 +74,8 @@ def build(
     given = split(known, settings.check(known, algos.with_defaults(algo, given), algo))
     env = _with_task(envs.make(env, **env_args) if isinstance(env, str) else envs.check(env), parts.task)
     module = algos.load(algo)
-    config = module.Config(**given.config)
+    start = settings.defaults_of(module, "config")
+    config = module.Config(**given.config) if start is None else dataclasses.replace(start, **given.config)
     built = module.make(env, config)
     require(isinstance(built, Algorithm), f"make of {algo}", type(built).__name__, "must give an rljax.types.Algorithm")
     counted = "has no steps_per_update; say how many environment steps a step takes, 0 offline"
@@ -147,6 +170,11 @@ def fingerprints(algo: str, env: str | Env, prepared: Prepared, hashed: Hashed |
     code = module if isinstance(module, type) and issubclass(module, Algorithm) else module.make
     if not foreign(getattr(code, "__module__", "")):
         found["algo"] = fingerprint(code)
+    for name, setting in algos.settings(algo).items():
+        if isinstance(setting.kind, Entry):
+            known, called = registry.of(setting.kind.what), registry.parsed(prepared.config[name]).name
+            if not known.is_shipped(called):
+                found[name] = fingerprint(known.load(called))
     return found
 
 

@@ -50,8 +50,11 @@ class Declared(NamedTuple):
     doc: str
 
 
-def of_class(cls: type) -> list[Declared]:
+def of_class(cls: type, instance: Any = None) -> list[Declared]:
     """Lists the fields of a dataclass or a pytree, with their defaults.
+
+    Args:
+      instance: of it, whose values are the defaults; None: those of the class.
 
     Raises:
       ConfigError: it is neither.
@@ -65,7 +68,9 @@ def of_class(cls: type) -> list[Declared]:
     found = []
     for field in every:
         default = None if field.default is dataclasses.MISSING else field.default
-        if field.default_factory is not dataclasses.MISSING:
+        if instance is not None:
+            default = getattr(instance, field.name)
+        elif field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         kind = said[field.name].get("kind") or kind_of(hints.get(field.name), default)
         default = None if isinstance(kind, Weights) else plain(default)

@@ -21,26 +21,19 @@ class ConfigError(RljaxError, ValueError):
 
 
 class NotPluggedIn(ConfigError):
-    """A record names an objective class of the user's that this process does not have; a record imports nothing.
+    """A record names code of the user's, or of a plugin, that this process does not have; a record imports nothing.
 
     Attributes:
-      name: `module:Class`, as recorded.
-      call: the call that failed, without its closing bracket.
+      why: what is missing.
+      options: what the command line must say besides, to plug it in.
     """
 
-    def __init__(self, name: str, call: str = ""):
-        self.name, self.call = name, call
-        module, _, kind = name.partition(":")
-        origin = f"from {module} import {kind.split('.')[0]}; " if module != "__main__" else ""
-        again = f"{origin}{call}, objective={kind})" if call else f"{origin}rljax.objectives.register({kind})"
-        super().__init__(f"{self.why}: {again}")
-
-    @property
-    def why(self) -> str:
-        return f"objective '{self.name}' is a class of the user's, and a record imports nothing; plug it in again"
+    def __init__(self, why: str, remedy: str = "", options: tuple[str, ...] = ()):
+        self.why, self.remedy, self.options = why, remedy, options
+        super().__init__(f"{why}: {remedy}" if remedy else why)
 
     def __reduce__(self) -> Any:
-        return type(self), (self.name, self.call)
+        return type(self), (self.why, self.remedy, self.options)
 
 
 class CheckpointError(RljaxError, RuntimeError):

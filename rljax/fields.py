@@ -13,8 +13,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import rljax.catalogue  # noqa: F401  which fills the registries
 from rljax import registry
 from rljax.kinds import INF, LARGEST, Choice, Count, Flag, Kind, Number, Part, PolicyObjective, Several, Text, Weights
+from rljax.plugins import COLON
 
 __all__ = [
     "INF",
@@ -34,20 +36,26 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Entry(Kind):
-    """A name in a registry, such as that of torsos."""
+    """A name in a registry, such as that of torsos, possibly with arguments: `impala(features=(16,32))`."""
 
     what: str
 
     @property
     def type(self) -> Any:
-        return self._choice.type
+        return str
 
-    def convert(self, name: str, value: Any) -> Any:
-        return self._choice.convert(name, value)
+    def convert(self, name: str, value: Any) -> str:
+        """Checks a name, arguments in brackets included; `module:Class` is looked up when it is used.
 
-    @property
-    def _choice(self) -> Choice:
-        return Choice(tuple(registry.of(self.what)))
+        A class or a function is registered as `module:Class`, which stands for it from then on.
+        """
+        names = registry.of(self.what)
+        if not isinstance(value, str):
+            return names.register_own(value)
+        called = registry.parsed(value).name
+        if COLON not in called and not names.knows(called):
+            Choice(tuple(names)).convert(name, called)
+        return value
 
 
 def number(
@@ -84,7 +92,7 @@ def choice(default: Any, doc: str) -> Any:
 
 
 def entry(default: str, what: str, doc: str) -> Any:
-    """A field that takes a name in the registry of `what`, such as `torso`: one's own, too."""
+    """A field that takes a name in the registry of `what`, such as `torso`; one's own, too, or a class."""
     return dataclasses.field(default=default, metadata={"doc": doc, "kind": Entry(what)})
 
 

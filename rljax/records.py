@@ -52,7 +52,7 @@ RUN = {  # what `rljax.spec.RunSpec` writes, for a run of its own as for a row o
     "objective": ({"name": str, "fields": dict}, None),
     "task": dict,
     "data": (str, None),
-    "plugins": [str],
+    "plugins": dict,
 }
 
 

@@ -3,20 +3,30 @@
 A name stands for an object, or for the import path `module:attribute` of one (`module` alone: the module itself), which
 is followed when the object is asked for. Every room fills the registry of what it offers; what is added to them later,
 by `rljax.algos.register`, `rljax.envs.register` and so on, is kept in one table, so that it can be sent as a whole to
-other processes (`registered`, `restore`). An installed plugin will be one more caller of these functions.
+other processes (`registered`, `restore`), with the plugin, module or script that added it. A name that is not known is
+looked for in the plugins (see `rljax.plugins`) before it is refused.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from rljax.errors import ConfigError, require, unknown
+from rljax import plugins
+from rljax.errors import ConfigError, brief, require, unknown
+from rljax.plugins import COLON
 
 T = TypeVar("T")
 _registries: dict[str, Registry[Any]] = {}  # by what they hold
 _added: dict[str, dict[str, Any]] = {}  # by what it is: what was registered from outside the package, by name
+_sources: dict[tuple[str, str], str] = {}  # by what it is and its name: the plugin, module or script that added it
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -60,30 +70,75 @@ class Registry(Mapping[str, T], Generic[T]):
         """Whether a name comes with rljax."""
         return name in self._shipped
 
-    def register(self, name: str, entry: T | str) -> None:
-        """Adds an entry, or replaces one that was added under this name before.
+    def register(self, name: str, entry: T | str, warn: bool = True, source: str | None = None) -> None:
+        """Adds an entry, or replaces one that was added under this name before, with a warning if its code is another.
+
+        Args:
+          warn: whether to warn.
+          source: what it belongs to, see `source`; by default the plugin that is being imported, or who calls.
 
         Raises:
-          ConfigError: it is no name, or one that comes with rljax.
+          ConfigError: it is no name, or one that comes with rljax, or with another plugin.
         """
         require(isinstance(name, str) and bool(name), "name", repr(name), f"must be a name for the {self.what}")
         taken = f"is {_article(self.what)} of rljax; choose another name"
         require(not self.is_shipped(name), f"{self.what} name", repr(name), taken)
+        here, before = source if source is not None else _caller(), _sources.get((self.what, name))
+        both = f"is {_article(self.what)} of {before}, too; of two plugins one must choose another name"
+        require(plugins.being_imported() is None or before in (None, here), f"{self.what} name", repr(name), both)
+        if warn and name in self.registered() and _differs(self.registered()[name], entry):
+            again = f"{self.what} '{name}' is registered again, with other code, which counts from now on"
+            warnings.warn(again, stacklevel=3)
         self.registered()[name] = entry
+        _sources[self.what, name] = here
+
+    def register_own(self, entry: Any) -> str:
+        """Adds a class or a function under the name `module:Class`, which is returned, whatever was there before.
+
+        Raises:
+          ConfigError: it is neither.
+        """
+        fits = callable(entry) and hasattr(entry, "__qualname__")
+        require(fits, self.what, brief(entry), f"must be the name of {_article(self.what)}, or a class")
+        name = f"{entry.__module__}{COLON}{entry.__qualname__}"
+        self.register(name, entry, warn=False, source=_script(vars(sys.modules.get(entry.__module__, sys))))
+        return name
 
     def remove(self, name: str) -> None:
         """Forgets an entry that was added, if there is one."""
         self.registered().pop(name, None)
+        _sources.pop((self.what, name), None)
 
     def check(self, name: Any) -> None:
-        """Raises ConfigError for a name that is not registered, with the nearest one that is."""
-        if name not in self:
+        """Raises ConfigError for a name that neither rljax nor a plugin has, with the nearest one that is known."""
+        if not self.knows(name):
             raise unknown(self.what, name, self, self.listing)
+
+    def knows(self, name: Any) -> bool:
+        """Whether a name is registered; plugins are looked for where it is not."""
+        if name in self:
+            return True
+        if isinstance(name, str) and COLON in name:
+            found = plugins.loaded(name)
+            return found is not None and self.register_own(found) == name
+        return plugins.find() and name in self
 
     def entry(self, name: str) -> Any:
         """Gives the entry as it was registered, an import path as such. Raises ConfigError where there is none."""
         self.check(name)
         return self._shipped[name] if name in self._shipped else self.registered()[name]
+
+    def make(self, text: str, **given: Any) -> Any:
+        """Calls what a name stands for with these arguments, or those in brackets after the name: `relu6(limit=6)`.
+
+        Raises:
+          ConfigError: there is no such name, or it does not take them.
+        """
+        call = parsed(text)
+        try:
+            return self.load(call.name)(*call.args, **{**given, **call.named})  # pyright: ignore
+        except TypeError as error:
+            raise ConfigError(f"{self.what} '{text}': {' '.join(str(error).split())}") from error
 
     def load(self, name: str) -> T:
         """Gives the object that a name stands for, imported if need be.
@@ -96,6 +151,31 @@ class Registry(Mapping[str, T], Generic[T]):
         if before is None or before[0] is not entry:
             self._loaded[name] = before = entry, resolve(entry, f"{self.what} '{name}'")
         return before[1]
+
+
+class Call(NamedTuple):
+    """A name with arguments."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = MappingProxyType({})
+
+
+def parsed(text: str) -> Call:
+    """Reads a name with arguments, `frame_stack(4)` or `rmsprop(decay=0.9)`; without brackets it has none.
+
+    Raises:
+      ConfigError: it is neither, or an argument is no plain value.
+    """
+    name, bracket, _ = text.strip().partition("(")
+    if not bracket:
+        return Call(name)
+    with contextlib.suppress(SyntaxError, ValueError):
+        call = ast.parse(f"_{text.strip().removeprefix(name)}", mode="eval").body
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+            return Call(name.strip(), tuple(map(ast.literal_eval, call.args)), named)
+    raise ConfigError(f"'{text}': write it as a name with plain arguments, such as frame_stack(4)")
 
 
 def resolve(entry: Any, what: str) -> Any:
@@ -121,6 +201,11 @@ def of(what: str) -> Registry[Any]:
     return _registries[what]
 
 
+def source(what: str, name: str) -> str | None:
+    """The plugin, module or script that registered a name, as `rljax.plugins.load` takes it; None if unknown."""
+    return _sources.get((what, name)) or None
+
+
 def registered(names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
     """Gives all that was registered from outside the package: what it is -> name -> entry.
 
@@ -139,44 +224,33 @@ def restore(entries: Mapping[str, Mapping[str, Any]]) -> None:
         here |= {name: entry for name, entry in some.items() if name not in here}
 
 
+def _caller() -> str:
+    """The plugin that is being imported, else the module or the script that called; empty for a notebook's cell."""
+    plugin = plugins.being_imported()
+    if plugin is not None:
+        return plugin
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "rljax":
+        frame = frame.f_back
+    return _script(frame.f_globals)
+
+
+def _script(names: Mapping[str, Any]) -> str:
+    """The module that has these global names, by its name; the script that runs by its path; else empty."""
+    module, file = names.get("__name__", ""), names.get("__file__")
+    return module if module != "__main__" else str(Path(file).absolute()) if file else ""
+
+
+def _differs(before: Any, entry: Any) -> bool:
+    """Whether two entries have other code."""
+    if before is entry or isinstance(before, str) or isinstance(entry, str):
+        return before != entry
+    if hasattr(before, "__code__") or hasattr(entry, "__code__"):  # the numbers that a function closes over may differ
+        return getattr(before, "__code__", before) != getattr(entry, "__code__", entry)
+    from rljax.fingerprint import fingerprint  # with numpy, which is slow to import
+
+    return fingerprint(before) != fingerprint(entry)
+
+
 def _article(what: str) -> str:
     return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
-
-
-OBJECTIVES: Registry[type] = Registry(
-    "objective",
-    {
-        "ppo-clip": "rljax.objectives.clip:PPOClip",
-        "kl-penalty": "rljax.objectives.kl:KLPenalty",
-        "dpo": "rljax.objectives.discovered:DPO",
-        "lpo": "rljax.objectives.learned:LPO",
-        "ta-lpo": "rljax.objectives.learned:TALPO",
-    },
-    "rljax list objectives",
-)
-LEARNED: Registry[type] = Registry(  # classes whose `load` reads a file of learned numbers, by what the file calls them
-    "class of learned objectives",
-    {"LPO": "rljax.objectives.learned:LPO", "TALPO": "rljax.objectives.learned:TALPO"},
-)
-TORSOS: Registry[Any] = Registry("torso", {"mlp": "rljax.nets.mlp:MLP", "cnn": "rljax.nets.cnn:CNN"})
-MEMORIES: Registry[Any] = Registry("memory", {})
-ACTIVATIONS: Registry[Any] = Registry(
-    "activation",
-    {
-        "elu": "jax.nn:elu",
-        "gelu": "jax.nn:gelu",
-        "relu": "jax.nn:relu",
-        "silu": "jax.nn:silu",
-        "swish": "jax.nn:silu",
-        "tanh": "jax.numpy:tanh",
-    },
-)
-VALUE_HEADS: Registry[Any] = Registry(  # what is called with the number of outputs; the scalar head with its loss
-    "value head",
-    {
-        "scalar": "rljax.ops.value_heads:ScalarHead",
-        "categorical": "rljax.ops.value_heads:CategoricalHead",
-        "hl-gauss": "rljax.ops.value_heads:HLGaussHead",
-        "quantile": "rljax.ops.value_heads:QuantileHead",
-    },
-)

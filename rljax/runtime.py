@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -96,12 +97,23 @@ def _client_started() -> bool:
 
 
 def provenance() -> dict[str, Any]:
-    """Describes the origin of a result, for its record: the command, the time and the machine."""
+    """Describes the origin of a result, for its record: the command, the commit, the time and the machine."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "rljax"), *sys.argv[1:]]),
+        "commit": commit(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": report(),
     }
+
+
+def commit() -> str | None:
+    """The git commit of the working folder, with `-dirty` where files differ from it; None outside of a repository."""
+    asked = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def report() -> dict[str, Any]:

@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from rljax import declarations, shipped
+from rljax.catalogue import OBJECTIVES
 from rljax.declarations import Declared
 from rljax.errors import ConfigError, require, unknown
 from rljax.kinds import Kind, PolicyObjective, Weights
-from rljax.registry import OBJECTIVES
 
 DRIFT = ("objective.hidden", "objective.output")  # the learned fields of a policy objective
 SHIPPED = "rljax.algos."  # algorithms that are read, not imported
@@ -43,7 +43,8 @@ def of_algorithm(algorithm: Any) -> dict[str, Setting]:
     if isinstance(algorithm, str) and algorithm.startswith(SHIPPED):
         return _shipped(algorithm)
     found = parts_of(algorithm)
-    return _settings(declarations.of_class(found.Config), declarations.of_class(found.Hypers))
+    config, hypers = (defaults_of(found, name) for name in ("config", "hypers"))
+    return _settings(declarations.of_class(found.Config, config), declarations.of_class(found.Hypers, hypers))
 
 
 def parts_of(algorithm: Any) -> Any:
@@ -57,6 +58,11 @@ def parts_of(algorithm: Any) -> Any:
         what = f"'{getattr(found, '__name__', type(found).__name__)}'"
         require(hasattr(found, name), "algorithm", what, f"has no {name}; give it Config, Hypers and make")
     return found
+
+
+def defaults_of(parts: Any, name: str) -> Any:
+    """The default `config` or `hypers` of an algorithm, an instance; None where it has but their classes."""
+    return parts.default(name) if hasattr(parts, "default") else None
 
 
 def _imported(path: str) -> Any:

@@ -41,26 +41,28 @@ class Discrete:
 
 @dataclass(frozen=True)
 class MultiDiscrete:
-    """A vector of integers; entry i is in `0 .. nvec[i]-1`."""
+    """A vector of integers, entry i being in `0 .. nvec[i]-1`; or a grid of such vectors, `[*grid, len(nvec)]`."""
 
     nvec: tuple[int, ...]
+    grid: tuple[int, ...] = ()
     dtype = np.dtype(np.int32)
 
     def __post_init__(self) -> None:
         """Takes whole numbers of any kind, in any sequence."""
-        object.__setattr__(self, "nvec", tuple(map(_whole, self.nvec)))
+        for name in ("nvec", "grid"):
+            object.__setattr__(self, name, tuple(map(_whole, getattr(self, name))))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.nvec),)
+        return (*self.grid, len(self.nvec))
 
     def sample(self, key: Array) -> Array:
-        """A uniform draw, `[len(nvec)]` int32."""
-        return jax.random.randint(key, self.shape, 0, jnp.array(self.nvec))
+        """A uniform draw, `[*grid, len(nvec)]` int32."""
+        return jax.random.randint(key, self.shape, 0, jnp.broadcast_to(jnp.array(self.nvec), self.shape))
 
     def contains(self, x: Array) -> Array:
         """`[]` bool."""
-        return jnp.all(jnp.logical_and(x >= 0, x < jnp.array(self.nvec)))
+        return jnp.all(jnp.logical_and(x >= 0, x < jnp.broadcast_to(jnp.array(self.nvec), self.shape)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Self, cast
 
 import numpy as np
 
-from rljax import algos, build
+from rljax import algos, build, envs, origins
 from rljax.algos.presets import preset
 from rljax.arguments import SEED, STEPS
-from rljax.build import Prepared
+from rljax.build import Prepared, plugged_in
+from rljax.data.dataset import Data
 from rljax.errors import ConfigError, require
-from rljax.fingerprint import fingerprint
-from rljax.kinds import LARGEST, Flag, Number, PolicyObjective, Table
+from rljax.fields import Entry
+from rljax.kinds import LARGEST, Flag, Number, Table
 from rljax.objectives import name_of
-from rljax.objectives.plugged import plug_in
-from rljax.ops.tree import named_leaves
 from rljax.parts import Chosen, Parts, split
+from rljax.registry import parsed
+from rljax.settings import is_own
 from rljax.types import Algorithm, Env, WithData
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """A pytree of arrays to learn from; the rows of a sweep share one."""
-
-    arrays: Any
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The hash by which it is recorded."""
-        return fingerprint(named_leaves(self.arrays))
-
-    @classmethod
-    def of(cls, given: Any) -> Data | None:
-        """Makes one of what a user gives; None of None."""
-        return given if given is None or isinstance(given, cls) else cls(given)
 
 
 @dataclass(frozen=True)
@@ -55,7 +38,7 @@ class RunSpec:
       task: numbers of the environment to change.
       env_args: arguments of the environment's factory.
       data: what to learn from; in a record its fingerprint, until it is given again.
-      plugins: what had to be plugged in, by name.
+      plugins: the plugins that its names come from, with their versions; filled in for its record.
       recorded: whether it was read from a record, whose numbers hold defaults too.
     """
 
@@ -69,7 +52,7 @@ class RunSpec:
     task: dict[str, Any] = field(default_factory=dict)
     env_args: dict[str, Any] = field(default_factory=dict)
     data: Data | str | None = field(default=None, compare=False, repr=False)
-    plugins: tuple[str, ...] = ()
+    plugins: Mapping[str, str] = field(default_factory=dict, compare=False)
     recorded: bool = False
 
     @classmethod
@@ -93,10 +76,11 @@ class RunSpec:
           ConfigError: an unknown algorithm, or no length and no preset that has one.
         """
         known = algos.settings(algo)
+        if isinstance(env, str):
+            envs.check_name(env)  # before presets are looked for: a plugin may have some
         use_preset = Flag().convert("use_preset", use_preset) and isinstance(env, str)
         start = preset(algo, env) if use_preset and isinstance(env, str) else None
-        if not recorded and "objective" in given:
-            given["objective"] = plug_in(PolicyObjective().convert("objective", given["objective"]))
+        given = given if recorded else plugged_in(known, given)
         parts = split(known, {**(start.settings if start else {}), **given})
         if steps is None:
             where = env if isinstance(env, str) else env.name
@@ -141,7 +125,10 @@ class RunSpec:
 
         Raises:
           ConfigError: an unknown name or field, or a value that cannot be.
+          NotPluggedIn: a plugin is missing that the names of a record come from.
         """
+        if self.recorded:
+            origins.check(self.names(), self.plugins)
         return build.build(self.algo, self.env, self.env_args, self.parts, self.recorded)
 
     def prepare(self) -> Prepared:
@@ -182,7 +169,22 @@ class RunSpec:
         files = build.files_of(self.algo, self.hypers)
         every = {**prepared.config, **build.describe(prepared.algorithm.hypers), **files}
         parts = split(algos.settings(self.algo), every)
-        return dataclasses.replace(self, **parts._replace(task=self.task)._asdict())
+        made = dataclasses.replace(self, **parts._replace(task=self.task)._asdict())
+        return dataclasses.replace(made, plugins=origins.used(made.names()))
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """All names that stand for code: (what it is, name)."""
+        yield "algorithm", self.algo
+        yield "algorithm", algos.base(self.algo)
+        if isinstance(self.env, str):
+            yield from envs.named(self.env)
+        known = algos.settings(self.algo)
+        for name, value in self.config.items():
+            if name in known and isinstance(known[name].kind, Entry):
+                yield known[name].kind.what, parsed(value).name
+        chosen = None if self.objective is None else self.objective.name
+        if isinstance(chosen, str) and not is_own(chosen):  # one of the user's own is plugged in by itself
+            yield "objective", chosen
 
     def to_json(self) -> dict[str, Any]:
         """Plain values of the form `records.RUN`; environments and objectives by name, data as a fingerprint."""
@@ -198,7 +200,7 @@ class RunSpec:
             "objective": None if chosen is None else {"name": plain(chosen.name), "fields": _plain(chosen.fields)},
             "task": _plain(self.task),
             "data": self.data.fingerprint if isinstance(self.data, Data) else self.data,
-            "plugins": list(self.plugins),
+            "plugins": dict(self.plugins),
         }
 
     @classmethod
@@ -231,7 +233,7 @@ class RunSpec:
             task=record["task"],
             env_args=record["env_args"],
             data=record["data"] if given is None else given,
-            plugins=tuple(record["plugins"]),
+            plugins=record["plugins"],
             recorded=True,
             **more,
         )

@@ -108,7 +108,12 @@ class Algorithm:
     @classmethod
     def make(cls, env: Env, config: Any = None) -> Algorithm:
         """Builds the algorithm, by default with its default config. Raises ConfigError, as the class does."""
-        return cls(env, cls.Config() if config is None else config)
+        return cls(env, cls.default("config") if config is None else config)
+
+    @classmethod
+    def default(cls, name: str) -> Any:
+        """The default of a field, `config` or `hypers`: a subclass may give it other values than its class has."""
+        return cls.__dataclass_fields__[name].default
 
     @classmethod
     def unused(cls, config: Any, env: Env) -> dict[str, str]:

@@ -16,14 +16,15 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rljax"
 
 ORDER = """
-    errors registry storage resources shipped processes kinds fields declarations arguments records
+    errors fingerprint plugins registry catalogue origins
+    storage resources shipped processes kinds fields declarations arguments records
     modes spaces types runtime settings parts orbax_files
     ops nets objectives data
     envs
     on_policy off_policy
     algos
     progress saved_leaves checkpoint jsonl log results
-    divergence run fingerprint build spec policy footprint trainer api
+    divergence run build spec policy footprint trainer api
     engine
     sweeps meta
     cli __main__

@@ -9,7 +9,7 @@ from flax import struct
 from toys import PROBE, TINY
 
 import rljax
-from rljax import algos, envs, objectives, registry, settings
+from rljax import algos, catalogue, envs, objectives, plugins, registry, settings
 from rljax.algos.presets import Preset, preset
 from rljax.envs.wrappers import frame_stack, mask_observation
 from rljax.errors import ConfigError
@@ -20,6 +20,8 @@ from rljax.registry import Registry
 @pytest.fixture(autouse=True)
 def empty(monkeypatch):
     monkeypatch.setattr(registry, "_added", {})
+    monkeypatch.setattr(registry, "_sources", {})
+    monkeypatch.setattr(plugins, "_enabled", False)
     monkeypatch.setattr(registry, "_registries", dict(registry._registries))
 
 
@@ -115,13 +117,12 @@ class Wide(MLP):
 
 
 def test_a_torso_of_ones_own_is_chosen_by_its_name():
-    registry.TORSOS.register("wide", Wide)
-    assert "wide" in str(algos.settings("ppo")["torso"].kind.type)
+    catalogue.TORSOS.register("wide", Wide)
     algorithm, _ = rljax.make("ppo", PROBE, torso="wide", **TINY)
     assert algorithm.config.torso == "wide" and rljax.train(
         "ppo", PROBE, steps=64, torso="wide", progress=False, **TINY
     )
-    with pytest.raises(ConfigError, match=r"torso=wid: must be one of mlp, cnn, wide; did you mean 'wide'"):
+    with pytest.raises(ConfigError, match=r"torso=wid: must be one of mlp, .*, wide; did you mean 'wide'"):
         rljax.make("ppo", PROBE, torso="wid")
 
 
@@ -142,8 +143,8 @@ def test_wrappers_are_part_of_a_name():
     [
         ("CartPole-v1|frame_stak(4)", "unknown wrapper 'frame_stak'; did you mean 'frame_stack'"),
         ("CartPole-v2|frame_stack(4)", "unknown environment 'CartPole-v2'"),
-        ("CartPole-v1|frame_stack(", r"wrapper 'frame_stack\(': write it as a name with numbers"),
-        ("CartPole-v1|frame_stack(x)", "write it as a name with numbers"),
+        ("CartPole-v1|frame_stack(", r"'frame_stack\(': write it as a name with plain arguments"),
+        ("CartPole-v1|frame_stack(x)", "write it as a name with plain arguments"),
         ("CartPole-v1|frame_stack()", "frame_stack: .*missing 1 required positional argument"),
     ],
 )

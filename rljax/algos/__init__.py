@@ -10,15 +10,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from rljax import settings as _settings
-from rljax.errors import ConfigError, require, unknown
+from rljax.errors import ConfigError, require
 from rljax.registry import Registry
-
-ALGORITHMS: Registry[Any] = Registry(
-    "algorithm",
-    {name: f"rljax.algos.{name}:{name.upper()}" for name in ("dqn", "lpg", "ppo", "pqn", "sac", "td3")}
-    | {"revalued": "rljax.algos.revalued:REValueD"},
-    "rljax list algos",
-)
 
 
 class Variant(NamedTuple):
@@ -32,9 +25,11 @@ _THREE = ("num_steps", "gradient_steps", "policy_delay")
 _OFTEN = {"gradient_steps": 20, "policy_delay": 20, "critic_lr": 3e-4, "temperature_lr": 3e-4}
 _CROSSQ = {"batch_norm": True, "adam_b1": 0.5, "critic_lr": 1e-3, "lr": 1e-3, **dict.fromkeys(_THREE, 3)}
 
-VARIANTS: Registry[Variant] = Registry(
-    "variant of an algorithm",
+ALGORITHMS: Registry[Any] = Registry(  # classes, or variants of others
+    "algorithm",
     {
+        **{name: f"rljax.algos.{name}:{name.upper()}" for name in ("dqn", "lpg", "ppo", "pqn", "sac", "td3")},
+        "revalued": "rljax.algos.revalued:REValueD",
         "dpo": Variant("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
         "mdpo": Variant(
             "ppo", {"objective": "kl-penalty", "objective.final": 0.0}
@@ -58,12 +53,13 @@ VARIANTS: Registry[Variant] = Registry(
         "aq-sac": Variant("sac", {"expectile": 0.9}),  # Annealed Q-learning
         "aq-td3": Variant("td3", {"expectile": 0.9}),
     },
+    "rljax list algos",
 )
 
 
 def names() -> list[str]:
     """All names, variants among them."""
-    return sorted([*ALGORITHMS, *VARIANTS])
+    return sorted(ALGORITHMS)
 
 
 def register(
@@ -89,16 +85,14 @@ def register(
     """
     one = (algorithm is None) != (variant_of is None)
     require(one, "variant_of", variant_of, "give an algorithm, or the name of the one that this is a variant of")
-    if ALGORITHMS.is_shipped(name) or VARIANTS.is_shipped(name):
+    if ALGORITHMS.is_shipped(name):
         raise ConfigError(f"algorithm '{name}' is taken by {entry(name)}; register it under another name")
     if variant_of is not None:
         changed = _settings.check(settings(variant_of), dict(defaults or {}), variant_of)
-        VARIANTS.register(name, Variant(base(variant_of), with_defaults(variant_of, changed)))
-        ALGORITHMS.remove(name)
+        ALGORITHMS.register(name, Variant(base(variant_of), with_defaults(variant_of, changed)))
     else:
         require(not defaults, "defaults", defaults, "are those of a variant; say of which algorithm: variant_of")
         ALGORITHMS.register(name, algorithm if isinstance(algorithm, str) else _settings.parts_of(algorithm))
-        VARIANTS.remove(name)
     if presets:
         from rljax.algos.presets import PRESETS
 
@@ -117,14 +111,16 @@ def load(name: str) -> Any:
 
 def base(name: str) -> str:
     """The algorithm of which this one has other defaults, or itself."""
-    return VARIANTS.load(name).base if name in VARIANTS else name
+    variant = _variant(name)
+    return variant.base if variant else name
 
 
 def settings(name: str) -> dict[str, _settings.Setting]:
     """Every field of an algorithm, without importing it. Raises ConfigError for a name that is not registered."""
-    if name not in VARIANTS:
+    ALGORITHMS.check(name)
+    if _variant(name) is None:
         return _settings.of_algorithm(entry(name))
-    return _of_shipped(name) if VARIANTS.is_shipped(name) else _of_variant(name)
+    return _of_shipped(name) if ALGORITHMS.is_shipped(name) else _of_variant(name)
 
 
 def _of_variant(name: str) -> dict[str, _settings.Setting]:
@@ -142,7 +138,8 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Those of its objective count only if no other is given.
     """
-    defaults = VARIANTS.load(name).defaults if name in VARIANTS else {}
+    variant = _variant(name)
+    defaults = variant.defaults if variant else {}
     chosen = given.get("objective", defaults.get("objective"))
     if not isinstance(chosen, str) or chosen != defaults.get("objective"):
         defaults = {n: value for n, value in defaults.items() if not n.startswith("objective")}
@@ -155,6 +152,10 @@ def entry(name: str) -> Any:
     Raises:
       ConfigError: there is none.
     """
-    if not isinstance(name, str) or base(name) not in ALGORITHMS:
-        raise unknown("algorithm", name, names(), "rljax list algos")
+    ALGORITHMS.check(name)
     return ALGORITHMS.entry(base(name))
+
+
+def _variant(name: str) -> Variant | None:
+    found = ALGORITHMS.entry(name) if name in ALGORITHMS else None
+    return found if isinstance(found, Variant) else None

@@ -45,7 +45,7 @@ class Config(HeadConfig, loop.Config):
 
     num_envs: int = 8
     batch_size: int = 128
-    torso: str = entry("mlp", "torso", "cnn: one convolution below the hidden layers, for image observations")
+    torso: str = entry("mlp", "torso", "layers below the heads")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
     activation: str = entry("relu", "activation", "of the hidden layers")
     layer_norm: bool = flag(False, "in the hidden layers")

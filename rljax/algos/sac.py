@@ -72,7 +72,7 @@ class SAC(actor_critic.ActorCritic):
 
     @cached_property
     def actor(self) -> Any:
-        return StochasticActor(self.action_space, self.config.hidden, self.config.activation)
+        return StochasticActor(self.action_space, **self.torso_fields())
 
     @property
     def discrete(self) -> bool:

@@ -63,7 +63,7 @@ class TD3(actor_critic.ActorCritic):
 
     @cached_property
     def actor(self) -> Any:
-        return DeterministicActor(self.action_space.shape[0], self.config.hidden, self.config.activation)
+        return DeterministicActor(self.action_space.shape[0], **self.torso_fields())
 
     def action(self, params, obs):
         """The actions of the policy `[..., D]`, within the unit box."""

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rljax import plugins
 from rljax.cli import parser
 from rljax.cli.check_env import CheckEnv
 from rljax.cli.meta_eval import MetaEval
@@ -17,6 +18,7 @@ from rljax.cli.runs import Eval, List, Plot, Render
 from rljax.cli.sweep import Report
 from rljax.errors import (
     SIGNALLED,
+    ConfigError,
     DivergedError,
     NotPluggedIn,
     RljaxError,
@@ -60,7 +62,10 @@ OVERVIEW = """usage: rljax COMMAND [options]
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF
   check-env ENV      play an environment and find its faults
-  list WHAT          algos, envs, objectives, learned or presets
+  list WHAT          algos, envs, objectives, learned, presets, torsos, wrappers, sinks ..., or plugins
+
+  --plugin WHAT      with any command: add what a module, my_package, or a file, ./mine.py, registers
+  --no-plugins       use no installed plugins
 
 rljax COMMAND --help shows the options; rljax train ALGO ENV --help those of an algorithm, with the values that
 would be used on that environment.
@@ -80,15 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if arguments else USAGE
     shown, warnings.showwarning = warnings.showwarning, _warn
     try:
-        return _parse(arguments)()
+        return _parse(_with_plugins(arguments))()
     except (DivergedError, StorageError, WorkerError) as error:
         print(f"rljax: {error}", file=sys.stderr)
         return FAILED
     except NotPluggedIn as error:
-        module, _, kind = error.name.partition(":")
-        where = error.name if module != "__main__" else f"MODULE:{kind}"
-        again = shlex.join(["rljax", *arguments, "--objective", where])
-        print(f"rljax: {error.why}: {again}", file=sys.stderr)
+        again = f": {shlex.join(['rljax', *arguments, *error.options])}" if error.options else ""
+        print(f"rljax: {error.why}{again}", file=sys.stderr)
         return USAGE
     except RljaxError as error:
         print(f"rljax: {error}", file=sys.stderr)
@@ -114,7 +117,25 @@ def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
     print(f"rljax: {message}" if category is UserWarning else f"{category.__name__}: {message}", file=sys.stderr)
 
 
+def _with_plugins(arguments: Sequence[str]) -> list[str]:
+    """Loads what `--plugin` names, and minds `--no-plugins`, wherever they stand; returns the other words."""
+    rest, words = [], list(arguments)
+    while words:
+        option, equals, value = (word := words.pop(0)).partition("=")
+        if option == "--plugin":
+            if not (equals or words):
+                raise ConfigError("--plugin needs a value: my_package or ./mine.py")
+            plugins.load(value if equals else words.pop(0))
+        elif word == "--no-plugins":
+            plugins.disable()
+        else:
+            rest.append(word)
+    return rest
+
+
 def _parse(arguments: list[str]) -> Callable[[], int]:
+    if not arguments:
+        raise ConfigError("a command is missing; rljax --help shows all")
     command, rest = arguments[0], arguments[1:]
     if command == "--version":
         from rljax import __version__

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rljax import plugins
 from rljax.engine.cluster import KEPT
 from rljax.errors import SIGNALLED, ConfigError, WorkerError, require
 from rljax.processes import STOPPING, end_with
@@ -23,7 +24,7 @@ def supervise(arguments: Sequence[str]) -> int:
     Raises:
       WorkerError: it was aborted or killed.
     """
-    code, received = run([sys.executable, "-m", "rljax", *arguments])
+    code, received = run([sys.executable, "-m", "rljax", *plugins.options(), *arguments])
     if code < 0 and received:  # before it could stop in order
         return SIGNALLED + received[0]
     if code < 0:
@@ -89,7 +90,7 @@ def submit(arguments: Sequence[str], cluster: str, processes: int, folder: Path,
         executor.update_parameters(**{"name": "rljax", **parameters, "tasks_per_node": processes // nodes})
     except (NameError, TypeError, ValueError) as error:
         raise ConfigError(f"submit_with: {str(error).splitlines()[0]}") from None
-    job = executor.submit(_task, list(arguments))
+    job = executor.submit(_task, [*plugins.options(), *arguments])
     print(f"submitted job {job.job_id}; logs in {folder}", flush=True)
     if cluster != "local":
         return 0

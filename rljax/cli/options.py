@@ -9,8 +9,10 @@ from typing import Annotated, Any, NamedTuple
 
 from tyro.conf import arg
 
+from rljax import registry
 from rljax.cli.parser import Parsed
 from rljax.errors import ConfigError
+from rljax.fields import Entry
 from rljax.kinds import Kind, Part
 from rljax.settings import Setting, is_own, literal, pairs, split_commas, with_objective
 
@@ -49,6 +51,9 @@ def of_settings(known: Mapping[str, Setting], defaults: Mapping[str, Any]) -> li
         if isinstance(setting.kind, Part):  # that was learned
             meaning = f"a file, or a name (rljax list learned), that holds {setting.doc}"
             found.append(Option(name, setting.kind, None, meaning))
+        elif isinstance(setting.kind, Entry):
+            meaning = f"{setting.doc}: {', '.join(registry.of(setting.kind.what))}, or module:Class"
+            found.append(Option(name, setting.kind, defaults.get(name, setting.default), meaning))
         elif setting.kind.type is not None:  # not weights: they come with their objective, from a file
             found.append(Option(name, setting.kind, defaults.get(name, setting.default), setting.doc))
     return found

@@ -10,14 +10,23 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional
 
-from rljax import algos, envs, shipped
+from rljax import plugins, registry, shipped
 from rljax.algos.presets import PRESETS
 from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
 from rljax.kinds import Count
-from rljax.registry import OBJECTIVES
 from rljax.storage import absolute, shown, write_json
+
+LISTED = {  # registries, by the word that lists them
+    "algos": "rljax.algos:ALGORITHMS",
+    "envs": "rljax.envs:ENVIRONMENTS",
+    "wrappers": "rljax.envs:WRAPPERS",
+    "objectives": "rljax.catalogue:OBJECTIVES",
+    "torsos": "rljax.catalogue:TORSOS",
+    "activations": "rljax.catalogue:ACTIVATIONS",
+    "sinks": "rljax.log:SINKS",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +129,16 @@ class Render:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List algorithms, environments, objectives, learned parts that come with rljax, or presets.
+    """List what can be chosen by a name, that of plugins included, or the plugins.
 
     Args:
       what: the kind of things to list.
     """
 
-    what: Positional[Literal["algos", "envs", "objectives", "learned", "presets"]]
+    what: Positional[Literal[*LISTED, "learned", "plugins", "presets"]]  # pyright: ignore
 
     def __call__(self) -> int:
+        plugins.find()
         if self.what == "presets":
             for name, known in PRESETS.items():
                 values = " ".join(f"{name}={value}" for name, value in known.settings.items()) or "the defaults"
@@ -140,8 +150,14 @@ class List:
                 stored = files.read(shipped.file_of(name))
                 environments = dict.fromkeys(task["env"] for task in stored.provenance["tasks"])
                 print(f"{name}: {stored.kind}, on {', '.join(environments)}")
+        elif self.what == "plugins":
+            for plugin in plugins.known():
+                print(f"{plugin.source}: {plugin.error or plugin.version}")
         else:
-            print("\n".join({"algos": algos.names, "envs": envs.names, "objectives": OBJECTIVES.names}[self.what]()))
+            names = registry.resolve(LISTED[self.what], self.what)
+            for name in sorted(names) if self.what == "algos" else names:
+                source = registry.source(names.what, name)
+                print(f"{name}  ({source})" if source else name)
         return 0
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, envs, registry
+from rljax import registry
 from rljax.build import Prepared, abstract_state
 from rljax.engine.pickling import MAIN, REMEDY, dumps, is_unimportable
 from rljax.engine.plan import Programs
@@ -94,11 +94,8 @@ def pack(job: Job) -> bytes:
 
 def _names(rows: Iterable[RunSpec]) -> set[str]:
     """All names in rows: of algorithms, environments, wrappers, and whatever settings choose by name."""
-    found: set[str] = set()
-    for row in rows:
-        found |= {value for value in row.settings.values() if isinstance(value, str)}
-        found |= {row.algo, algos.base(row.algo), *(envs.parts(row.env) if isinstance(row.env, str) else ())}
-    return found
+    chosen = {value for row in rows for value in row.settings.values() if isinstance(value, str)}
+    return chosen | {name for row in rows for _, name in row.names()}
 
 
 def _is_shipped(row: RunSpec) -> bool:

@@ -6,18 +6,16 @@ cheap: Gymnax and Brax are loaded when the first of their environments is made.
 
 from __future__ import annotations
 
-import ast
 import functools
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rljax import runtime
+from rljax import registry, runtime
 from rljax.arguments import NUMBER, SEED
 from rljax.envs import catalogue
-from rljax.errors import ConfigError, require, unknown
-from rljax.registry import Registry
+from rljax.errors import ConfigError, require
+from rljax.registry import Registry, parsed
 
 if TYPE_CHECKING:
     from rljax.types import Env
@@ -62,11 +60,6 @@ def register(name: str, factory: Callable[..., Env] | str) -> None:
     require(WRAPPED not in name, "name", repr(name), f"what follows {WRAPPED} are wrappers; choose another name")
     fits = callable(factory) or (isinstance(factory, str) and ":" in factory)
     require(fits, "factory", repr(factory)[:80], "must be a function that returns an Env; write lambda: env")
-    before = ENVIRONMENTS.registered().get(name)
-    if before is not None and _code(before) != _code(factory):
-        warnings.warn(
-            f"environment '{name}' is registered again, with other code, which counts from now on", stacklevel=2
-        )
     ENVIRONMENTS.register(name, factory)
 
 
@@ -145,11 +138,11 @@ def _make(name: str, registered: Callable[..., Env] | str | None, /, **kwargs: A
     with jax.ensure_compile_time_eval():
         made = _with_arguments(base(name), _factory(base(name)), **kwargs)
         made = check(made) if registered else made
-        for wrapper, args, named in map(_parsed, name.split(WRAPPED)[1:]):
+        for call in map(parsed, name.split(WRAPPED)[1:]):
             try:
-                made = WRAPPERS.load(wrapper)(made, *args, **named)
+                made = WRAPPERS.load(call.name)(made, *call.args, **call.named)
             except TypeError as error:
-                raise ConfigError(f"environment '{name}': {wrapper}: {error}") from None
+                raise ConfigError(f"environment '{name}': {call.name}: {error}") from None
     return made
 
 
@@ -158,51 +151,33 @@ def base(name: str) -> str:
     return name.partition(WRAPPED)[0]
 
 
-def parts(name: str) -> list[str]:
-    """The names in a name: that of the environment and those of its wrappers."""
-    return [base(name), *(_parsed(wrapper)[0] for wrapper in name.split(WRAPPED)[1:])]
+def named(name: str) -> list[tuple[str, str]]:
+    """The parts of a name, each with what it is: `("environment", "CartPole-v1")`, `("wrapper", "frame_stack")`."""
+    inner, *wrappers = name.split(WRAPPED)
+    known = inner if inner in ENVIRONMENTS else _family(inner)
+    return [(ENVIRONMENTS.what, known), *((WRAPPERS.what, parsed(wrapper).name) for wrapper in wrappers)]
 
 
 def check_name(name: str) -> None:
     """Refuse a name that `make` does not take, before anything is imported: raises ConfigError."""
-    inner, *wrappers = parts(name)
-    for wrapper in wrappers:
-        WRAPPERS.check(wrapper)
-    if inner in ENVIRONMENTS or ours(inner):
+    inner = base(name)
+    for what, part in named(name)[1:]:
+        registry.of(what).check(part)
+    if ours(inner):
         return
     excluded = catalogue.GYMNAX_EXCLUDED | catalogue.BRAX_EXCLUDED
     if inner in excluded:
         raise ConfigError(f"environment '{inner}' is left out: it {excluded[inner]}")
-    raise unknown("environment", inner, names(), "rljax list envs")
+    ENVIRONMENTS.check(inner)
 
 
 def ours(name: str) -> bool:
     """Whether it names an environment that comes with rljax, in wrappers that do."""
-    inner, *wrappers = parts(name)
-    known = ENVIRONMENTS.is_shipped(inner) or _family(inner) in catalogue.BRAX
-    return known and all(map(WRAPPERS.is_shipped, wrappers))
-
-
-def _parsed(wrapper: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """`frame_stack(4)` as (name, arguments, keyword arguments). Raises ConfigError where it is no such call."""
-    try:
-        call = ast.parse(wrapper.strip(), mode="eval").body
-        if isinstance(call, ast.Name):
-            return call.id, [], {}
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-            named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-            return call.func.id, list(map(ast.literal_eval, call.args)), named
-    except (SyntaxError, ValueError):
-        pass
-    raise ConfigError(f"wrapper '{wrapper}': write it as a name with numbers, such as frame_stack(4)")
+    return all(registry.of(what).is_shipped(part) for what, part in named(name))
 
 
 def _family(name: str) -> str:
     return "/".join(name.split("/")[:2])  # brax/ant/spring is a brax/ant
-
-
-def _code(factory: Any) -> Any:
-    return getattr(factory, "__code__", factory)
 
 
 def _factory(name: str) -> Callable[..., Env]:

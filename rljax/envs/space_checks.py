@@ -27,6 +27,8 @@ def check(field: str, space: Any) -> None:
     fault = {Box: _box, Discrete: _discrete, MultiDiscrete: _multi_discrete}[_kind(space)](space)
     if fault:
         raise ConfigError(f"{field}{fault}")
+    if field.startswith("action_space") and isinstance(space, MultiDiscrete) and space.grid:
+        raise ConfigError(f"{field} is a grid of {space.grid}: must be a vector; flatten the actions")
     if field.startswith("action_space") and isinstance(space, Box) and not jnp.issubdtype(space.dtype, jnp.floating):
         raise ConfigError(f"{field} is a Box of {space.dtype}: must be of floats; use Discrete or MultiDiscrete")
 
@@ -60,7 +62,9 @@ def _discrete(space: Discrete) -> str:
 
 def _multi_discrete(space: MultiDiscrete) -> str:
     fine = isinstance(space.nvec, tuple) and space.nvec and all(map(_count, space.nvec))
-    return "" if fine else f".nvec is {space.nvec!r}: must be whole numbers, each at least 1"
+    if not fine:
+        return f".nvec is {space.nvec!r}: must be whole numbers, each at least 1"
+    return "" if all(map(_count, space.grid)) else f".grid is {space.grid!r}: must be whole numbers, each at least 1"
 
 
 def _count(n: Any) -> bool:

@@ -123,7 +123,19 @@ class Learned:
 
     def provenance(self) -> dict[str, Any]:
         """The provenance: the method, the tasks and the scores."""
-        bare = ("learn", "names", "rows", "draws", "plan", "workers", "command", "created", "machine", "generations")
+        bare = (
+            "learn",
+            "names",
+            "rows",
+            "draws",
+            "plan",
+            "workers",
+            "command",
+            "commit",
+            "created",
+            "machine",
+            "generations",
+        )
         asked = {name: value for name, value in self.record.items() if name not in bare}
         rows = [RunSpec.from_json(row).without(self.theta).to_json() for row in self.record["rows"]]
         last = {

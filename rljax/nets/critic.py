@@ -10,8 +10,10 @@ from flax import linen as nn
 
 from rljax.nets.heads import PolicyHead
 from rljax.nets.initializers import orthogonal
-from rljax.nets.mlp import MLP
-from rljax.types import Array, Box, Space
+from rljax.nets.torsos import torso
+from rljax.types import Array, Box, MultiDiscrete, Space
+
+VECTOR = MultiDiscrete((1,))  # stands for all spaces whose features are vectors
 
 
 class Critics(nn.Module):
@@ -22,7 +24,8 @@ class Critics(nn.Module):
     Attributes:
       members, size: M and K.
       actions: how many discrete ones; 0 where actions are continuous.
-      hidden, activation, layer_norm, dropout, batch_norm: of each.
+      observation_space: of what comes in as features.
+      torso, hidden, activation, layer_norm, dropout, batch_norm: of each.
 
     Args of the call:
       x: features `[..., F]`.
@@ -36,6 +39,8 @@ class Critics(nn.Module):
     members: int = 2
     size: int = 1
     actions: int = 0
+    observation_space: Space = VECTOR
+    torso: str = "mlp"
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
     layer_norm: bool = False
@@ -44,13 +49,13 @@ class Critics(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, action: Array | None = None) -> Array:
-        x = x if action is None else jnp.concatenate([x, action], axis=-1)
-        outputs = jnp.stack([self._member(x) for _ in range(self.members)])
+        outputs = jnp.stack([self._member(x, action) for _ in range(self.members)])
         return outputs.reshape(*outputs.shape[:-1], -1, self.size)
 
-    def _member(self, x: Array) -> Array:
+    def _member(self, x: Array, action: Array | None) -> Array:
         kinds = {"layer_norm": self.layer_norm, "dropout": self.dropout, "batch_norm": self.batch_norm}
-        x = MLP(self.hidden, self.activation, **kinds)(x)
+        sizes = {"hidden": self.hidden, "activation": self.activation}
+        x = torso(self.torso, x, self.observation_space, action, flat=True, **sizes, **kinds)
         return nn.Dense(max(self.actions, 1) * self.size, kernel_init=orthogonal(1.0))(x)
 
 
@@ -58,12 +63,14 @@ class DeterministicActor(nn.Module):
     """Features `[..., F]` -> actions `[..., actions]` within the unit box."""
 
     actions: int
+    observation_space: Space = VECTOR
+    torso: str = "mlp"
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = MLP(self.hidden, self.activation)(x)
+        x = torso(self.torso, x, self.observation_space, flat=True, hidden=self.hidden, activation=self.activation)
         return jnp.tanh(nn.Dense(self.actions, kernel_init=orthogonal(0.01))(x))
 
 
@@ -71,12 +78,14 @@ class StochasticActor(nn.Module):
     """Features `[..., F]` -> distribution over actions, continuous ones within the unit box."""
 
     space: Space
+    observation_space: Space = VECTOR
+    torso: str = "mlp"
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
 
     @nn.compact
     def __call__(self, x: Array) -> Any:
-        x = MLP(self.hidden, self.activation)(x)
+        x = torso(self.torso, x, self.observation_space, flat=True, hidden=self.hidden, activation=self.activation)
         if not isinstance(self.space, Box):
             return PolicyHead(self.space)(x)
         one = self.space.movable.astype(np.float32)  # what cannot move is no part of the policy

@@ -18,7 +18,8 @@ from rljax.types import LEGAL, Array, Box, Dict, Discrete, MultiDiscrete, Space
 def features(space: Space, obs: Any) -> Array:
     """Observations, leaves `[..., *shape]`, as float32 `[..., *feature_shape(space)]`.
 
-    Discrete ones, and each entry of multi-discrete ones, become one-hot. A Box of bytes, such as a camera's, is divided
+    Discrete ones, and each entry of multi-discrete ones, become one-hot, so that a grid of categories `[H, W, C]`
+    becomes an image. A Box of bytes, such as a camera's, is divided
     by its highest bound, so that 0 .. 255 becomes 0 .. 1. A Dict becomes one vector: the entries of its spaces one
     after the other, images first, but for the mask of legal actions.
     """
@@ -38,7 +39,7 @@ def feature_shape(space: Space) -> tuple[int, ...]:
     if isinstance(space, Dict):
         return (sum(math.prod(feature_shape(each)) for _, each in _leaves(space)),)
     if isinstance(space, MultiDiscrete):
-        return (sum(space.nvec),)
+        return (*space.grid, sum(space.nvec))
     return (space.n,) if isinstance(space, Discrete) else space.shape
 
 
@@ -48,10 +49,9 @@ def flat_features(space: Space, obs: Any) -> Array:
     return x.reshape(*x.shape[: x.ndim - len(feature_shape(space))], -1)
 
 
-def image_shape(space: Space) -> tuple[int, ...] | None:
-    """`(H, W, C)` of observations that are an image, or of which one entry is; None for all others."""
-    images = [each.shape for _, each in _leaves(space) if _is_image(each)]
-    return images[0] if len(images) == 1 else None
+def image_shapes(space: Space) -> tuple[tuple[int, ...], ...]:
+    """`(H, W, C)` of the features of each image in observations: of a Box of three axes, or a grid of categories."""
+    return tuple(feature_shape(each) for _, each in _leaves(space) if _is_image(each))
 
 
 def _leaves(space: Space, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Single]]:
@@ -64,4 +64,4 @@ def _leaves(space: Space, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, .
 
 
 def _is_image(space: Space) -> bool:
-    return isinstance(space, Box) and len(space.shape) == 3
+    return isinstance(space, Box | MultiDiscrete) and len(space.shape) == 3

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rljax.catalogue import ACTIVATIONS
 from rljax.nets.initializers import orthogonal
-from rljax.registry import ACTIVATIONS
 from rljax.types import Array
 
 DROPOUT = "dropout"  # the random stream that drops units; without it none are dropped
@@ -20,7 +21,7 @@ def activation(name: str) -> Callable[[Array], Array]:
     """Looks an activation function up by its name.
 
     Raises:
-      ConfigError: there is none; `rljax.registry.ACTIVATIONS` holds them all.
+      ConfigError: there is none; `rljax.catalogue.ACTIVATIONS` holds them all.
     """
     return ACTIVATIONS.load(name)
 
@@ -37,7 +38,7 @@ class MLP(nn.Module):
 
     Attributes:
       hidden: the width of each layer; empty for the identity.
-      activation: a name in `rljax.registry.ACTIVATIONS`.
+      activation: a name in `rljax.catalogue.ACTIVATIONS`.
       gain: the scale of the orthogonal weights.
       layer_norm: normalise before each activation.
       dropout: share of units that are set to 0, wherever a random stream `DROPOUT` is given.
@@ -58,6 +59,7 @@ class MLP(nn.Module):
     batch normalisation where CrossQ has it, arXiv 1902.05605.
     """
 
+    VECTORS: ClassVar[bool] = True  # it takes no other features
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
     gain: float = math.sqrt(2)

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rljax.nets.critic import VECTOR
 from rljax.nets.initializers import orthogonal
 from rljax.nets.noisy import NoisyDense
 from rljax.nets.torsos import torso
-from rljax.types import Array, MultiDiscrete, Space
-
-VECTOR = MultiDiscrete((1,))  # stands for all spaces whose features are vectors
+from rljax.types import Array, Space
 
 
 class QNetwork(nn.Module):

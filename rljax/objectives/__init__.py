@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from rljax import settings, shipped
+from rljax.catalogue import LEARNED, OBJECTIVES
 from rljax.errors import ConfigError
 from rljax.objectives import files, plugged
 from rljax.objectives.base import Objective
@@ -37,7 +38,6 @@ from rljax.objectives.discovered import DPO
 from rljax.objectives.kl import KLPenalty
 from rljax.objectives.learned import LPO, TALPO, network
 from rljax.objectives.plugged import register
-from rljax.registry import LEARNED, OBJECTIVES
 from rljax.settings import registered_name
 
 __all__ = [

@@ -7,19 +7,17 @@ has plugged the class in again.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
 
-from rljax import declarations
+from rljax import declarations, plugins
+from rljax.catalogue import LEARNED, OBJECTIVES
 from rljax.errors import ConfigError, NotPluggedIn, brief, require
 from rljax.kinds import shown
-from rljax.registry import LEARNED, OBJECTIVES, Registry
+from rljax.registry import Registry
 from rljax.shipped import FILE
 
 FORM = "give module:Class, a class that extends flax.struct.PyTreeNode and is called as an objective"
@@ -45,9 +43,9 @@ def register(objective: Any, name: str | None = None) -> type:
     kind = found if isinstance(found, type) else type(found)
     fits = dataclasses.is_dataclass(kind) and "__call__" in dir(kind)
     require(fits, "objective", brief(shown(objective)), FORM)
-    PLUGGED.register(path_of(kind), kind)
+    PLUGGED.register(path_of(kind), kind, warn=False)  # whenever an instance is given
     if isinstance(objective, str):
-        PLUGGED.register(objective, kind)
+        PLUGGED.register(objective, kind, warn=False)
     if name is not None:
         OBJECTIVES.register(name, kind)
         if hasattr(kind, "load"):
@@ -90,16 +88,25 @@ def plug_in_again(names: Iterable[Any], given: Any, call: str) -> None:
         alike = [name for name in paths if name.partition(":")[2] == kind.__qualname__]
         missing = [name for name in paths if name not in PLUGGED]
         for name in alike or (missing if len(missing) == 1 else []):
-            PLUGGED.register(name, kind)
+            PLUGGED.register(name, kind, warn=False)
     for name in paths:
         if name not in PLUGGED:
-            raise NotPluggedIn(name, call)
+            raise not_plugged_in(name, call)
+
+
+def not_plugged_in(name: str, call: str = "") -> NotPluggedIn:
+    """The error for a class, `module:Class`, that a record names and that was not plugged in."""
+    module, _, kind = name.partition(":")
+    origin = f"from {module} import {kind.split('.')[0]}; " if module != "__main__" else ""
+    again = f"{origin}{call}, objective={kind})" if call else f"{origin}rljax.objectives.register({kind})"
+    why = f"objective '{name}' is a class of the user's, and a record imports nothing; plug it in again"
+    return NotPluggedIn(why, again, ("--objective", name if module != "__main__" else f"MODULE:{kind}"))
 
 
 def named(name: str) -> type:
     """Finds the class that was plugged in under a name. Raises NotPluggedIn if there is none."""
     if name not in PLUGGED:
-        raise NotPluggedIn(name)
+        raise not_plugged_in(name)
     return PLUGGED[name]
 
 
@@ -138,22 +145,10 @@ def make(name: str, fields: Mapping[str, Any]) -> Any:
 
 
 def _imported(text: str) -> Any:
-    module, colon, path = text.partition(":")
-    parts = [*module.split("."), *path.split(".")]
-    require(bool(colon) and all(part.isidentifier() for part in parts), "objective", repr(text), FORM)
-    if not {"", os.getcwd()} & {*sys.path}:  # the command's own path begins where it is installed, not where it is run
-        sys.path.append(os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
-        remedy = "put the class into an importable module"
-        raise ConfigError(f"objective '{text}' cannot be imported ({error}); {remedy}") from None
-    except Exception as error:  # whatever the module raises
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        raise ConfigError(f"objective '{text}': its module cannot be imported ({why})") from None
-    for name in path.split("."):
-        require(hasattr(found, name), "objective", repr(text), f"there is no {name} in it; {FORM}")
-        found = getattr(found, name)
+        found = plugins.imported(text)
+    except ConfigError as error:
+        raise ConfigError(f"objective '{text}': {error}") from None
     kind = found if isinstance(found, type) else type(found)
     require(issubclass(kind, struct.PyTreeNode) or hasattr(kind, "_flax_dataclass"), "objective", repr(text), FORM)
     return found

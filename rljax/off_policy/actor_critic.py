@@ -13,7 +13,7 @@ from rljax.errors import ConfigError, require
 from rljax.fields import INF, choice, count, entry, flag, number, share, sizes
 from rljax.nets.critic import Critics
 from rljax.nets.features import flat_features
-from rljax.nets.mlp import activation
+from rljax.nets.torsos import check_torso
 from rljax.off_policy import loop
 from rljax.off_policy.learner import Batch, Context, Learner, Phase
 from rljax.off_policy.values import HeadConfig, HeadHypers, HeadValues
@@ -27,6 +27,7 @@ class Config(HeadConfig, loop.Config):
     """Shapes and branches. Changing one compiles a new program."""
 
     policy_delay: int = count(1, "gradient steps of the critics for one of the policy; must divide gradient_steps")
+    torso: str = entry("mlp", "torso", "layers below the heads, of the policy and of each critic")
     hidden: tuple[int, ...] = sizes((256, 256), "widths of the hidden layers")
     activation: str = entry("relu", "activation", "of the hidden layers")
     layer_norm: bool = flag(False, "in the hidden layers of the critics")
@@ -62,13 +63,17 @@ class ActorCritic(HeadValues):
     @cached_property
     def critics(self) -> Any:
         """The networks that say how good actions are."""
-        return Critics(**self.critic_fields())
+        return Critics(**self.torso_fields(), **self.critic_fields())
+
+    def torso_fields(self) -> dict[str, Any]:
+        """The fields of every network here that say what it is made of."""
+        config, space = self.config, self.env.observation_space
+        sizes = {"hidden": config.hidden, "activation": config.activation}
+        return {"observation_space": space, "torso": config.torso, **sizes}
 
     def critic_fields(self) -> dict[str, Any]:
         """The fields of `Critics`."""
-        config = self.config
-        sizes = {"hidden": config.hidden, "activation": config.activation, "layer_norm": config.layer_norm}
-        return {"members": config.critics, "size": self.head.size, **sizes}
+        return {"members": self.config.critics, "size": self.head.size, "layer_norm": self.config.layer_norm}
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -112,7 +117,7 @@ class ActorCritic(HeadValues):
         require(fits, "policy_delay", config.policy_delay, found)
         super().check()
         require(config.critics >= 1, "critics", config.critics, "must be at least 1")
-        activation(config.activation)
+        check_torso(config, self.env.observation_space)
 
 
 def check_vector(space: Space) -> None:

@@ -34,7 +34,7 @@ class Config(RolloutConfig):
 
     num_epochs: int = count(4, "passes over each batch")
     num_minibatches: int = count(4, "parts a batch is cut into; must divide num_envs * num_steps")
-    torso: str = entry("mlp", "torso", "cnn: one convolution below the hidden layers, for image observations")
+    torso: str = entry("mlp", "torso", "layers below the heads")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
     activation: str = entry("tanh", "activation", "of the hidden layers")
 

@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from rljax.catalogue import VALUE_HEADS
 from rljax.ops.losses import dqn_clipped, dqn_reg, huber, squared_error
-from rljax.registry import VALUE_HEADS
 from rljax.types import Array, Scalar
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rljax import algos, envs
-from rljax.build import Hashed, Prepared, fingerprints
+from rljax.build import Hashed, Prepared, fingerprints, plugged_in
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import differing
-from rljax.objectives.plugged import plug_in, plug_in_again
+from rljax.objectives.plugged import plug_in_again
 from rljax.parts import OBJECTIVE, TASK
 from rljax.spec import Data, RunSpec, plain
 from rljax.types import Env
@@ -77,7 +77,6 @@ def build(
       ConfigError: a field twice, one that no algorithm here has, or a run of unknown length.
     """
     algorithms, environments = _several(algo), _several(env)
-    fields, fixed = [_plugged(point) for point in fields], _plugged(fixed)
     swept = {n for point in fields[:1] for n in point}
     for name in swept & set(fixed):
         raise ConfigError(f"{name}: is swept and fixed at {fixed[name]}; choose one")
@@ -109,6 +108,8 @@ def _row(
     algo: str = point.pop("algo")
     env: str | Env = point.pop("env")
     known = algos.settings(algo)
+    point, fixed = plugged_in(known, point), plugged_in(known, fixed)
+    varied = {name: point.get(name, value) for name, value in varied.items()}
     for name in point:
         if name not in known and not name.startswith((TASK, OBJECTIVE)):
             raise unknown(f"field of {algo}", name, [*known, "algo", "env"], f"rljax train {algo} --help")
@@ -154,11 +155,6 @@ def given_environments(rows: Sequence[Row]) -> dict[str, Env]:
 def describe(varied: Mapping[str, Any]) -> str:
     """Settings in a line: `lr=0.001 num_envs=16`."""
     return " ".join(f"{name}={x:.4g}" if isinstance(x, float) else f"{name}={plain(x)}" for name, x in varied.items())
-
-
-def _plugged(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings as the user gave them, the objective plugged in if it is one of the user's own."""
-    return {**settings, "objective": plug_in(settings["objective"])} if "objective" in settings else settings
 
 
 def _several(given: Any) -> list[Any]:

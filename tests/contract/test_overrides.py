@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 
 import jax
 import numpy as np
@@ -59,3 +60,21 @@ def test_a_subclass_that_overrides_the_loss_alone_is_another_algorithm(tmp_path)
         assert record["algo"] == name and np.isfinite(run.metrics["policy_loss"]).all()
         marks[name] = record["fingerprints"].get("algo")
     assert marks["ppo"] is None and marks["louder"]
+
+
+@dataclass(frozen=True)
+class Short(PPO):
+    config: PPO.Config = field(default=PPO.Config(num_envs=2, num_steps=8, num_minibatches=1))
+    hypers: PPO.Hypers = field(default=PPO.Hypers(lr=0.01), compare=False)
+
+
+def test_a_subclass_gives_other_defaults():
+    """They are what runs, what help shows, and what a record says."""
+    rljax.algos.register("short", Short)
+    known = rljax.algos.settings("short")
+    assert known["num_steps"].default == 8 and known["lr"].default == 0.01 and known["num_epochs"].default == 4
+    algorithm, _ = rljax.make("short", PROBE, num_envs=3)
+    assert algorithm.config == PPO.Config(num_envs=3, num_steps=8, num_minibatches=1) and algorithm.hypers.lr == 0.01
+    assert Short.make(envs.make(PROBE)).config == Short.default("config")
+    record = rljax.train("short", PROBE, steps=16, progress=False).record
+    assert (record["config"]["num_steps"], record["hypers"]["lr"]) == (8, 0.01)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax.nets.features import feature_shape, features, flat_features, image_shape
+from rljax.nets.features import feature_shape, features, flat_features, image_shapes
 from rljax.types import LEGAL, Box, Dict, Discrete, MultiDiscrete
 
 
@@ -62,6 +62,14 @@ def test_a_dict_becomes_one_vector_that_begins_with_the_image_and_leaves_the_mas
     np.testing.assert_array_equal(features(space, obs), expected)
     batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, 5, *jnp.shape(x))), obs)
     np.testing.assert_array_equal(flat_features(space, batch), np.broadcast_to(expected, (4, 5, 8)))
-    assert feature_shape(space) == (8,) and image_shape(space) == (1, 2, 1)
-    assert image_shape(bytes_of(2, 2, 3)) == (2, 2, 3) and image_shape(bytes_of(2)) is None
-    assert image_shape(Dict({"one": bytes_of(2, 2, 3), "other": bytes_of(2, 2, 3)})) is None
+    assert feature_shape(space) == (8,) and image_shapes(space) == ((1, 2, 1),)
+    assert image_shapes(bytes_of(2, 2, 3)) == ((2, 2, 3),) and image_shapes(bytes_of(2)) == ()
+    assert image_shapes(Dict({"one": bytes_of(2, 2, 3), "other": bytes_of(4, 4, 1)})) == ((2, 2, 3), (4, 4, 1))
+
+
+def test_a_grid_of_categories_is_an_image_of_ones_and_zeros():
+    space = MultiDiscrete((3, 2), (2, 2))
+    assert space.shape == (2, 2, 2) and feature_shape(space) == (2, 2, 5) and image_shapes(space) == ((2, 2, 5),)
+    obs = jnp.array([[[0, 1], [2, 0]], [[1, 1], [1, 0]]])
+    assert bool(space.contains(obs)) and not bool(space.contains(obs.at[0, 0, 1].set(2)))
+    assert features(space, obs)[0, 1].tolist() == [0, 0, 1, 1, 0] and space.sample(jax.random.key(0)).shape == (2, 2, 2)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import linen as nn
 from numpy.testing import assert_allclose
 
+from rljax.catalogue import TORSOS
 from rljax.errors import ConfigError
-from rljax.nets.cnn import CNN
+from rljax.nets.cnn import CNN, Impala, Nature
+from rljax.nets.features import features
 from rljax.nets.mlp import AVERAGES, MLP, activation
+from rljax.nets.torsos import check_torso, torso
+from rljax.types import Box, Dict, MultiDiscrete
 
 
 @pytest.fixture(autouse=True)
@@ -102,10 +111,99 @@ def test_cnn_defaults_are_minatars_network():
 
 def test_what_comes_with_an_image_joins_the_dense_layers():
     image, others = jax.random.normal(jax.random.key(0), (5, 4, 4, 2)), jax.random.normal(jax.random.key(1), (5, 3))
-    net = CNN((6,), hidden=(7,), image=(4, 4, 2))
+    net = CNN((6,), hidden=(7,), images=((4, 4, 2),))
     x = jnp.concatenate([image.reshape(5, -1), others], axis=-1)
     params = net.init(jax.random.key(2), x)
     assert params["params"]["MLP_0"]["Dense_0"]["kernel"].shape == (2 * 2 * 6 + 3, 7)
     alone = params | {"params": jax.tree.map(lambda p: p[:24] if p.shape == (27, 7) else p, params["params"])}
     params = {"params": jax.tree.map(lambda p: p.at[24:].set(0.0) if p.shape == (27, 7) else p, params["params"])}
     assert_allclose(net.apply(params, x), CNN((6,), hidden=(7,)).apply(alone, image), rtol=1e-5)
+
+
+def test_nature_and_impala_have_the_parameters_of_their_papers():
+    shapes = jax.eval_shape(Nature().init, jax.random.key(0), jnp.zeros((84, 84, 4)))
+    convolutions = (8 * 8 * 4 * 32 + 32) + (4 * 4 * 32 * 64 + 64) + (3 * 3 * 64 * 64 + 64)
+    assert count(shapes) == convolutions + (7 * 7 * 64 * 512 + 512)
+    shapes = jax.eval_shape(Impala().init, jax.random.key(0), jnp.zeros((96, 72, 3)))
+    sections = [(3, 16), (16, 32), (32, 32)]
+    convolutions = sum(9 * before * here + here + 4 * (9 * here * here + here) for before, here in sections)
+    assert count(shapes) == convolutions + (12 * 9 * 32 * 256 + 256)
+
+
+def test_a_residual_block_without_weights_is_the_identity():
+    """Pooling, and then nothing: all residual branches end in a convolution of weight 0."""
+    net, x = Impala((3,), hidden=()), jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    params = jax.tree.map(jnp.zeros_like, net.init(jax.random.key(1), x))
+    params["params"]["Conv_0"]["kernel"] = params["params"]["Conv_0"]["kernel"].at[1, 1].set(jnp.eye(3))
+    padded = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=-jnp.inf)
+    largest = jnp.stack([padded[:, i : i + 3 : 2, j : j + 3 : 2] for i in range(3) for j in range(3)]).max(0)
+    assert_allclose(net.apply(params, x), jnp.maximum(largest, 0.0).reshape(2, -1), rtol=1e-6)
+
+
+def test_every_image_of_a_dict_has_convolutions_of_its_own():
+    space = Dict({"eye": Box(*pixels(4, 4, 1)), "ear": Box(*pixels(3)), "map": MultiDiscrete((2, 3), (3, 3))})
+    x = features(space, space.sample(jax.random.key(0)))
+    params = jax.eval_shape(Applied("cnn", space).init, jax.random.key(1), x)["params"]["CNN_0"]
+    assert params["Conv_0"]["kernel"].shape == (3, 3, 1, 16) and params["Conv_1"]["kernel"].shape == (3, 3, 5, 16)
+    assert params["MLP_0"]["Dense_0"]["kernel"].shape == (2 * 2 * 16 + 1 * 16 + 3, 8)
+
+
+class Applied(nn.Module):
+    name_of_torso: str
+    space: Any
+    extra: int = 0
+
+    @nn.compact
+    def __call__(self, x):
+        extra = jnp.ones((*x.shape[:-1], self.extra)) if self.extra else None
+        return torso(self.name_of_torso, x, self.space, extra, flat=True, hidden=(8,), activation="relu")
+
+
+class Sums(nn.Module):
+    """A torso that knows nothing of how wide it is to be."""
+
+    def __call__(self, x):
+        return x.sum((-3, -2))
+
+
+def pixels(*shape):
+    return np.zeros(shape, np.float32), np.ones(shape, np.float32)
+
+
+@pytest.mark.parametrize(("name", "joined"), [("mlp", 48 + 2), ("cnn", 2 * 2 * 16 + 2), ("sums", 3 + 2)])
+def test_an_action_joins_before_the_first_layer_that_takes_vectors(name, joined, monkeypatch):
+    monkeypatch.setitem(TORSOS.registered(), "sums", Sums)
+    space = Box(*pixels(4, 4, 3))
+    shapes = jax.eval_shape(Applied(name, space, 2).init, jax.random.key(0), jnp.zeros((5, 48)))
+    first = next(x.shape for x in jax.tree.leaves(shapes) if x.ndim == 2)
+    assert first == (joined, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("nature", (10, 10, 4), r"torso=nature: does not take features of the shape \(10, 10, 4\)"),
+        ("impala", (10,), r"torso=impala: needs \[H, W, C\] images, not \(10,\)"),
+        ("sums", (4, 4), r"torso=sums: must give vectors, \[B, width\], of \[B, 4, 4\], not \(4,\)"),
+        ("impala(feature=3)", (8, 8, 1), r"torso 'impala\(feature=3\)': .*unexpected keyword argument 'feature'"),
+        ("impala(", (8, 8, 1), "write it as a name with plain arguments"),
+        ("scalar", (4,), r"torso=scalar: must give vectors, \[B, width\], of \[B, 4,\], not \(2,\)"),
+    ],
+)
+def test_a_torso_that_does_not_fit_is_refused_in_a_line(name, shape, message, monkeypatch):
+    monkeypatch.setitem(TORSOS.registered(), "sums", Sums)
+    monkeypatch.setitem(TORSOS.registered(), "scalar", lambda: lambda x: x.sum(-1))
+    with pytest.raises(ConfigError, match=message):
+        check_torso(SimpleNamespace(torso=name, activation="relu", hidden=(8,)), Box(*pixels(*shape)))
+
+
+def test_what_a_torso_cannot_do_is_refused(monkeypatch):
+    for asked in ("dropout", "batch_norm"):
+        with pytest.raises(ConfigError, match=f"{asked}=.*: torso cnn has no {asked}; use mlp"):
+            check_torso(SimpleNamespace(torso="cnn", activation="relu", **{asked: 0.5}), Box(*pixels(8, 8, 1)))
+
+
+def test_arguments_in_its_name():
+    space = Box(*pixels(8, 8, 1))
+    shapes = jax.eval_shape(Applied("impala(features=(4,))", space).init, jax.random.key(0), jnp.zeros((5, 64)))
+    assert shapes["params"]["Impala_0"]["Conv_0"]["kernel"].shape == (3, 3, 1, 4)

@@ -30,7 +30,7 @@ def test_settings_are_the_fields_of_the_class(name):
 
 def test_they_are_read_without_jax():
     program = (
-        "import sys; from rljax import registry, settings; print(*map(settings.of_objective, registry.OBJECTIVES)); "
+        "import sys; from rljax import catalogue, settings; print(*map(settings.of_objective, catalogue.OBJECTIVES)); "
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
