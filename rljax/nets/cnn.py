@@ -9,7 +9,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rljax.nets.initializers import orthogonal
+from rljax.nets.conv import Conv
 from rljax.nets.mlp import MLP, activation, as_float
 from rljax.types import Array
 
@@ -63,10 +63,9 @@ class CNN(nn.Module):
             x = act(self.convolution(channels, side, stride)(x))
         return x
 
-    def convolution(self, channels: int, side: int, stride: int = 1, padding: str = "VALID") -> nn.Conv:
-        """A convolution with orthogonal weights."""
-        sides, strides = (side, side), (stride, stride)
-        return nn.Conv(channels, sides, strides, padding=padding, kernel_init=orthogonal(self.gain))
+    def convolution(self, channels: int, side: int, stride: int = 1, padding: str = "VALID") -> Conv:
+        """Makes a layer of `convolve`."""
+        return Conv(channels, side, stride, padding, self.gain)
 
     def _images(self, x: Array) -> list[Array]:
         """The images in vectors `[..., F]`, and what comes after them, if anything."""

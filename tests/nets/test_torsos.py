@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from rljax.catalogue import TORSOS
 from rljax.errors import ConfigError
 from rljax.nets.cnn import CNN, Impala, Nature
+from rljax.nets.conv import Conv
 from rljax.nets.features import features
 from rljax.nets.mlp import AVERAGES, MLP, activation
 from rljax.nets.torsos import check_torso, torso
@@ -207,3 +208,16 @@ def test_arguments_in_its_name():
     space = Box(*pixels(8, 8, 1))
     shapes = jax.eval_shape(Applied("impala(features=(4,))", space).init, jax.random.key(0), jnp.zeros((5, 64)))
     assert shapes["params"]["Impala_0"]["Conv_0"]["kernel"].shape == (3, 3, 1, 4)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+def test_a_convolution_by_patches_is_that_of_flax(stride, padding):
+    x = jax.random.normal(jax.random.key(0), (5, 9, 8, 3))
+    ours, theirs = Conv(4, 3, stride, padding), nn.Conv(4, (3, 3), (stride, stride), padding)
+    params = ours.init(jax.random.key(1), x)
+    both = [jax.value_and_grad(lambda p, net=net: (net.apply(p, x) ** 2).sum())(params) for net in (ours, theirs)]
+    for one, other in zip(*map(jax.tree.leaves, both), strict=True):
+        assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    assert_allclose(ours.apply(params, x), theirs.apply(params, x), rtol=1e-5, atol=1e-5)
+    assert ours.apply(params, x[None]).shape == (1, *ours.apply(params, x).shape)
