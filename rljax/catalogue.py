@@ -55,3 +55,23 @@ VALUE_HEADS: Registry[Any] = Registry(  # what is called with the number of outp
         "quantile": "rljax.ops.value_heads:QuantileHead",
     },
 )
+OPTIMISERS: Registry[Any] = Registry(  # what is called with learning_rate=..., as the factories of optax are
+    "optimiser",
+    {
+        "adam": "rljax.ops.optim:adam",
+        **{
+            name: f"optax:{name}"
+            for name in (
+                *("adabelief", "adadelta", "adafactor", "adagrad", "adamax", "adamaxw", "adamw", "adan", "amsgrad"),
+                *("fromage", "lamb", "lars", "lion", "nadam", "nadamw", "novograd", "radam", "rmsprop", "rprop"),
+                *("sgd", "sign_sgd", "sm3", "yogi"),
+            )
+        },
+    },
+    "rljax list optimisers",
+)
+SCHEDULES: Registry[Any] = Registry(  # what is called with the part of a run that is over, see `ops.schedules.along`
+    "schedule",
+    {name: f"rljax.ops.schedules:{name}" for name in ("linear", "constant", "cosine", "steps", "warmup")},
+    "rljax list schedules",
+)

@@ -15,8 +15,9 @@ from typing import Any
 
 import rljax.catalogue  # noqa: F401  which fills the registries
 from rljax import registry
+from rljax.errors import ConfigError
 from rljax.kinds import INF, LARGEST, Choice, Count, Flag, Kind, Number, Part, PolicyObjective, Several, Text, Weights
-from rljax.plugins import COLON
+from rljax.plugins import COLON, HINT
 
 __all__ = [
     "INF",
@@ -54,7 +55,10 @@ class Entry(Kind):
             return names.register_own(value)
         called = registry.parsed(value).name
         if COLON not in called and not names.knows(called):
-            Choice(tuple(names)).convert(name, called)
+            try:
+                Choice(tuple(names)).convert(name, called)
+            except ConfigError as error:
+                raise ConfigError(f"{error}; {HINT}") from None
         return value
 
 

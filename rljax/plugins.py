@@ -28,6 +28,7 @@ from rljax.errors import ConfigError, brief, require
 
 GROUP, VARIABLE = "rljax.plugins", "RLJAX_PLUGINS"
 COLON = ":"  # in the names of the user's classes, `module:Class`
+HINT = "one of a plugin's needs --plugin my_package, or ./mine.py"
 DIGITS = 16  # hexadecimal, of a hash
 
 
@@ -129,10 +130,10 @@ def find() -> bool:
             load(source)
         except ConfigError as error:
             dist = installed.get(source)
-            version = f"{dist.name} {dist.version}" if dist else ""
-            _known[source] = Plugin(source, version, str(error))
-            of = f" of {version}" if dist else f" of {VARIABLE}"
-            warnings.warn(f"plugin '{source}'{of} is left out: {error}; --no-plugins tries none", stacklevel=2)
+            whose = f"{dist.name} {dist.version}" if dist else VARIABLE
+            why = str(error).removeprefix(f"plugin={source}: ")
+            _known[source] = Plugin(source, whose, why)
+            warnings.warn(f"plugin '{source}' of {whose} is left out: {why}; --no-plugins tries none", stacklevel=2)
     return bool(given or installed)
 
 

@@ -112,7 +112,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def check(self, name: Any) -> None:
         """Raises ConfigError for a name that neither rljax nor a plugin has, with the nearest one that is known."""
         if not self.knows(name):
-            raise unknown(self.what, name, self, self.listing)
+            raise ConfigError(f"{unknown(self.what, name, self, self.listing)}; {plugins.HINT}")
 
     def knows(self, name: Any) -> bool:
         """Whether a name is registered; plugins are looked for where it is not."""

@@ -239,6 +239,11 @@ def pairs(texts: Iterable[str], form: str, what: str) -> dict[str, str]:
     return found
 
 
+def values(texts: Iterable[str], what: str) -> dict[str, Any]:
+    """Reads `["backend=spring", "n=4"]` as `{"backend": "spring", "n": 4}`. Raises ConfigError as `pairs`."""
+    return {name: literal(value) for name, value in pairs(texts, "VALUE", what).items()}
+
+
 def assignments(texts: Iterable[str], what: str = "task") -> dict[str, float]:
     """Reads `["length=0.5", ...]` as `{"length": 0.5, ...}`. Raises ConfigError where one is no `NAME=NUMBER`."""
     found = {name: literal(value) for name, value in pairs(texts, "NUMBER", what).items()}

@@ -26,7 +26,7 @@ ORDER = """
     progress saved_leaves checkpoint jsonl log results
     divergence run build spec policy footprint trainer api
     engine
-    sweeps meta
+    sweeps meta templates
     cli __main__
 """.split()  # noqa: SIM905  a room imports from those before it
 

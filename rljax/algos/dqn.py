@@ -32,9 +32,8 @@ from rljax.nets.q import QNetwork, chosen
 from rljax.nets.torsos import check_torso
 from rljax.off_policy import loop
 from rljax.off_policy.values import EpsilonHypers, HeadConfig, HeadHypers, HeadValues
-from rljax.ops import optim
+from rljax.ops import schedules
 from rljax.ops.explore import epsilon_greedy, legal, mask, softmax
-from rljax.ops.schedules import linear_schedule
 from rljax.ops.value_heads import Bootstrap, HeadParams
 from rljax.types import Discrete, Scalar
 
@@ -50,6 +49,7 @@ class Config(HeadConfig, loop.Config):
     activation: str = entry("relu", "activation", "of the hidden layers")
     layer_norm: bool = flag(False, "in the hidden layers")
     dueling: bool = flag(False, "a stream of its own for the state's value")
+    exploration_schedule: str = entry("linear", "schedule", "how the share of random actions falls")
     noisy: bool = flag(False, "explore by perturbed weights, not by random actions")
     target: Literal["greedy", "double", "munchausen"] = choice("double", "what follows, for the target")
     loss: Literal["squared", "huber", "dqn-reg", "dqn-clipped"] = choice("huber", "of the scalar head")
@@ -59,7 +59,6 @@ class Hypers(HeadHypers, EpsilonHypers, loop.Hypers):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
     lr: Scalar = number(5e-4, "learning rate of Adam", low=0.0)
-    lr_final: Scalar = number(1.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
     target_rate: Scalar = share(1.0, "how far the target network moves towards the network when it does")
     target_period: Scalar = number(250.0, "gradient steps from one such move to the next", low=1.0)
     max_grad_norm: Scalar = number(10.0, "bound on the global gradient norm", low=0.0, high=INF)
@@ -99,8 +98,7 @@ class DQN(HeadValues):
         return {"values": self.network.init(key, features(self.env.observation_space, obs))}
 
     def optimisers(self, hypers, progress=0.0):
-        lr = linear_schedule(progress, hypers.lr, hypers.lr * hypers.lr_final)
-        return {"values": optim.adam(lr, hypers.max_grad_norm)}
+        return {"values": self.optimiser(hypers, hypers.lr, progress, hypers.max_grad_norm)}
 
     def outputs(self, params, obs, key=None):
         """Outputs `[..., A, K]` for observations `[..., *shape]`; with a key, of a network perturbed by it."""
@@ -124,7 +122,7 @@ class DQN(HeadValues):
         return carry, epsilon_greedy(k_explore, self.best(outputs, obs), epsilon, self.action_space.n, legal), ()
 
     def exploration(self, hypers, progress):
-        return 0.0 if self.config.noisy else hypers.epsilon_at(progress)
+        return 0.0 if self.config.noisy else hypers.epsilon_at(progress, self.config.exploration_schedule)
 
     def loss(self, params, learner, batch, context):
         """The loss of the head on a Batch `[n, B, ...]`."""
@@ -181,4 +179,5 @@ class DQN(HeadValues):
             kind = type(space).__name__
             raise ConfigError(f"action_space={kind}: must be Discrete; use another algorithm, such as sac")
         super().check()
+        schedules.check(self.config.exploration_schedule)
         check_torso(self.config, self.env.observation_space)

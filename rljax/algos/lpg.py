@@ -27,14 +27,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from rljax.errors import require
-from rljax.fields import INF, choice, count, entry, flag, number, part, share, sizes
+from rljax.fields import INF, count, entry, flag, number, part, share, sizes
 from rljax.nets.heads import Categorical
 from rljax.nets.lpg_agent import Agent
 from rljax.nets.mlp import activation
@@ -58,7 +58,7 @@ class Config(loop.RolloutConfig):
         (), "widths of the agent's hidden layers; none: linear, a table for discrete observations"
     )
     activation: str = entry("relu", "activation", "of the agent")
-    optimiser: Literal["sgd", "adam"] = choice("sgd", "of policy and prediction; each needs learning rates of its own")
+    optimiser: str = entry("sgd", "optimiser", "of policy and prediction; each needs learning rates of its own")
     temporal: bool = flag(False, "whether the rule sees how far the run is and how long it will be")
     rule_width: int = count(256, "units of the rule's recurrent layer")
     bootstrap: int = count(8, "entries of the agent's prediction y, m", least=2)
@@ -117,7 +117,7 @@ class LPG(loop.OnPolicy):
 
     def optimisers(self, hypers):
         """The optimisers of actor, bootstrap and critic, by name."""
-        clipped = partial(optim.named, max_grad_norm=hypers.max_grad_norm)
+        clipped = partial(optim.make, max_grad_norm=hypers.max_grad_norm)
         return {
             "actor": clipped(self.config.optimiser, hypers.lr),
             "bootstrap": clipped(self.config.optimiser, hypers.bootstrap_lr),
@@ -195,5 +195,5 @@ class LPG(loop.OnPolicy):
         for name, bound in least.items():
             require(getattr(config, name) >= bound, name, getattr(config, name), f"must be at least {bound}")
         require(min(config.hidden, default=1) >= 1, "hidden", config.hidden, "must be widths of at least 1")
-        require(config.optimiser in ("sgd", "adam"), "optimiser", config.optimiser, "must be sgd or adam")
+        optim.check(config.optimiser)
         activation(config.activation)

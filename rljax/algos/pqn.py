@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from rljax.fields import flag, number, share
+from rljax.fields import entry, flag, number, share
 from rljax.nets.q import QNetwork, chosen
 from rljax.nets.torsos import check_torso
 from rljax.on_policy import loop
+from rljax.ops import schedules
 from rljax.ops.explore import epsilon_greedy, legal, mask
 from rljax.ops.losses import explained_variance, squared_error
 from rljax.ops.returns import lambda_returns
-from rljax.ops.schedules import linear_schedule
 from rljax.spaces import num_actions
 from rljax.types import Array, Scalar
 
@@ -38,6 +38,7 @@ class Config(loop.Config):
     activation: str = "relu"
     layer_norm: bool = flag(True, "in the hidden layers; what keeps it from diverging")
     dueling: bool = flag(False, "a stream of its own for the state's value")
+    exploration_schedule: str = entry("linear", "schedule", "how the share of random actions falls")
 
 
 class Hypers(loop.Hypers):
@@ -48,7 +49,7 @@ class Hypers(loop.Hypers):
     trace_lambda: Scalar = share(0.65, "lambda of the returns that are the targets")
     epsilon: Scalar = share(1.0, "share of random actions at the start")
     epsilon_final: Scalar = share(0.05, "and at the end")
-    exploration_fraction: Scalar = number(0.2, "share of the run in which it falls, linearly", above=0.0)
+    exploration_fraction: Scalar = number(0.2, "share of the run in which it falls", above=0.0)
 
 
 class State(loop.State):
@@ -108,7 +109,8 @@ class PQN(loop.OnPolicy):
 
     def collect(self, state, hypers, task, key):
         progress = self.progress(state, hypers)
-        epsilon = linear_schedule(progress, hypers.epsilon, hypers.epsilon_final, hypers.exploration_fraction)
+        ends, schedule = (hypers.epsilon, hypers.epsilon_final), self.config.exploration_schedule
+        epsilon = schedules.linear_schedule(progress, *ends, hypers.exploration_fraction, schedule)
         state, steps, metrics = super().collect(state.replace(epsilon=epsilon), hypers, task, key)
         return state, steps, metrics | {"epsilon": epsilon}
 
@@ -129,4 +131,5 @@ class PQN(loop.OnPolicy):
     def check(self):
         num_actions(self.env.action_space, "ppo")
         super().check()
+        schedules.check(self.config.exploration_schedule)
         check_torso(self.config, self.env.observation_space)

@@ -34,7 +34,7 @@ from rljax.off_policy import loop
 from rljax.off_policy.actor_critic import check_vector
 from rljax.off_policy.learner import Aux
 from rljax.off_policy.values import EpsilonHypers
-from rljax.ops import optim
+from rljax.ops import schedules
 from rljax.ops.explore import epsilon_greedy
 from rljax.ops.losses import huber
 from rljax.types import Array, Scalar
@@ -50,6 +50,7 @@ class Config(loop.Config):
     hidden: tuple[int, ...] = sizes((128, 128), "widths of the hidden layers")
     activation: str = entry("relu", "activation", "of the hidden layers")
     layer_norm: bool = flag(False, "in the hidden layers")
+    exploration_schedule: str = entry("linear", "schedule", "how the share of random actions falls")
 
 
 class Hypers(EpsilonHypers, loop.Hypers):
@@ -86,7 +87,7 @@ class REValueD(loop.OffPolicy):
         return {"values": self.network.init(key, self.preprocess(obs))}
 
     def optimisers(self, hypers, progress=0.0):
-        return {"values": optim.adam(hypers.lr, hypers.max_grad_norm)}
+        return {"values": self.optimiser(hypers, hypers.lr, progress, hypers.max_grad_norm)}
 
     def utilities(self, params, obs):
         """U `[M, ..., D, choices]`."""
@@ -112,7 +113,7 @@ class REValueD(loop.OffPolicy):
         return carry, self.to_env(epsilon_greedy(key, best, epsilon, self.config.choices)), ()
 
     def exploration(self, hypers, progress):
-        return hypers.epsilon_at(progress)
+        return hypers.epsilon_at(progress, self.config.exploration_schedule)
 
     def loss(self, params, learner, batch, context):
         """The losses of all critics on a Batch `[n, B, ...]`, summed."""
@@ -139,6 +140,7 @@ class REValueD(loop.OffPolicy):
         require(config.critics >= 1, "critics", config.critics, "must be at least 1")
         require(config.choices >= 2, "choices", config.choices, "must be at least 2")
         activation(config.activation)
+        schedules.check(config.exploration_schedule)
 
 
 def taken(utilities: Array, choice: Array) -> Array:

@@ -91,9 +91,9 @@ class SAC(actor_critic.ActorCritic):
 
     def optimisers(self, hypers, progress=0.0):
         return {
-            "actor": optim.adam(hypers.lr, hypers.max_grad_norm, b1=hypers.adam_b1),
-            "critics": optim.adam(hypers.critic_lr, hypers.max_grad_norm, b1=hypers.adam_b1),
-            "log_alpha": optim.adam(hypers.temperature_lr, jnp.inf, b1=hypers.adam_b1),
+            "actor": self.optimiser(hypers, hypers.lr, progress, hypers.max_grad_norm, b1=hypers.adam_b1),
+            "critics": self.optimiser(hypers, hypers.critic_lr, progress, hypers.max_grad_norm, b1=hypers.adam_b1),
+            "log_alpha": self.optimiser(hypers, hypers.temperature_lr, progress, jnp.inf, b1=hypers.adam_b1),
         }
 
     def apply_critics(self, params, key, x, *action, mutable: Any = False):
@@ -158,7 +158,7 @@ class SAC(actor_critic.ActorCritic):
     def learn_policy(self, learner, batch, context):
         learner, _, metrics = super().learn_policy(learner, batch, context)
         missing = metrics["entropy"] - self.wanted_entropy(context.hypers, batch.steps.obs)
-        optimiser = self.optimisers(context.hypers)["log_alpha"]
+        optimiser = self.optimisers(context.hypers, context.progress)["log_alpha"]
         return learner.apply_gradients("log_alpha", optimiser, missing), None, metrics  # of log(alpha) (H - wanted)
 
     def wanted_entropy(self, hypers, obs):
@@ -173,6 +173,7 @@ class SAC(actor_critic.ActorCritic):
     def unused(cls, config, env):
         other = "continuous" if isinstance(env.action_space, Discrete) else "discrete"
         slow = {"target_rate": "batch_norm=false"} if config.batch_norm else {}
+        slow |= {} if optim.takes(config.optimiser, "b1") else {"adam_b1": "an optimiser that has b1, such as adam"}
         return {f"entropy_{other}": f"{other} actions"} | slow | super().unused(config, env)
 
     def check(self):

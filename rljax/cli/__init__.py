@@ -14,6 +14,7 @@ from rljax import plugins
 from rljax.cli import parser
 from rljax.cli.check_env import CheckEnv
 from rljax.cli.meta_eval import MetaEval
+from rljax.cli.new import New
 from rljax.cli.runs import Eval, List, Plot, Render
 from rljax.cli.sweep import Report
 from rljax.errors import (
@@ -44,6 +45,7 @@ COMMANDS: Registry[Any] = Registry(  # a class of options that is called, or wha
         "report": Report,
         "meta-eval": MetaEval,
         "list": List,
+        "new": New,
     },
     "rljax --help",
 )
@@ -63,6 +65,7 @@ OVERVIEW = """usage: rljax COMMAND [options]
   render RUN         film an episode as a GIF
   check-env ENV      play an environment and find its faults
   list WHAT          algos, envs, objectives, learned, presets, torsos, wrappers, sinks ..., or plugins
+  new WHAT NAME      a file to begin with: an algorithm, an environment or a torso of your own
 
   --plugin WHAT      with any command: add what a module, my_package, or a file, ./mine.py, registers
   --no-plugins       use no installed plugins

@@ -17,7 +17,7 @@ from rljax.cli.options import Option, command_type, given, named, of_settings
 from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, ConfigError, require, unknown
 from rljax.kinds import INF, Maybe, Number, whole
-from rljax.settings import DRIFT, literal, pairs, with_objective
+from rljax.settings import DRIFT, literal, pairs, values, with_objective
 from rljax.storage import absolute, shown
 from rljax.sweeps.space import DISTRIBUTIONS
 
@@ -74,9 +74,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
         raise ConfigError(
             f"meta-train needs what to learn: {', '.join(LEARNABLE)}, e.g. rljax meta-train lpo --env CartPole-v1"
         )
-    if what is not None and what not in LEARNABLE:
-        raise unknown("thing to learn", what, LEARNABLE)
-    learnable = LEARNABLE[what or "lpo"]
+    learnable = _learnable(what or "lpo")
     known = dict(algos.settings(learnable.algo))
     if "objective" in learnable.settings:
         known = with_objective(known, learnable.settings["objective"])
@@ -86,10 +84,21 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     doc = f"Learn {learnable.doc}: by evolution, the fitness of a member comes from whole training runs."
     kind = command_type("MetaTrain", doc, [*_options(learnable), *settings])
     parsed = parser.read(kind, f"rljax meta-train {what or 'WHAT'}", arguments[what is not None :])
+    learnable = learnable._replace(parts=getattr(parsed.command, "learn", learnable.parts))
+    require(bool(learnable.parts), "learn", "()", f"say which numbers of {what} to learn, e.g. --learn lr entropy_coef")
     method = getattr(parsed.command, "method", "evolution")
     for name in EVOLUTION if method == "gradient" else DESCENT:
         require(name not in parsed.given, name, getattr(parsed.command, name, None), f"has no effect with {method}")
     return lambda: _train(what or "lpo", learnable, parsed.command, given(parsed, known))
+
+
+def _learnable(what: str) -> Learnable:
+    """The thing to learn of that name, or the numbers of an algorithm. Raises ConfigError where it is neither."""
+    if what in LEARNABLE:
+        return LEARNABLE[what]
+    if not algos.ALGORITHMS.knows(what):
+        raise unknown("thing to learn", what, [*LEARNABLE, *algos.names()])
+    return Learnable(what, {}, (), f"numbers of {what}, those that --learn names")
 
 
 def _options(learnable: Learnable) -> list[Option]:
@@ -105,14 +114,17 @@ def _options(learnable: Learnable) -> list[Option]:
         ),
     ]
     descent = descent if learnable.descends else []
+    parts = [] if learnable.parts else [Option("learn", tuple[str, ...], (), "its numbers: lr entropy_coef ...")]
     units = [Option("units", SOME, learnable.units, "hidden units of the drift's network")] if learnable.units else []
     return [
+        *parts,
         *units,
         Option("env", several, (), "an environment, NAME[,FIELD=VALUE...] with settings on it; may be repeated"),
         Option(
             "steps", str | None, None, f"environment steps of a run, {LENGTHS} (log-uniform); default: the preset's"
         ),
         Option("vary", several, (), f"a task parameter drawn for every run, NAME=DISTRIBUTION, being {DISTRIBUTIONS}"),
+        Option("env_args", tuple[str, ...], (), "arguments of the environment's factory: NAME=VALUE ..."),
         Option("generations", SOME, 100, "updates of what is learned"),
         Option("popsize", SOME, 32, "members a generation"),
         Option("runs", SOME, 1, "whole training runs of each member in each generation"),
@@ -173,7 +185,7 @@ def _search(common: dict[str, Any], options: Any) -> Any:
 
     if getattr(options, "method", "evolution") == "gradient":
         return descend.Descent(**common, **{name: getattr(options, name) for name in DESCENT})
-    numbers = {name: literal(text) for name, text in pairs(options.strategy_with, "NUMBER", "strategy_with").items()}
+    numbers = values(options.strategy_with, "strategy_with")
     strategy = registry.strategy(options.strategy, options.popsize, **numbers)
     how = {"runs": options.runs, "shared": not options.pairs, "normalise": options.normalise}
     return evolve.Evolution(**common, strategy=strategy, **how)
@@ -187,7 +199,8 @@ def _domain(learnable: Learnable, env: str, settings: dict[str, Any], options: A
     known = preset(learnable.algo, env)
     require(steps is not None or known is not None, "steps", None, f"there is no preset for {env}; say how many")
     vary = pairs(options.vary, DISTRIBUTIONS, "vary")
-    return spec.domain(learnable.algo, env, steps, vary=vary, **settings)
+    env_args = values(options.env_args, "env_args")
+    return spec.domain(learnable.algo, env, steps, vary=vary, env_args=env_args, **settings)
 
 
 def _network(learnable: Learnable, options: Any) -> dict[str, Any]:

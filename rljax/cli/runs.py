@@ -25,6 +25,8 @@ LISTED = {  # registries, by the word that lists them
     "objectives": "rljax.catalogue:OBJECTIVES",
     "torsos": "rljax.catalogue:TORSOS",
     "activations": "rljax.catalogue:ACTIVATIONS",
+    "optimisers": "rljax.catalogue:OPTIMISERS",
+    "schedules": "rljax.catalogue:SCHEDULES",
     "sinks": "rljax.log:SINKS",
 }
 

@@ -17,7 +17,7 @@ from rljax.cli.options import Option, command_type, given, of_settings, split_na
 from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Count, Maybe
-from rljax.settings import assignments, pairs, split_commas
+from rljax.settings import assignments, pairs, split_commas, values
 from rljax.storage import absolute, shown
 from rljax.sweeps.space import DISTRIBUTIONS, GRIDS
 
@@ -110,6 +110,7 @@ def _options(steps: int | None) -> list[Option]:
         Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
         Option("log_every", EVERY, None, "updates per logged point; by default a 100th of the run"),
         Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
+        Option("env_args", tuple[str, ...], (), "arguments of the environment's factory: NAME=VALUE ..."),
         *launch.OPTIONS,
     ]
 
@@ -137,6 +138,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         metric=options.metric,
         log_every=options.log_every,
         task=assignments(options.task),
+        env_args=values(options.env_args, "env_args"),
         **settings,
     )
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}

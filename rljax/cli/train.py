@@ -16,7 +16,7 @@ from rljax.cli.runs import evaluate, sentence
 from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Maybe
-from rljax.settings import assignments
+from rljax.settings import assignments, values
 from rljax.storage import absolute, shown
 
 
@@ -68,10 +68,12 @@ def _options(steps: int | None) -> list[Option]:
         Option("out", str | None, None, "a new run folder; by default runs/ALGO-ENV-sSEED, numbered"),
         Option("episodes", NUMBER, 128, "of the evaluation at the end; 0: none"),
         Option("task", tuple[str, ...], (), "environment parameters to change: NAME=NUMBER ..."),
+        Option("env_args", tuple[str, ...], (), "arguments of the environment's factory: NAME=VALUE ..."),
         Option("log_every", EVERY, None, "updates per logged row; by default a 100th of the run"),
         Option("save_every", EVERY, None, "updates per checkpoint; by default every ten seconds"),
         Option("tensorboard", bool, True, "log for TensorBoard too"),
         Option("wandb", str | None, None, "log to this Weights & Biases project too"),
+        Option("sinks", tuple[str, ...], (), "more to log to, by name: rljax list sinks"),
     ]
 
 
@@ -88,6 +90,8 @@ def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
             seed=options.seed,
             out=numbered if options.out is None else options.out,
             task=assignments(options.task),
+            env_args=values(options.env_args, "env_args"),
+            sinks=options.sinks,
             tensorboard=options.tensorboard,
             wandb=options.wandb,
             log_every=options.log_every,

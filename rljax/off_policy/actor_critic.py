@@ -17,7 +17,6 @@ from rljax.nets.torsos import check_torso
 from rljax.off_policy import loop
 from rljax.off_policy.learner import Batch, Context, Learner, Phase
 from rljax.off_policy.values import HeadConfig, HeadHypers, HeadValues
-from rljax.ops import optim
 from rljax.ops.schedules import linear_schedule
 from rljax.types import Array, Box, Metrics, Scalar, Space
 
@@ -87,8 +86,8 @@ class ActorCritic(HeadValues):
 
     def optimisers(self, hypers: Any, progress: Scalar = 0.0) -> dict[str, Any]:
         return {
-            "actor": optim.adam(hypers.lr, hypers.max_grad_norm),
-            "critics": optim.adam(hypers.critic_lr, hypers.max_grad_norm),
+            "actor": self.optimiser(hypers, hypers.lr, progress, hypers.max_grad_norm),
+            "critics": self.optimiser(hypers, hypers.critic_lr, progress, hypers.max_grad_norm),
         }
 
     def preprocess(self, obs: Any) -> Array:

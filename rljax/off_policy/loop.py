@@ -15,7 +15,8 @@ from rljax import resources
 from rljax.data import ring
 from rljax.data.replay import Replay, Source, replay
 from rljax.errors import require
-from rljax.fields import INF, count, flag, number, share
+from rljax.off_policy.config import Config as Config
+from rljax.off_policy.config import Hypers as Hypers
 from rljax.off_policy.learner import Aux, Batch, Context, Learner, Phase, init_learner, nested
 from rljax.ops import explore, optim, schedules
 from rljax.ops.metrics import NOT_FINITE, mean, not_finite
@@ -24,29 +25,6 @@ from rljax.spaces import like, zeros
 from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
 
 SMALLEST = 1e-6  # what is added to an error, so that every step keeps a priority
-
-
-@dataclass(frozen=True)
-class Config:
-    """Shapes and branches of the loop."""
-
-    num_envs: int = count(1, "parallel environments, E")
-    num_steps: int = count(1, "steps per environment and update, T")
-    gradient_steps: int = count(1, "batches that are drawn and learned from, per update")
-    batch_size: int = count(256, "of each gradient step")
-    capacity: int = count(100_000, "steps that are remembered")
-    warmup: int = count(1_000, "random steps before learning begins")
-    n_step: int = count(1, "steps whose rewards a target takes as they were", most=10_000)
-    prioritised: bool = flag(False, "draw steps by how large their errors were")
-
-
-class Hypers(struct.PyTreeNode):
-    """Numbers of the loop, all traced."""
-
-    discount: Scalar = share(0.99, "gamma")
-    priority_exponent: Scalar = number(0.6, "of prioritised draws; 0: uniform", low=0.0)
-    priority_beta: Scalar = share(0.4, "how much of their bias is undone at the start; all of it at the end")
-    horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)
 
 
 class State(struct.PyTreeNode):
@@ -131,6 +109,11 @@ class OffPolicy(Algorithm):
     def optimisers(self, hypers: Any, progress: Scalar = 0.0) -> dict[str, Any]:
         """The optimiser of every network, by its name, for that part of the run."""
         raise NotImplementedError
+
+    def optimiser(self, hypers: Any, lr: Scalar, progress: Scalar, max_grad_norm: Scalar, **numbers: Scalar) -> Any:
+        """The config's optimiser, `lr` being its learning rate at the start; other arguments as of `optim.make`."""
+        lr = schedules.annealed(lr, hypers.lr_final, schedules.along(self.config.lr_schedule, progress))
+        return optim.make(self.config.optimiser, lr, max_grad_norm, **numbers)
 
     def choose(self, params: dict, exploration: Array, carry: Any, obs: Any, reset: Array, key: Array, greedy: Any):
         """Acts on observations `[B, ...]`: (carry, action `[B, ...]`, what is to be noted in `TimeStep.extras`)."""
@@ -279,6 +262,8 @@ class OffPolicy(Algorithm):
             found = f"must be a multiple of the {every} before it and divide gradient_steps={config.gradient_steps}"
             require(fits, "every", phase.every, found)
             every = phase.every
+        optim.check(config.optimiser)
+        schedules.check(config.lr_schedule)
         if isinstance(self.source, Replay):
             self._check_replay(self.source)
 

@@ -39,11 +39,12 @@ class EpsilonHypers(struct.PyTreeNode):
 
     epsilon: Scalar = share(1.0, "share of random actions at the start")
     epsilon_final: Scalar = share(0.05, "and at the end")
-    exploration_fraction: Scalar = number(0.3, "share of the run in which it falls, linearly", above=0.0)
+    exploration_fraction: Scalar = number(0.3, "share of the run in which it falls", above=0.0)
 
-    def epsilon_at(self, progress: Scalar) -> Array:
-        """The share of random actions, `[]`, at that part `progress` `[]` of the run."""
-        return schedules.linear_schedule(progress, self.epsilon, self.epsilon_final, self.exploration_fraction)
+    def epsilon_at(self, progress: Scalar, schedule: str = "linear") -> Array:
+        """The share of random actions, `[]`, at that part `progress` `[]` of the run, by a schedule of that name."""
+        ends = self.epsilon, self.epsilon_final
+        return schedules.linear_schedule(progress, *ends, self.exploration_fraction, schedule)
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,14 @@ class Config(RolloutConfig):
     torso: str = entry("mlp", "torso", "layers below the heads")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
     activation: str = entry("tanh", "activation", "of the hidden layers")
+    optimiser: str = entry("adam", "optimiser", "of optax, possibly with arguments, 'adamw(weight_decay=1e-4)'")
+    lr_schedule: str = entry("linear", "schedule", "how lr goes to its end")
 
 
 class Hypers(struct.PyTreeNode):
     """The numbers of learning by Adam in epochs of minibatches, all traced."""
 
-    lr: Scalar = number(2.5e-4, "learning rate of Adam", low=0.0)
+    lr: Scalar = number(2.5e-4, "learning rate", low=0.0)
     lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)
     discount: Scalar = share(0.99, "gamma")
     max_grad_norm: Scalar = number(0.5, "bound on the global gradient norm", low=0.0, high=INF)
@@ -140,8 +142,10 @@ class OnPolicy(Algorithm):
         return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
 
     def optimiser(self, hypers: Any, progress: Scalar = 0.0) -> optax.GradientTransformation:
-        """Adam, with its learning rate for that part of the run."""
-        return optim.adam(schedules.annealed(hypers.lr, hypers.lr_final, progress), hypers.max_grad_norm)
+        """The optimiser, with its learning rate for that part of the run."""
+        gone = schedules.along(self.config.lr_schedule, progress)
+        lr = schedules.annealed(hypers.lr, hypers.lr_final, gone)
+        return optim.make(self.config.optimiser, lr, hypers.max_grad_norm)
 
     def progress(self, state: Any, hypers: Any) -> Array:
         """The part of the run that is over, `[]`."""
@@ -159,3 +163,5 @@ class OnPolicy(Algorithm):
         size = self.steps_per_update
         fits = f"must divide num_envs * num_steps = {size}"
         require(size % config.num_minibatches == 0, "num_minibatches", config.num_minibatches, fits)
+        optim.check(config.optimiser)
+        schedules.check(config.lr_schedule)

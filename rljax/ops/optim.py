@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rljax.types import Scalar
+from rljax.catalogue import OPTIMISERS
+from rljax.errors import ConfigError
+from rljax.registry import parsed
+from rljax.types import Array, Scalar
 
 
 def clip(max_grad_norm: Scalar) -> optax.GradientTransformation:
@@ -26,24 +31,57 @@ def clip(max_grad_norm: Scalar) -> optax.GradientTransformation:
     return optax.stateless(scale)
 
 
-def adam(lr: Scalar, max_grad_norm: Scalar, eps: float = 1e-5, b1: Scalar = 0.9) -> optax.GradientTransformation:
-    """Adam behind `clip`.
-
-    `eps_root` keeps meta-gradients through Adam finite where a gradient coordinate is exactly 0; at 1e-12 it moves the
-    denominator by at most 1e-6, a tenth of `eps`.
+def adam(
+    learning_rate: Scalar, b1: Scalar = 0.9, b2: float = 0.999, eps: float = 1e-5, eps_root: float = 1e-12
+) -> optax.GradientTransformation:
+    """Adam, as optax has it with other defaults.
 
     Args:
+      learning_rate: of it.
+      b1, b2: decays of the two moments.
+      eps: added to the root of the second moment.
+      eps_root: added to the second moment; it keeps meta-gradients finite where a coordinate of the gradient is exactly
+        0, and at 1e-12 moves the denominator by at most 1e-6, a tenth of `eps`.
+    """
+    return optax.adam(learning_rate, b1, b2, eps, eps_root)
+
+
+def make(text: str, lr: Scalar, max_grad_norm: Scalar, **numbers: Scalar) -> optax.GradientTransformation:
+    """Makes an optimiser behind `clip`.
+
+    Args:
+      text: a name in `rljax.catalogue.OPTIMISERS`, possibly with arguments: `rmsprop(decay=0.95)`.
       lr: learning rate.
       max_grad_norm: c; `inf` clips nothing.
-      eps: added to the root of the second moment.
-      b1: decay of the first moment.
+      numbers: further arguments, of which those count that it has.
+
+    Raises:
+      ConfigError: there is none of that name, or it does not take the arguments in it.
     """
-    return optax.chain(clip(max_grad_norm), optax.adam(lr, b1, eps=eps, eps_root=1e-12))
+    given = {name: value for name, value in numbers.items() if takes(text, name)}
+    return optax.chain(clip(max_grad_norm), OPTIMISERS.make(text, learning_rate=lr, **given))
 
 
-def named(kind: str, lr: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
-    """Makes `sgd` or `adam`, behind `clip`."""
-    return optax.chain(clip(max_grad_norm), optax.sgd(lr)) if kind == "sgd" else adam(lr, max_grad_norm)
+def takes(text: str, name: str) -> bool:
+    """Whether an optimiser has an argument of that name."""
+    return name in inspect.signature(OPTIMISERS.load(parsed(text).name)).parameters
+
+
+@cache
+def check(text: str) -> None:
+    """Refuses an optimiser that there is not, or that needs more than gradients. Raises ConfigError."""
+
+    def trial(lr: Array) -> Any:
+        optimiser, params = make(text, lr, 1.0), {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
+        return apply(optimiser, params, optimiser.init(params), params)
+
+    try:
+        jax.eval_shape(trial, 1.0)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a factory of the user's raises
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise ConfigError(f"optimiser={text}: cannot be used ({why})") from error
 
 
 def apply(optimiser: optax.GradientTransformation, grads: Any, opt: Any, params: Any) -> tuple[Any, Any]:
