@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ def train(
     sinks: Sequence[str | log.Sink] = (),
     log_every: int | None = None,
     save_every: int | None = None,
+    on_rows: Callable[[dict[str, Any], Policy], Mapping[str, float] | None] | None = None,
+    on_checkpoint: Callable[[Policy], Any] | None = None,
     **settings: Any,
 ) -> Run:
     """Trains one agent, with progress, logs and checkpoints.
@@ -61,7 +63,10 @@ def train(
       sinks: more to log to: names registered by `rljax.log.register`, or sinks, which are yours to close.
       log_every: updates per logged row; by default a 100th of the run.
       save_every: updates per checkpoint; by default every ten seconds.
-      task, env_args, **settings: as for `make`.
+      on_rows: `(row, policy) -> None, or further columns`, called before a row is logged, with the policy as it is.
+      on_checkpoint: `(policy) -> None`, called after a checkpoint is written. See `trainer.Hooks`.
+      task, env_args, **settings: as for `make`; `curriculum` is a function `(progress, task) -> task`, and a number of
+        the task that goes from 5 to 15 is written `linear(5,15)`.
 
     Raises:
       ConfigError: a name, field or value that cannot be, or a folder that is taken; nothing has run.
@@ -80,7 +85,8 @@ def train(
     record = _record(spec, prepared, logging)
     if wandb is not None:
         log.check_wandb(wandb)
-    return _begin(record, prepared, where, progress, [sink for sink in sinks if not isinstance(sink, str)])
+    given = [sink for sink in sinks if not isinstance(sink, str)]
+    return _begin(record, prepared, where, progress, given, trainer.Hooks(on_rows, on_checkpoint))
 
 
 def _logging(log_every: Any, save_every: Any, tensorboard: Any, wandb: Any, sinks: list[str]) -> dict[str, Any]:
@@ -115,18 +121,23 @@ def _record(spec: RunSpec, prepared: Prepared, logging: dict[str, Any]) -> dict[
 
 
 def _begin(
-    record: dict[str, Any], prepared: Prepared, out: Path | Numbered | None, progress: bool, sinks: list[log.Sink]
+    record: dict[str, Any],
+    prepared: Prepared,
+    out: Path | Numbered | None,
+    progress: bool,
+    sinks: list[log.Sink],
+    hooks: trainer.Hooks,
 ) -> Run:
     """Trains in a new folder, or in none."""
     if out is None:
-        return trainer.go_on(record, prepared, None, progress, sinks)
+        return trainer.go_on(record, prepared, None, progress, sinks, hooks)
     with locked(out, RUN) as folder:
         if folder.recorded:
             remedy = f"{_what_is_there(folder.path)}, or choose another folder"
             raise ConfigError(f"out={folder.path}: exists; {remedy}")
         folder.record(record)
         try:
-            return trainer.go_on(record, prepared, folder, progress, sinks)
+            return trainer.go_on(record, prepared, folder, progress, sinks, hooks)
         except RljaxError:
             raise
         except Exception:  # of the user's code, say; the corrected call must not find the folder taken
@@ -143,6 +154,8 @@ def resume(
     data: Any = None,
     progress: bool = True,
     sinks: Sequence[log.Sink] = (),
+    on_rows: Callable[[dict[str, Any], Policy], Mapping[str, float] | None] | None = None,
+    on_checkpoint: Callable[[Policy], Any] | None = None,
 ) -> Run:
     """Continues a run that was stopped or killed, from its newest usable checkpoint, to the same bits.
 
@@ -152,6 +165,7 @@ def resume(
       objective: the class of the objective, if it is one of your own: nothing is imported because a record names it.
       data: what is learned from, if anything is.
       sinks: more to log to, besides those that were named.
+      on_rows, on_checkpoint: as for `train`.
 
     Returns, and raises besides: as `train`; a run that is finished is read, and nothing is written.
 
@@ -173,7 +187,7 @@ def resume(
     for name in differing(record, record["fingerprints"], now):
         warnings.warn(f"run '{path}': the code or numbers of its {name} are others than it began with", stacklevel=2)
     with locked(path, RUN) as locked_folder:
-        return trainer.go_on(record, prepared, locked_folder, progress, sinks)
+        return trainer.go_on(record, prepared, locked_folder, progress, sinks, trainer.Hooks(on_rows, on_checkpoint))
 
 
 def load(folder: str | Path, *, env: Env | None = None, objective: Any = None, data: Any = None) -> Policy:

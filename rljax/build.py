@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, declarations, envs, objectives, plugins, registry, runtime, settings, shipped
-from rljax.errors import ConfigError, require, unknown
+from rljax import algos, envs, objectives, plugins, registry, runtime, settings, shipped
+from rljax.errors import ConfigError, require
 from rljax.fields import Entry
 from rljax.fingerprint import fingerprint, foreign
-from rljax.kinds import Kind, Part, PolicyObjective
+from rljax.kinds import Part, PolicyObjective
 from rljax.ops.tree import as_arrays, named_leaves
 from rljax.parts import Chosen, Parts, of_record, split
 from rljax.plugins import COLON
 from rljax.settings import Setting
+from rljax.task import with_task
 from rljax.types import Algorithm, Env
 
 GIVEN = "given as arrays"  # the record of a part that is in no file
@@ -46,14 +47,31 @@ def plugged_in(known: Mapping[str, Setting], given: Mapping[str, Any]) -> dict[s
     found = dict(given)
     for name, value in given.items():
         kind = known[name].kind if name in known else None
-        if isinstance(kind, Entry) and isinstance(value, str) and COLON in (called := registry.parsed(value).name):
-            source = called.partition(COLON)[0]
-            registry.of(kind.what).register(called, plugins.imported(called), warn=False, source=source)
-        elif isinstance(kind, Entry):
-            found[name] = kind.convert(name, value)
+        if isinstance(kind, Entry):
+            found[name] = plugged_name(kind.what, value) if _is_code(value) else kind.convert(name, value)
     if "objective" in given:
         found["objective"] = objectives.plugged.plug_in(PolicyObjective().convert("objective", given["objective"]))
     return found
+
+
+def plugged_name(what: str, given: Any) -> str:
+    """The name of something of the user's, given as such, as `module:Class`, or by a name that is registered.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    if not isinstance(given, str):
+        return registry.of(what).register_own(given)
+    called = registry.parsed(given).name
+    if COLON in called:
+        source = called.partition(COLON)[0]
+        registry.of(what).register(called, plugins.imported(called), warn=False, source=source)
+    registry.of(what).check(called)
+    return given
+
+
+def _is_code(value: Any) -> bool:
+    return not isinstance(value, str) or COLON in value
 
 
 def build(
@@ -72,7 +90,7 @@ def build(
     parts = _with_own_objective(parts)
     given = parts._replace(task={}).flat()
     given = split(known, settings.check(known, algos.with_defaults(algo, given), algo))
-    env = _with_task(envs.make(env, **env_args) if isinstance(env, str) else envs.check(env), parts.task)
+    env = with_task(envs.make(env, **env_args) if isinstance(env, str) else envs.check(env), parts.task)
     module = algos.load(algo)
     start = settings.defaults_of(module, "config")
     config = module.Config(**given.config) if start is None else dataclasses.replace(start, **given.config)
@@ -220,36 +238,6 @@ def _made_with(stored: objectives.files.Stored) -> dict[str, Any]:
         return of_record(stored.provenance["tasks"][0])
     except (KeyError, TypeError, IndexError, AttributeError):
         return {}
-
-
-def _with_task(env: Env, changes: Mapping[str, Any]) -> Env:
-    if not changes:
-        return env
-    names = [f.name for f in dataclasses.fields(env.task)] if dataclasses.is_dataclass(env.task) else []
-    require(bool(names), "task", dict(changes), f"{env.name} has none by name; make it a flax.struct.PyTreeNode")
-    for name in changes:
-        if name not in names:
-            raise ConfigError(f"{unknown(f'task parameter of {env.name}', name, names)}; there are {', '.join(names)}")
-    task: Any = env.task
-    declared = {f.name: f.metadata.get("kind") for f in dataclasses.fields(task)}
-    numbers = {n: _like(getattr(task, n), f"task.{n}", value, declared[n]) for n, value in changes.items()}
-    env = dataclasses.replace(env, task=dataclasses.replace(task, **numbers))
-    bound = int(env.longest_episode())
-    for name, value in changes.items():  # whichever it is that bounds episodes
-        require(bound >= 1, f"task.{name}", value, f"makes episodes of {bound} steps; give at least 1")
-    return env
-
-
-def _like(default: Any, name: str, value: Any, kind: Kind | None) -> Any:
-    """Converts a number, or an array, to the type and shape of `default`, so that all values share a program."""
-    kind = kind or declarations.of_number(default)
-    if not np.ndim(default) and not np.ndim(value):
-        return kind.convert(name, value)
-    require(np.shape(default) == np.shape(value), name, value, f"must have the shape {np.shape(default)}")
-    array = np.asarray(value)
-    for number in {x for x in array.ravel().tolist() if x == x} | set(array[array != array].tolist()[:1]):
-        kind.convert(name, number)
-    return array.astype(np.result_type(default))
 
 
 def _with_own_objective(parts: Parts) -> Parts:

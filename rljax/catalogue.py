@@ -55,6 +55,7 @@ VALUE_HEADS: Registry[Any] = Registry(  # what is called with the number of outp
         "quantile": "rljax.ops.value_heads:QuantileHead",
     },
 )
+CURRICULA: Registry[Any] = Registry("curriculum", {})  # functions `(progress, task) -> task` of the user's
 OPTIMISERS: Registry[Any] = Registry(  # what is called with learning_rate=..., as the factories of optax are
     "optimiser",
     {

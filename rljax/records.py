@@ -45,6 +45,7 @@ RUN = {  # what `rljax.spec.RunSpec` writes, for a run of its own as for a row o
     "algo": str,
     "env": str,
     "env_args": dict,
+    "curriculum": (str, None),
     "steps": COUNT,
     "seed": SEED,
     "config": dict,

@@ -89,12 +89,13 @@ def train(
     save_every: int | None = None,
     sinks: Sequence[Sink] = (),
     save: Callable[[int, Any], None] | None = None,
+    on_row: Callable[[int, dict[str, Any], Any], dict[str, Any]] | None = None,
     env_name: str = "",
 ) -> Outcome:
     """Trains in compiled chunks; logs, checkpoints and signals are handled between them.
 
-    Chunking changes no number: the same updates follow each other as in `run`. SIGINT and SIGTERM end the run after
-    the chunk in progress, with a checkpoint; a second SIGINT interrupts at once. In other threads no signal is minded.
+    Chunking changes no number. SIGINT and SIGTERM end the run after the chunk in progress, with a checkpoint; a second
+    SIGINT interrupts at once. In other threads no signal is minded.
 
     Args:
       num_updates: U, of the whole run.
@@ -105,6 +106,7 @@ def train(
         or, where saving is slow, so that it takes 2 % of the time.
       sinks: each gets one row per chunk: `updates`, `step`, `seconds` and the metrics' means over the chunk.
       save: `(updates, state) -> None`, called for checkpoints and at the end.
+      on_row: `(updates, row, state) -> row`, called before a row goes to the sinks; the state is valid in it alone.
       env_name: of the environment, to name it where it gives a NaN.
 
     Raises:
@@ -115,8 +117,7 @@ def train(
     size = point_size(num_updates, log_every)
     saver = Saver(save, save_every and max(size, save_every // size * size))
     began = time.perf_counter() - seconds
-    if state is None:
-        state = start(algo, key, hypers, task)
+    state = start(algo, key, hypers, task) if state is None else state
     with stop_signals() as received:
         while done < num_updates:
             n = min(size - done % size, num_updates - done)
@@ -125,11 +126,11 @@ def train(
             row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
             refuse_divergence(row, done, env_name, algo.diagnostics)
             row = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began} | row
+            row = on_row(done, row, state) if on_row else row
             for sink in sinks:
                 sink.write(row)
-            stopping = done == num_updates or bool(received)
-            saver.offer(done, state, force=stopping)
-            if stopping:
+            saver.offer(done, state, force=done == num_updates or bool(received))
+            if received:
                 break
     outcome = Outcome(state, done, received[0] if received and done < num_updates else None)
     if received:

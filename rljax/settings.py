@@ -244,11 +244,16 @@ def values(texts: Iterable[str], what: str) -> dict[str, Any]:
     return {name: literal(value) for name, value in pairs(texts, "VALUE", what).items()}
 
 
-def assignments(texts: Iterable[str], what: str = "task") -> dict[str, float]:
-    """Reads `["length=0.5", ...]` as `{"length": 0.5, ...}`. Raises ConfigError where one is no `NAME=NUMBER`."""
+def assignments(texts: Iterable[str], what: str = "task") -> dict[str, Any]:
+    """Reads `["length=0.5", ...]` as `{"length": 0.5, ...}`, and leaves `length=linear(0.5,1)` a text.
+
+    Raises:
+      ConfigError: one is neither.
+    """
     found = {name: literal(value) for name, value in pairs(texts, "NUMBER", what).items()}
     for name, value in found.items():
-        require(isinstance(value, int | float), what, f"{name}={value}", "write it as NAME=NUMBER")
+        fits = isinstance(value, int | float) or (isinstance(value, str) and value.endswith(")"))
+        require(fits, what, f"{name}={value}", "write it as NAME=NUMBER")
     return found
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from rljax import algos, build, envs, origins
 from rljax.algos.presets import preset
 from rljax.arguments import SEED, STEPS
-from rljax.build import Prepared, plugged_in
+from rljax.build import Prepared, plugged_in, plugged_name
+from rljax.catalogue import CURRICULA
 from rljax.data.dataset import Data
 from rljax.errors import ConfigError, require
 from rljax.fields import Entry
@@ -21,6 +22,7 @@ from rljax.objectives import name_of
 from rljax.parts import Chosen, Parts, split
 from rljax.registry import parsed
 from rljax.settings import is_own
+from rljax.task import at_end, ways, with_curriculum
 from rljax.types import Algorithm, Env, WithData
 
 
@@ -35,8 +37,9 @@ class RunSpec:
       seed: of the run's key.
       config, hypers: fields of the algorithm's `Config` and `Hypers`; those that are not given have their defaults.
       objective: the policy objective and its fields; None: the algorithm's own.
-      task: numbers of the environment to change.
+      task: numbers of the environment to change; one that is to go from 5 to 15 is written `linear(5,15)`.
       env_args: arguments of the environment's factory.
+      curriculum: the name of a function `(progress, task) -> task`, or None.
       data: what to learn from; in a record its fingerprint, until it is given again.
       plugins: the plugins that its names come from, with their versions; filled in for its record.
       recorded: whether it was read from a record, whose numbers hold defaults too.
@@ -51,6 +54,7 @@ class RunSpec:
     objective: Chosen | None = None
     task: dict[str, Any] = field(default_factory=dict)
     env_args: dict[str, Any] = field(default_factory=dict)
+    curriculum: str | None = None
     data: Data | str | None = field(default=None, compare=False, repr=False)
     plugins: Mapping[str, str] = field(default_factory=dict, compare=False)
     recorded: bool = False
@@ -66,6 +70,7 @@ class RunSpec:
         use_preset: bool = True,
         task: Mapping[str, Any] | None = None,
         env_args: Mapping[str, Any] | None = None,
+        curriculum: Any = None,
         data: Any = None,
         recorded: bool = False,
         **given: Any,
@@ -93,6 +98,7 @@ class RunSpec:
             SEED.convert("seed", seed),
             **parts._replace(task={**Table().convert("task", task), **parts.task})._asdict(),
             env_args=Table().convert("env_args", env_args),
+            curriculum=curriculum if curriculum is None else plugged_name("curriculum", curriculum),
             data=Data.of(data),
             recorded=recorded,
         )
@@ -129,7 +135,8 @@ class RunSpec:
         """
         if self.recorded:
             origins.check(self.names(), self.plugins)
-        return build.build(self.algo, self.env, self.env_args, self.parts, self.recorded)
+        parts = self.parts._replace(task=at_end(self.task))
+        return build.build(self.algo, self.env, self.env_args, parts, self.recorded)
 
     def prepare(self) -> Prepared:
         """Builds it, and settles its length; nothing is compiled.
@@ -162,6 +169,10 @@ class RunSpec:
             for name, setting in known.items()
             if setting.group == "config"
         }
+        if self.curriculum is not None or ways(self.task):
+            require(self.data is None, "curriculum", self.curriculum or dict(self.task), "has no effect on data")
+            function = None if self.curriculum is None else CURRICULA.load(self.curriculum)
+            algorithm, task = with_curriculum(algorithm, env, self.task, function)
         return Prepared(algorithm, env, task, self.steps, updates, config)
 
     def complete(self, prepared: Prepared) -> Self:
@@ -183,6 +194,8 @@ class RunSpec:
             if name in known and isinstance(known[name].kind, Entry):
                 yield known[name].kind.what, parsed(value).name
         chosen = None if self.objective is None else self.objective.name
+        if self.curriculum is not None:
+            yield CURRICULA.what, self.curriculum
         if isinstance(chosen, str) and not is_own(chosen):  # one of the user's own is plugged in by itself
             yield "objective", chosen
 
@@ -193,6 +206,7 @@ class RunSpec:
             "algo": self.algo,
             "env": plain(self.env),
             "env_args": _plain(self.env_args),
+            "curriculum": self.curriculum,
             "steps": self.steps,
             "seed": self.seed,
             "config": _plain(self.config),
@@ -232,6 +246,7 @@ class RunSpec:
             objective=None if chosen is None else Chosen(chosen["name"], chosen["fields"]),
             task=record["task"],
             env_args=record["env_args"],
+            curriculum=record["curriculum"],
             data=record["data"] if given is None else given,
             plugins=record["plugins"],
             recorded=True,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from rljax import log
 from rljax import run as drivers
 from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import Checkpointer
-from rljax.errors import DivergedError, Stopped
+from rljax.errors import DivergedError, Stopped, require
 from rljax.policy import Policy
 from rljax.progress import amount
 from rljax.results import store
@@ -65,6 +65,16 @@ class Run:
         return self.policy.evaluate(episodes, greedy, seed)
 
 
+class Hooks(NamedTuple):
+    """Functions of the user's that are called on the host between compiled chunks, with the policy as it is then.
+
+    Its state is valid until they return: what is kept of it must be copied, `jax.tree.map(jnp.copy, policy.state)`.
+    """
+
+    on_rows: Callable[[dict[str, Any], Policy], Mapping[str, float] | None] | None = None  # -> further columns
+    on_checkpoint: Callable[[Policy], Any] | None = None  # after it is written, where there is a folder
+
+
 class KeptRows:
     """A sink that keeps the rows in memory, as long as the folder is there."""
 
@@ -81,8 +91,39 @@ class KeptRows:
         pass
 
 
+@dataclass(frozen=True)
+class _Between:
+    """The work of the host between two chunks."""
+
+    record: dict[str, Any]
+    prepared: Prepared
+    hooks: Hooks
+    checkpoints: Checkpointer | None
+    folder: Locked | None
+
+    def save(self, updates: int, state: Any) -> None:
+        """Writes a checkpoint, where there is a folder."""
+        if self.checkpoints is not None and self.folder is not None:
+            self.folder.check()
+            self.checkpoints.save(updates, state)
+        if self.hooks.on_checkpoint is not None:
+            self.hooks.on_checkpoint(policy_at(self.record, self.prepared, state, updates))
+
+    def on_row(self, updates: int, row: dict[str, Any], state: Any) -> dict[str, Any]:
+        """The row, with the columns that the user's function adds."""
+        if self.hooks.on_rows is None:
+            return row
+        more = self.hooks.on_rows(dict(row), policy_at(self.record, self.prepared, state, updates))
+        return row | _columns_of({} if more is None else more, row)
+
+
 def go_on(
-    record: dict[str, Any], prepared: Prepared, folder: Locked | None, progress: bool, more: Sequence[log.Sink] = ()
+    record: dict[str, Any],
+    prepared: Prepared,
+    folder: Locked | None,
+    progress: bool,
+    more: Sequence[log.Sink] = (),
+    hooks: Hooks | None = None,
 ) -> Run:
     """Trains from the newest checkpoint in the folder, or from the start, to the end that the record says.
 
@@ -97,11 +138,7 @@ def go_on(
     found = checkpoints.restore_latest(abstract_state(prepared)) if checkpoints else None
     done, before, kept = found.step if found else 0, metrics(path) if path else {}, KeptRows(folder)
 
-    def save(updates: int, state: Any) -> None:
-        if checkpoints is not None and folder is not None:
-            folder.check()
-            checkpoints.save(updates, state)
-
+    between = _Between(record, prepared, hooks or Hooks(), checkpoints, folder)
     with _sinks(record, algorithm, path, done, progress) as sinks:
         try:
             outcome = drivers.train(
@@ -116,7 +153,8 @@ def go_on(
                 log_every=record["log_every"],
                 save_every=record["save_every"],
                 sinks=[kept, *sinks, *more],
-                save=save,
+                save=between.save,
+                on_row=between.on_row,
                 env_name=prepared.env.name,
             )
         except Stopped as signalled:
@@ -143,9 +181,14 @@ def reached(
     stopped_by: signal.Signals | None = None,
 ) -> Run:
     """The run as it is after that many updates; `columns` are its metrics."""
+    policy = policy_at(record, prepared, state, updates)
+    return Run(record, policy, columns, folder, policy.step, updates, stopped_by)
+
+
+def policy_at(record: dict[str, Any], prepared: Prepared, state: Any, updates: int) -> Policy:
+    """The policy of a run after that many updates."""
     step = prepared.algorithm.steps(updates)
-    policy = Policy(prepared.algorithm, prepared.env, state, step, RunSpec.from_json(record), updates)
-    return Run(record, policy, columns, folder, step, updates, stopped_by)
+    return Policy(prepared.algorithm, prepared.env, state, step, RunSpec.from_json(record), updates)
 
 
 def checkpointer(record: dict[str, Any], folder: Path) -> Checkpointer:
@@ -177,4 +220,14 @@ def _sinks(
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+
+
+def _columns_of(given: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float]:
+    """Further columns of a row, as `on_rows` gave them. Raises ConfigError for what is no number, or there already."""
+    require(isinstance(given, Mapping), "on_rows", type(given).__name__, "must give None, or numbers by name")
+    for name, value in given.items():
+        fits = isinstance(name, str) and name not in row and np.ndim(value) == 0 and np.isreal(value)
+        require(bool(fits), "on_rows", f"{name}={value}", "must be a number, under a name that the row does not have")
+    return {name: float(value) for name, value in given.items()}

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from test_contract import leaves_equal
-from toys import TINY, counter
+from toys import PROBE, TINY, counter
 
 import rljax
 from rljax import api, envs, records, trainer
@@ -333,3 +333,28 @@ def test_films_one_episode(finished):
     frames = finished.policy.film(max_steps=5)
     assert 2 <= len(frames) <= 6
     assert all(f.dtype == np.uint8 and f.shape == frames[0].shape for f in frames)
+
+
+def test_functions_of_the_user_are_called_between_chunks(tmp_path):
+    """With the policy as it is then; what they give is logged, and no number of the run changes."""
+    seen, saved = [], []
+
+    def on_rows(row, policy):
+        seen.append((row["updates"], policy.updates, policy.evaluate(2).mean()))
+        return {"evaluated": seen[-1][2]} if row["updates"] % 2 == 0 else None
+
+    how = {"steps": 4 * 8 * 6, "log_every": 1, "progress": False, "tensorboard": False, **TINY}
+    plain = rljax.train("ppo", PROBE, out=tmp_path / "a", **how)
+    on_checkpoint = lambda policy: saved.append(policy.updates)  # noqa: E731
+    hooks = {"on_rows": on_rows, "on_checkpoint": on_checkpoint, "save_every": 3}
+    run = rljax.train("ppo", PROBE, out=tmp_path / "b", **hooks, **how)
+    assert [x[:2] for x in seen] == [(n, n) for n in range(1, 7)] and saved == [3, 6]
+    for name in plain.metrics.keys() - {"seconds"}:
+        np.testing.assert_array_equal(plain.metrics[name], run.metrics[name])
+    np.testing.assert_array_equal(np.isnan(run.metrics["evaluated"]), [True, False] * 3)
+    assert run.metrics["evaluated"][-1] == seen[-1][2]
+    alone = rljax.train("ppo", PROBE, **hooks, **how)
+    np.testing.assert_array_equal(alone.metrics["evaluated"], run.metrics["evaluated"])
+    for given in ({"step": 1.0}, {"text": "a"}, 3.0):
+        with pytest.raises(ConfigError, match="on_rows"):
+            rljax.train("ppo", PROBE, on_rows=lambda row, policy, given=given: given, **how)

@@ -67,6 +67,7 @@ OVERVIEW = """usage: rljax COMMAND [options]
   list WHAT          algos, envs, objectives, learned, presets, torsos, wrappers, sinks ..., or plugins
   new WHAT NAME      a file to begin with: an algorithm, an environment or a torso of your own
 
+  --config FILE      with train, sweep and meta-train: options from a YAML or JSON file, or a run's config.json
   --plugin WHAT      with any command: add what a module, my_package, or a file, ./mine.py, registers
   --no-plugins       use no installed plugins
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if arguments else USAGE
     shown, warnings.showwarning = warnings.showwarning, _warn
     try:
-        return _parse(_with_plugins(arguments))()
+        return _parse(_with_plugins(_with_config(arguments)))()
     except (DivergedError, StorageError, WorkerError) as error:
         print(f"rljax: {error}", file=sys.stderr)
         return FAILED
@@ -118,6 +119,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
     """Prints a warning in one line, without the line of code that it came from."""
     print(f"rljax: {message}" if category is UserWarning else f"{category.__name__}: {message}", file=sys.stderr)
+
+
+def _with_config(arguments: list[str]) -> list[str]:
+    """Puts the options of a `--config` file in place of it."""
+    if not any(word.partition("=")[0] == "--config" for word in arguments):
+        return arguments
+    from rljax.cli.config_file import COMMANDS as TAKING
+    from rljax.cli.config_file import expand
+
+    position = next((i for i, word in enumerate(arguments) if word in COMMANDS), len(arguments))
+    taken = arguments[position : position + 1]
+    if not {*taken} & TAKING:
+        raise ConfigError(f"--config is for {', '.join(sorted(TAKING))}; {' '.join(['rljax', *taken])} takes none")
+    return [*arguments[:position], *taken, *expand(arguments[position + 1 :])]
 
 
 def _with_plugins(arguments: Sequence[str]) -> list[str]:

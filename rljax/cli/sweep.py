@@ -110,6 +110,7 @@ def _options(steps: int | None) -> list[Option]:
         Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
         Option("log_every", EVERY, None, "updates per logged point; by default a 100th of the run"),
         Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
+        Option("curriculum", str | None, None, "a function (progress, task) -> task of yours, module:function"),
         Option("env_args", tuple[str, ...], (), "arguments of the environment's factory: NAME=VALUE ..."),
         *launch.OPTIONS,
     ]
@@ -138,6 +139,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         metric=options.metric,
         log_every=options.log_every,
         task=assignments(options.task),
+        **({} if options.curriculum is None else {"curriculum": options.curriculum}),
         env_args=values(options.env_args, "env_args"),
         **settings,
     )

@@ -18,6 +18,7 @@ from rljax.meta.runner import read, shapes
 from rljax.meta.tasks import SET_BY_RUN, Domain
 from rljax.registry import Registry
 from rljax.sweeps import rows, space
+from rljax.task import ways
 from rljax.types import Env
 
 METHODS: Registry[Any] = Registry(
@@ -194,6 +195,8 @@ def domain(
     shortest, longest = steps if isinstance(steps, tuple) and len(steps) == 2 else (None, steps)
     shortest, longest = (Maybe(STEPS).convert("steps", x) for x in (shortest, longest))
     [row] = rows.build(algo, env, longest, [{}], settings, Table().convert("env_args", env_args), use_preset)
+    fixed = row.curriculum is None and not ways(row.task)
+    require(fixed, "curriculum", row.curriculum or row.task, "is for rljax.train and rljax.sweep; give vary=")
     row = dataclasses.replace(row, recorded=recorded)
     drawn = {
         n: d.check(n) if isinstance(d, space.Distribution) else space.distribution(n, d)
