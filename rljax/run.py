@@ -121,8 +121,7 @@ def train(
     with stop_signals() as received:
         while done < num_updates:
             n = min(size - done % size, num_updates - done)
-            state, metrics = advance(algo, state, hypers, task, np.int32(n), size)
-            done += n
+            (state, metrics), done = advance(algo, state, hypers, task, np.int32(n), size), done + n
             row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
             refuse_divergence(row, done, env_name, algo.diagnostics)
             row = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began} | row
