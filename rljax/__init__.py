@@ -17,8 +17,8 @@ __version__ = "0.2.0"
 _settle()  # before jax's CPU client can start
 
 if TYPE_CHECKING:
-    from rljax import algos, envs, objectives
-    from rljax.api import Policy, Run, load, make, resume, train
+    from rljax import algos, envs, objectives, plugins
+    from rljax.api import Policy, Run, load, make, open, resume, train
     from rljax.meta.compare import compare
     from rljax.meta.descend import descend
     from rljax.meta.evolve import evolve
@@ -43,12 +43,14 @@ __all__ = [
     "load_sweep",
     "make",
     "objectives",
+    "open",
+    "plugins",
     "resume",
     "sweep",
     "train",
 ]
 
-_ROOMS = ("algos", "envs", "objectives")  # packages that one reaches without importing them
+_ROOMS = ("algos", "envs", "objectives", "plugins")  # packages that one reaches without importing them
 _ELSEWHERE = {  # what is not in rljax.api
     "RunSpec": ("rljax.spec", "RunSpec"),
     "SweepResult": ("rljax.sweeps.result", "SweepResult"),

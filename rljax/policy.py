@@ -11,14 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import envs
 from rljax import run as drivers
 from rljax.arguments import SEED, SOME
 from rljax.errors import ConfigError, RljaxError, require
+from rljax.kinds import Table
 from rljax.objectives.plugged import is_path
 from rljax.ops import streams
 from rljax.progress import amount
 from rljax.spaces import like
 from rljax.spec import RunSpec
+from rljax.task import with_task
 from rljax.types import Algorithm, Array, Dict, Discrete, Env, MultiDiscrete, Space
 
 
@@ -99,14 +102,28 @@ class Policy:
         self._carry, action = self._act(self.state, self._carry, obs, reset, _key(key), greedy)
         return jax.tree.map(lambda x: np.asarray(x if batch else x[0]), action)
 
-    def evaluate(self, episodes: int = 128, greedy: bool = True, seed: int = 0) -> np.ndarray:
+    def evaluate(
+        self,
+        episodes: int = 128,
+        greedy: bool = True,
+        seed: int = 0,
+        *,
+        env: str | Env | None = None,
+        task: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
         """Undiscounted returns `[episodes]` of whole episodes.
 
+        Args:
+          env: another environment of the same spaces, by name or itself; by default the one that it was trained on.
+          task: numbers of the environment to change.
+
         Raises:
-          ConfigError: a count or seed that cannot be.
+          ConfigError: a count, seed or number that cannot be, or an environment of other spaces.
         """
         episodes, key = SOME.convert("episodes", episodes), _key_of(seed)
-        return np.asarray(drivers.evaluate(self.algo, self.state, self.env, key, episodes, greedy))
+        where = self.env if env is None else elsewhere(self.env, env)
+        where = with_task(where, Table().convert("task", task))
+        return np.asarray(drivers.evaluate(self.algo, self.state, where, key, episodes, greedy))
 
     def film(self, max_steps: int = 500, greedy: bool = True, seed: int = 0) -> list[np.ndarray]:
         """The frames `[H, W, 3]` uint8 of one episode, its first `max_steps` steps.
@@ -132,6 +149,21 @@ class Policy:
             if self.env.ended(terminated, truncated):
                 break
         return frames
+
+
+def elsewhere(trained_on: Env, env: str | Env) -> Env:
+    """Another environment, for a policy that was trained on this one. Raises ConfigError where its spaces differ."""
+    found = envs.make(env) if isinstance(env, str) else envs.check(env)
+    for name in ("observation_space", "action_space"):
+        wanted, given = (_described(getattr(each, name)) for each in (trained_on, found))
+        require(given == wanted, "env", found.name, f"{name} is {given}, and the policy was trained on {wanted}")
+    return found
+
+
+def _described(space: Space) -> str:
+    """The shapes that a policy sees or gives, and of how many choices."""
+    choices = getattr(space, "n", getattr(space, "nvec", ""))
+    return f"{type(space).__name__}({choices or jax.tree.map(lambda x: x.shape, like(space))})"
 
 
 class _Leaf(NamedTuple):

@@ -60,9 +60,9 @@ class Run:
         stopped = f", stopped by {self.stopped_by.name}" if self.stopped_by else ""
         return f"Run({what}: {done}{stopped}{last}{f', in {self.folder}' if self.folder else ''})"
 
-    def evaluate(self, episodes: int = 128, greedy: bool = True, seed: int = 0) -> np.ndarray:
-        """Undiscounted returns `[episodes]` of the trained policy."""
-        return self.policy.evaluate(episodes, greedy, seed)
+    def evaluate(self, episodes: int = 128, greedy: bool = True, seed: int = 0, **elsewhere: Any) -> np.ndarray:
+        """Undiscounted returns `[episodes]` of the trained policy; further arguments as of `Policy.evaluate`."""
+        return self.policy.evaluate(episodes, greedy, seed, **elsewhere)
 
 
 class Hooks(NamedTuple):
@@ -188,7 +188,8 @@ def reached(
 def policy_at(record: dict[str, Any], prepared: Prepared, state: Any, updates: int) -> Policy:
     """The policy of a run after that many updates."""
     step = prepared.algorithm.steps(updates)
-    return Policy(prepared.algorithm, prepared.env, state, step, RunSpec.from_json(record), updates)
+    algorithm = getattr(prepared.algorithm, "inner", prepared.algorithm)  # a policy knows of no curriculum
+    return Policy(algorithm, prepared.env, state, step, RunSpec.from_json(record), updates)
 
 
 def checkpointer(record: dict[str, Any], folder: Path) -> Checkpointer:

@@ -358,3 +358,17 @@ def test_functions_of_the_user_are_called_between_chunks(tmp_path):
     for given in ({"step": 1.0}, {"text": "a"}, 3.0):
         with pytest.raises(ConfigError, match="on_rows"):
             rljax.train("ppo", PROBE, on_rows=lambda row, policy, given=given: given, **how)
+
+
+def test_a_folder_is_opened_without_training(tmp_path):
+    how = {"progress": False, **TINY}
+    run = rljax.train("ppo", PROBE, steps=64, out=tmp_path / "run", tensorboard=False, **how)
+    found = rljax.open(tmp_path / "run")
+    assert found.updates == run.updates and leaves_equal(found.policy.state, run.policy.state)
+    np.testing.assert_array_equal(found.metrics["episode_return"], run.metrics["episode_return"])
+    swept = rljax.sweep("ppo", PROBE, 64, 2, out=tmp_path / "sweep", workers=1, width=1, **how)
+    np.testing.assert_array_equal(rljax.open(tmp_path / "sweep").metrics["policy_loss"], swept.metrics["policy_loss"])
+    with pytest.raises(ConfigError, match=r"no config\.json there"):
+        rljax.open(tmp_path)
+    with pytest.raises(ConfigError, match="a run takes env, objective and data"):
+        rljax.open(tmp_path / "run", envs={})

@@ -55,6 +55,20 @@ def test_training_leaves_a_score_a_picture_and_a_run(trained, capsys):
     assert json.loads((trained / "evaluation.json").read_text())["episodes"] == 128
 
 
+def test_eval_elsewhere(trained, capsys):
+    before = (trained / "evaluation.json").read_text()
+    words = ["eval", trained, "--episodes", 4, "--seeds", 2, "--task", "max_steps_in_episode=3"]
+    code, out, _ = call(capsys, *words)
+    assert code == 0 and out.startswith(
+        "return 3 [3, 3] (mean and 95 % interval, 8 greedy episodes on CartPole-v1 with max_"
+    )
+    code, out, _ = call(capsys, *words[:4], "--env", "CartPole-v1|time_limit(2)", "--json")
+    assert code == 0 and json.loads(out)["returns"] == [2.0] * 4
+    assert (trained / "evaluation.json").read_text() == before
+    code, _, err = call(capsys, "eval", trained, "--env", "Acrobot-v1")
+    assert code == 2 and err.startswith("rljax: env=Acrobot-v1: observation_space")
+
+
 def test_eval(trained, capsys):
     code, out, _ = call(capsys, "eval", trained, "--episodes", 16)
     assert code == 0 and re.fullmatch(r"return .* \[.*, .*\] \(mean and 95 % interval, 16 greedy episodes.*\)\n", out)

@@ -13,6 +13,7 @@ from toys import TINY
 
 import rljax
 from rljax import envs
+from rljax.errors import ConfigError
 from rljax.spec import RunSpec
 
 OBS = np.linspace(-1, 1, 24).reshape(6, 4).astype(np.float32)
@@ -62,3 +63,19 @@ def test_a_policy_whose_parts_were_changed_is_not_made_from_its_names(run):
 def test_runs_and_policies_say_what_they_are_in_a_line(run):
     assert repr(run) == "Run(ppo on CartPole-v1, seed 0: 64 steps)"
     assert repr(run.policy) == "Policy(ppo on CartPole-v1, after 64 steps)"
+
+
+def test_it_is_evaluated_elsewhere():
+    """On another task, or another environment of the same spaces; others are refused."""
+    run = rljax.train("ppo", "CartPole-v1", steps=64, progress=False, **TINY)
+    policy = run.policy
+    short = policy.evaluate(4, task={"max_steps_in_episode": 3})
+    assert short.tolist() == [3.0] * 4 == run.evaluate(4, env="CartPole-v1|time_limit(3)").tolist()
+    np.testing.assert_array_equal(policy.evaluate(4, env="CartPole-v1"), policy.evaluate(4))
+    for given, message in [
+        ({"env": "Acrobot-v1"}, "env=Acrobot-v1: observation_space is .*, and the policy was trained on"),
+        ({"env": "CartPole-v2"}, "unknown environment 'CartPole-v2'"),
+        ({"task": {"lenght": 1.0}}, "unknown task parameter of CartPole-v1 'lenght'"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            policy.evaluate(4, **given)

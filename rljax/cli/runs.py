@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
 from rljax.kinds import Count
+from rljax.settings import assignments
 from rljax.storage import absolute, shown, write_json
 
 LISTED = {  # registries, by the word that lists them
@@ -40,6 +41,9 @@ class Eval:
       episodes: how many, side by side.
       greedy: the most likely actions, or sampled ones.
       seed: of the episodes.
+      seeds: how many times so many episodes, from that seed on.
+      env: another environment of the same spaces.
+      task: environment parameters to change, NAME=NUMBER ...
       json: print one JSON object instead.
       objective: module:Class, where that is one of your own.
     """
@@ -48,6 +52,9 @@ class Eval:
     episodes: Annotated[int, SOME] = 128
     greedy: bool = True
     seed: Annotated[int, SEED] = 0
+    seeds: Annotated[int, SOME] = 1
+    env: str | None = None
+    task: tuple[str, ...] = ()
     json: bool = False
     objective: str | None = None
 
@@ -55,7 +62,9 @@ class Eval:
         from rljax import api
 
         policy = api.load(self.run, objective=self.objective)
-        evaluate(policy, self.run, self.episodes, self.greedy, self.seed, json.dumps if self.json else sentence)
+        say = json.dumps if self.json else sentence
+        where = {"env": self.env, "task": assignments(self.task)}
+        evaluate(policy, self.run, self.episodes, self.greedy, self.seed, say, self.seeds, **where)
         return 0
 
 
@@ -163,11 +172,24 @@ class List:
         return 0
 
 
-def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int, say: Callable[[Any], str]) -> None:
-    """Plays episodes, prints their mean return, and then stores the evaluation in the run's folder."""
+def evaluate(
+    policy: Any,
+    folder: Path,
+    episodes: int,
+    greedy: bool,
+    seed: int,
+    say: Callable[[Any], str],
+    seeds: int = 1,
+    env: str | None = None,
+    task: Mapping[str, Any] | None = None,
+) -> None:
+    """Plays episodes and prints their mean return; an evaluation where it was trained is stored in the run's folder."""
+    import numpy as np
+
     from rljax.results import stats, store
 
-    returns = policy.evaluate(episodes, greedy, seed)
+    each = [policy.evaluate(episodes, greedy, seed + i, env=env, task=task) for i in range(seeds)]
+    returns, episodes = np.concatenate(each), episodes * seeds
     mean, low, high = stats.mean_ci(returns)
     found = {
         "run": str(folder),
@@ -175,13 +197,18 @@ def evaluate(policy: Any, folder: Path, episodes: int, greedy: bool, seed: int, 
         "episodes": episodes,
         "greedy": greedy,
         "seed": seed,
+        "seeds": seeds,
+        "env": env or policy.env.name,
+        "task": dict(task or {}),
+        "elsewhere": env is not None or bool(task),
         "mean": float(mean),
         "low": float(low),
         "high": float(high),
         "returns": returns.tolist(),
     }
     print(say(found), flush=True)
-    keep("this evaluation", lambda: write_json(absolute(folder, "run") / store.EVALUATION, found))
+    if env is None and not task:
+        keep("this evaluation", lambda: write_json(absolute(folder, "run") / store.EVALUATION, found))
 
 
 def _comparison() -> Path:
@@ -193,7 +220,9 @@ def _comparison() -> Path:
 def sentence(found: dict[str, Any]) -> str:
     """An evaluation in words."""
     how = "greedy" if found["greedy"] else "sampled"
+    changed = " ".join(f"{name}={value:g}" for name, value in found["task"].items())
+    how += f" episodes on {found['env']}{f' with {changed}' if changed else ''}" if found["elsewhere"] else " episodes"
     return (
         f"return {found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}] "
-        f"(mean and 95 % interval, {found['episodes']} {how} episodes, after {found['step']:,} steps)"
+        f"(mean and 95 % interval, {found['episodes']} {how}, after {found['step']:,} steps)"
     )
