@@ -18,7 +18,8 @@ _settle()  # before jax's CPU client can start
 
 if TYPE_CHECKING:
     from rljax import algos, envs, objectives, plugins
-    from rljax.api import Policy, Run, load, make, open, resume, train
+    from rljax.api import Policy, Run, load, make, resume, train
+    from rljax.folders import open
     from rljax.meta.compare import compare
     from rljax.meta.descend import descend
     from rljax.meta.evolve import evolve
@@ -58,6 +59,7 @@ _ELSEWHERE = {  # what is not in rljax.api
     "descend": ("rljax.meta.descend", "descend"),
     "domain": ("rljax.meta.spec", "domain"),
     "evolve": ("rljax.meta.evolve", "evolve"),
+    "open": ("rljax.folders", "open"),
     "load_sweep": ("rljax.sweeps.result", "load"),
     "sweep": ("rljax.sweeps.driver", "sweep"),
 }

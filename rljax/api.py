@@ -19,7 +19,7 @@ from rljax.kinds import Flag, Maybe, Text
 from rljax.objectives.plugged import plug_in_again
 from rljax.policy import Policy
 from rljax.results import store
-from rljax.results.folder import RUN, SEARCH, SWEEP, Numbered, chosen, locked
+from rljax.results.folder import RUN, Numbered, chosen, locked
 from rljax.spec import RunSpec
 from rljax.spec import make as make
 from rljax.storage import absolute
@@ -203,39 +203,14 @@ def load(folder: str | Path, *, env: Env | None = None, objective: Any = None, d
       ConfigError: there is no run, or nothing has been saved yet.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
+    return read(folder, env, objective, data, "rljax.load").policy
+
+
+def read(folder: str | Path, env: Env | None, objective: Any, data: Any, function: str) -> Run:
+    """Reads a run as far as it has come; arguments and errors as of `load`, `function` being what the user called."""
     path = absolute(folder, "run")
     record = store.read(path)
-    prepared = _prepared_again(record, env, objective, data, f"rljax.load({str(folder)!r}")
-    found = trainer.checkpointer(record, path).restore_latest(abstract_state(prepared))
-    if found is None:
-        raise ConfigError(f"run '{path}': no checkpoint yet; {RUN.again(path)} goes on with it")
-    return trainer.reached(record, prepared, found.state, found.step, path, {}).policy
-
-
-def open(folder: str | Path, **given: Any) -> Any:
-    """Reads what is in a folder: a `Run`, a `SweepResult` or a `Learned`, as far as it has come; trains nothing.
-
-    Args:
-      folder: what `train`, `sweep` or a search wrote.
-      given: what a record does not hold: `env` of a run, `envs` of a sweep or a search, `objective`, `data`.
-
-    Raises:
-      ConfigError: there is none of these.
-      CheckpointError: a run's checkpoints are all damaged, or of something else.
-    """
-    path = absolute(folder, "run")
-    if (path / SWEEP.record).exists():
-        from rljax.sweeps import result
-
-        return result.load(path, **given)
-    if (path / SEARCH.record).exists():
-        from rljax.meta import result
-
-        return result.load(path, **given)
-    record = store.read(path)
-    needs = [given.pop(name, None) for name in ("env", "objective", "data")]
-    require(not given, "open", ", ".join(given), "a run takes env, objective and data")
-    prepared = _prepared_again(record, *needs, f"rljax.open({str(folder)!r}")
+    prepared = _prepared_again(record, env, objective, data, f"{function}({str(folder)!r}")
     found = trainer.checkpointer(record, path).restore_latest(abstract_state(prepared))
     if found is None:
         raise ConfigError(f"run '{path}': no checkpoint yet; {RUN.again(path)} goes on with it")

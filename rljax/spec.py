@@ -80,7 +80,7 @@ class RunSpec:
         Raises:
           ConfigError: an unknown algorithm, or no length and no preset that has one.
         """
-        known = algos.settings(algo)
+        known, env = algos.settings(algo), envs.given(env)
         if isinstance(env, str):
             envs.check_name(env)  # before presets are looked for: a plugin may have some
         use_preset = Flag().convert("use_preset", use_preset) and isinstance(env, str)

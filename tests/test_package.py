@@ -26,7 +26,7 @@ ORDER = """
     progress saved_leaves checkpoint jsonl log results
     divergence run task build spec policy footprint trainer api
     engine
-    sweeps meta templates
+    sweeps meta folders templates
     cli __main__
 """.split()  # noqa: SIM905  a room imports from those before it
 

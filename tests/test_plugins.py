@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+import rljax
+
+PACKAGE = Path(rljax.__file__).parents[1]  # that is tried: a copy, where deliberate errors are
 OUTSIDER = Path(__file__).parent / "plugin"
 TINY = ["--num-envs=4", "--num-steps=8", "--hidden=8", "--no-tensorboard"]
 SHORT = ["--steps=64", "--episodes=2", *TINY]
@@ -20,7 +22,7 @@ SHORT = ["--steps=64", "--episodes=2", *TINY]
 
 def run(*arguments, folder, site=None, ok=True, **environment):
     """`rljax *arguments` as from a shell, with the packages in the folder `site` installed -> (stdout, stderr)."""
-    path = os.pathsep.join(map(str, filter(None, [site, ROOT])))
+    path = os.pathsep.join(map(str, filter(None, [site, PACKAGE])))
     env = os.environ | {"PYTHONPATH": path, "JAX_COMPILATION_CACHE_DIR": str(folder / "xla")} | environment
     command = [sys.executable, "-P", "-m", "rljax", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
@@ -261,7 +263,7 @@ CELLS = [
 def test_in_a_notebook(tmp_path):
     """Cells: classes in `__main__` whose source is in no file."""
     cells = "\n".join(f"exec({textwrap.dedent(cell)!r}, globals())" for cell in CELLS)
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    env = os.environ | {"PYTHONPATH": str(PACKAGE)}
     command = [sys.executable, "-P", "-c", cells]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr

@@ -20,7 +20,7 @@ from rljax.registry import Registry, parsed
 if TYPE_CHECKING:
     from rljax.types import Env
 
-__all__ = ["check", "make", "names", "register", "register_wrapper"]
+__all__ = ["check", "from_gymnax", "make", "names", "register", "register_wrapper"]
 
 WRAPPED = "|"  # what stands between an environment and its wrappers in a name
 
@@ -37,6 +37,14 @@ ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
 WRAPPERS: Registry[Callable[..., Env]] = Registry(
     "wrapper", {name: f"rljax.envs.wrappers:{name}" for name in catalogue.WRAPPERS}
 )
+
+
+def __getattr__(name: str) -> Any:  # which imports jax
+    if name == "from_gymnax":
+        from rljax.envs.gymnax_api import from_gymnax
+
+        return from_gymnax
+    raise AttributeError(f"module 'rljax.envs' has no attribute '{name}'")
 
 
 def names() -> list[str]:
@@ -97,7 +105,7 @@ def check(env: str | Env, steps: int = 0, seed: int = 0) -> Env:
     """
     from rljax.envs import contract
 
-    checked = contract.checked(make(env) if isinstance(env, str) else env)
+    checked = contract.checked(make(env) if isinstance(env, str) else given(env))
     steps, seed = NUMBER.convert("steps", steps), SEED.convert("seed", seed)
     if steps:
         from rljax.envs import trial
@@ -106,6 +114,20 @@ def check(env: str | Env, steps: int = 0, seed: int = 0) -> Env:
             if found.fault:
                 raise ConfigError(f"environment '{checked.name}': {found.what}: {found.fault}")
     return checked
+
+
+def given(env: Any) -> Any:
+    """An environment as drivers take it: a name and an `Env` as they are, one of Gymnax's kind as an `Env`.
+
+    Others are returned as they are, to be refused by `check`.
+    """
+    from rljax.types import Env
+
+    if isinstance(env, str | Env):
+        return env
+    from rljax.envs.gymnax_api import from_gymnax, is_gymnax
+
+    return from_gymnax(env) if is_gymnax(env) else env
 
 
 def make(name: str, **kwargs: Any) -> Env:

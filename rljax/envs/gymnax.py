@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +24,7 @@ from rljax.envs import render
 from rljax.envs.catalogue import check_arguments
 from rljax.errors import require
 from rljax.ops.tree import as_arrays
-from rljax.types import Array, Box, Discrete, Env, Space, StepResult
+from rljax.types import Array, Box, Dict, Discrete, Env, Space, StepResult
 
 WIDER = {
     "MemoryChain-bsuite": (-1.0, 1.0),  # the context bits are -1 or 1
@@ -59,6 +59,22 @@ def make(name: str, **kwargs: Any) -> Env:
     limit = changes.get("max_steps_in_episode", 1)
     require(limit >= 1, "max_steps_in_episode", limit, "must be at least 1")
     params = dataclasses.replace(env.default_params, **changes)
+    made = adapted(name, env, params, lambda state, task: env.is_truncated(state, task))
+    return dataclasses.replace(
+        made,
+        observation_space=_widened(name, made.observation_space),
+        render=_renderer(name, env),
+        time_limit=lambda task: task.max_steps_in_episode,
+    )
+
+
+def adapted(name: str, env: Any, params: Any, is_truncated: Callable[[Any, Any], Array]) -> Env:
+    """An environment with Gymnax's methods, `reset_env` and `step_env`, as an `Env`.
+
+    Args:
+      params: its parameters, which become the task.
+      is_truncated: whether its limit has been reached, by `(state, task)`, where it did not terminate.
+    """
     task = as_arrays(params)
     obs = jax.eval_shape(env.reset_env, jax.random.key(0), task)[0]
 
@@ -67,8 +83,8 @@ def make(name: str, **kwargs: Any) -> Env:
         return as_arrays((state, obs))
 
     def step(key: Array, state: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
-        obs, state, reward, terminated, _ = env.step_env(key, state, action, task)
-        truncated = jnp.logical_and(env.is_truncated(state, task), jnp.logical_not(terminated))
+        obs, state, reward, terminated, *_ = env.step_env(key, state, action, task)
+        truncated = jnp.logical_and(is_truncated(state, task), jnp.logical_not(terminated))
         result = StepResult(obs, jnp.asarray(reward, jnp.float32), jnp.asarray(terminated, bool), truncated)
         return as_arrays((state, result))
 
@@ -77,10 +93,8 @@ def make(name: str, **kwargs: Any) -> Env:
         reset=modes.single(reset, (1,)),
         step=modes.single(step, (3,)),
         task=task,
-        observation_space=_widened(name, _space(env.observation_space(params), obs.dtype)),
-        action_space=_space(env.action_space(params)),
-        render=_renderer(name, env),
-        time_limit=lambda task: task.max_steps_in_episode,
+        observation_space=space_of(env.observation_space(params), obs),
+        action_space=space_of(env.action_space(params)),
     )
 
 
@@ -128,11 +142,19 @@ def _widened(name: str, space: Space) -> Space:
     return Box(np.minimum(space.low, np.float32(low)), np.maximum(space.high, np.float32(high)), space.dtype)
 
 
-def _space(space: Any, dtype: Any = None) -> Space:
-    """Converts a space of Gymnax; `dtype` is that of what it contains, where the space of Gymnax states another one."""
-    if hasattr(space, "n"):
+def space_of(space: Any, like: Any = None) -> Space:
+    """Converts a space of Gymnax's kind.
+
+    Args:
+      like: what it contains, whose dtypes count where the space states others.
+    """
+    if hasattr(space, "spaces") and isinstance(space.spaces, Mapping):
+        parts = {name: (each, None if like is None else like[name]) for name, each in space.spaces.items()}
+        return Dict({name: space_of(*part) for name, part in parts.items()})
+    if hasattr(space, "n") and not np.shape(space.n):
         return Discrete(int(space.n))
-    dtype = np.dtype(dtype or space.dtype)
+    require(hasattr(space, "low") and hasattr(space, "high"), "space", type(space).__name__, "must be Box or Discrete")
+    dtype = np.dtype(space.dtype if like is None else like.dtype)
     low, high = (np.broadcast_to(np.asarray(b, np.float32), space.shape) for b in (space.low, space.high))
     largest = np.finfo(np.float32).max  # Gymnax's way to write infinity
     low, high = np.where(low <= -largest, -np.inf, low), np.where(high >= largest, np.inf, high)

@@ -11,6 +11,7 @@ from rljax import footprint, runtime
 from rljax.arguments import SEED, STEPS
 from rljax.build import Prepared
 from rljax.engine.work import Say, Stopping
+from rljax.envs.gymnax_api import is_gymnax
 from rljax.errors import ConfigError, require
 from rljax.kinds import Choice, Count, Maybe, Number, Several, Table, convert
 from rljax.meta import fitness
@@ -211,5 +212,5 @@ def domains(
     algo: str, env: str | Env | Domain | Sequence[str | Env | Domain], steps: Any, settings: Mapping[str, Any]
 ) -> tuple[Domain, ...]:
     """One or several domains, of which those that are no domains yet get these steps and settings."""
-    given = [env] if isinstance(env, str | Env | Domain) else list(env)
+    given = [env] if isinstance(env, str | Env | Domain) or is_gymnax(env) else list(env)
     return tuple(e if isinstance(e, Domain) else domain(algo, e, steps, **settings) for e in given)

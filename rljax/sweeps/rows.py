@@ -9,6 +9,7 @@ from typing import Any
 
 from rljax import algos, envs
 from rljax.build import Hashed, Prepared, fingerprints, plugged_in
+from rljax.envs.gymnax_api import is_gymnax
 from rljax.errors import ConfigError, require, unknown
 from rljax.fingerprint import differing
 from rljax.objectives.plugged import plug_in_again
@@ -76,7 +77,8 @@ def build(
     Raises:
       ConfigError: a field twice, one that no algorithm here has, or a run of unknown length.
     """
-    algorithms, environments = _several(algo), _several(env)
+    algorithms = _several(algo)
+    environments = [envs.given(each) for each in ([env] if is_gymnax(env) else _several(env))]
     swept = {n for point in fields[:1] for n in point}
     for name in swept & set(fixed):
         raise ConfigError(f"{name}: is swept and fixed at {fixed[name]}; choose one")

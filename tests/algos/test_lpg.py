@@ -339,7 +339,7 @@ def test_a_state_is_arrays_and_keeps_its_shape_and_every_leaf_learns(strict):
         (BANDIT, {"rule_width": 0}, "rule_width=0"),
         (BANDIT, {"embedding": 0}, "embedding=0"),
         (BANDIT, {"hidden": (4, 0)}, r"hidden=\(4, 0\)"),
-        (BANDIT, {"optimiser": "rmsprop"}, "optimiser=rmsprop: must be sgd or adam"),
+        (BANDIT, {"optimiser": "rmspropp"}, "unknown optimiser 'rmspropp'; did you mean 'rmsprop'"),
         (BANDIT, {"activation": "tahn"}, "did you mean 'tanh'"),
         (envs.make("probe/continuous"), {}, "action_space=Box: must be Discrete"),
         (dataclasses.replace(BANDIT, action_space=MultiDiscrete((2, 3))), {}, "action_space=MultiDiscrete"),

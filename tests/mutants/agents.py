@@ -16,6 +16,18 @@ LEGALLY, FOLLOWS = (
 )
 MUTANTS = [
     *within(
+        "algos/curriculum.py",
+        "contract/test_curriculum.py",
+        ("start + gone * (task.ends[name] - start)", "start + gone * task.ends[name]", "it goes further than its end"),
+        ("self.function(progress, task)", "self.function(0 * progress, task)", "it stays where it starts"),
+    ),
+    *within(
+        "task.py",
+        "contract/test_curriculum.py",
+        ("{name: way.end for", "{name: way.start for", "policies are evaluated on the first task"),
+        ("{name: way.start for name, way in moving", "{name: way.end for name, way in moving", "it starts at its end"),
+    ),
+    *within(
         "off_policy/targets.py",
         "off_policy/test_targets.py",
         (".argmin(0)", ".argmax(0)", "the critic that expects the most"),
@@ -112,7 +124,7 @@ MUTANTS = [
     *within(
         "on_policy/loop.py",
         f"{PPO}::test_the_learning_rate_anneals_by_progress",
-        ("schedules.annealed(hypers.lr, hypers.lr_final, progress)", "hypers.lr", "no annealing"),
+        ("schedules.annealed(hypers.lr, hypers.lr_final, gone)", "hypers.lr", "no annealing"),
         (
             "act(state, carry, obs, reset, key, False)",
             "act(state, carry, obs, reset, key, True)",

@@ -13,6 +13,35 @@ RESULT, SEARCH = (f"sweeps/test_{name}.py::test_" for name in ("result", "search
 PAIR = "ops/test_rollout.py::test_an_episode_of_two_agents_ends_with_the_last_of_them"
 MUTANTS = [
     *within(
+        "envs/gymnax_api.py",
+        "envs/test_gymnax_api.py",
+        ("truncated=result.terminated & ~terminated", "truncated=result.terminated", "both flags"),
+        (
+            "result.terminated & jnp.asarray(env.is_terminal(state, far), bool)",
+            "result.terminated",
+            "a limit is taken for the end",
+        ),
+        ('require(hasattr(type(env), "step_env")', 'require(hasattr(env, "step_env")', "wrappers are lost"),
+    ),
+    *within(
+        "plugins.py",
+        "test_plugins.py",
+        ('os.environ.get(VARIABLE, "")', '""', "the environment variable is not read"),
+        ("sys.modules[name] = module  # before", "pass  # before", "modules without their names"),
+        ("if _found or not _enabled:", "if _found:", "plugins where there are to be none"),
+    ),
+    *within(
+        "origins.py",
+        "test_plugins.py",
+        ("raise _missing(f", "raise ConfigError(f", "nothing is said of the plugin"),
+        ("return {source: plugins.version(source) for", "return {source: '' for", "no versions"),
+    ),
+    *within(
+        "registry.py",
+        "test_plugins.py::test_in_a_notebook",
+        ("_differs(self.registered()[name], entry)", "False", "other code is registered silently"),
+    ),
+    *within(
         "ops/rollout.py",
         ENDS,
         (

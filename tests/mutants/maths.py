@@ -63,6 +63,10 @@ MUTANTS = [
         ("jnp.minimum(updates / horizon, 1.0)", "updates / horizon", "past the end it goes on"),
         ("(final - 1.0)", "(final + 1.0)", "annealing upwards"),
         ("jnp.where(positive, left, 0.0)", "left", "no share is all of it"),
+        ("left = 1.0 - along(schedule,", "left = along(schedule,", "from its end to its start"),
+        ("max(len(at), 1)", "1", "jumps of the whole way"),
+        ("jnp.where(progress < share, 1.0 - progress", "jnp.where(progress < share, progress", "it warms down"),
+        ("progress - share) / max(1.0 - share", "progress) / max(1.0 - share", "what follows does not wait"),
     ),
     *within(
         "ops/normalise.py",
@@ -108,12 +112,13 @@ MUTANTS = [
         "ops/optim.py",
         "ops/test_optim.py",
         ("jnp.maximum(square / jnp.square(", "jnp.minimum(square / jnp.square(", "small gradients are blown up"),
-        (", eps_root=1e-12", "", "no derivative at a gradient of 0"),
+        (" eps_root: float = 1e-12", " eps_root: float = 0.0", "no derivative at a gradient of 0"),
         (
-            "optax.chain(clip(max_grad_norm), optax.adam(",
-            "optax.chain(optax.identity(), optax.adam(",
+            "optax.chain(clip(max_grad_norm), OPTIMISERS",
+            "optax.chain(optax.identity(), OPTIMISERS",
             "nothing clipped",
         ),
+        ("if takes(text, name)}", "}", "numbers for optimisers that have none such"),
     ),
     *within(
         "ops/value_heads.py",

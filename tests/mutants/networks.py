@@ -101,16 +101,36 @@ MUTANTS = [
         "nets/critic.py",
         "nets/test_q.py",
         (
-            "jnp.concatenate([x, action], axis=-1)",
-            "jnp.concatenate([x, 0 * action], axis=-1)",
-            "critics that do not see actions",
-        ),
-        (
-            "jnp.stack([self._member(x) for _ in range(self.members)])",
-            "jnp.stack([self._member(x)] * self.members)",
+            "jnp.stack([self._member(x, action) for _ in range(self.members)])",
+            "jnp.stack([self._member(x, action)] * self.members)",
             "shared weights",
         ),
         ("return jnp.tanh(nn.Dense(self.actions", "return (nn.Dense(self.actions", "actions outside of the unit box"),
+    ),
+    *within(
+        "nets/torsos.py",
+        "nets/test_torsos.py",
+        (
+            "x = jnp.concatenate([x, extra], axis=-1)",
+            "x = jnp.concatenate([x, 0 * extra], axis=-1)",
+            "critics that do not see actions",
+            "nets/test_q.py",
+        ),
+        ("joins = extra is not None and (", "joins = extra is not None and False and (", "actions that join late"),
+        ("require(not asked or field", "require(True or not asked or field", "dropout that nobody does"),
+    ),
+    *within(
+        "nets/conv.py",
+        "nets/test_torsos.py",
+        ("x[:, i : i + rows : stride,", "x[:, : rows : stride,", "patches without their rows"),
+        ("((0, 0), *sides, (0, 0))", "((0, 0), *sides[::-1], (0, 0))", "zeros beside instead of above"),
+        ("y = y + jnp.broadcast_to(bias, y.shape)", "y = y + 0 * jnp.broadcast_to(bias, y.shape)", "no bias"),
+    ),
+    *within(
+        "nets/cnn.py",
+        "nets/test_torsos.py",
+        ("x = x + self.convolution(", "x = self.convolution(", "no residual"),
+        ("(3, 3), (2, 2), padding", "(3, 3), (1, 1), padding", "pooling that keeps the size"),
     ),
     *within(
         "nets/features.py",
