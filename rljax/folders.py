@@ -28,6 +28,6 @@ def open(folder: str | Path, **given: Any) -> Any:
     for kind, load in ((SWEEP, sweeps.load), (SEARCH, searches.load)):
         if (path / kind.record).exists():
             return load(folder, **given)
-    needs = [given.pop(name, None) for name in ("env", "objective", "data")]
+    env, objective, data = (given.pop(name, None) for name in ("env", "objective", "data"))
     require(not given, "open", ", ".join(given), "a run takes env, objective and data")
-    return api.read(folder, *needs, "rljax.open")
+    return api.read(folder, env, objective, data, "rljax.open")

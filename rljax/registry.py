@@ -101,7 +101,8 @@ class Registry(Mapping[str, T], Generic[T]):
         fits = callable(entry) and hasattr(entry, "__qualname__")
         require(fits, self.what, brief(entry), f"must be the name of {_article(self.what)}, or a class")
         name = f"{entry.__module__}{COLON}{entry.__qualname__}"
-        self.register(name, entry, warn=False, source=_script(vars(sys.modules.get(entry.__module__, sys))))
+        taken: Any = entry
+        self.register(name, taken, warn=False, source=_script(vars(sys.modules.get(entry.__module__, sys))))
         return name
 
     def remove(self, name: str) -> None:

@@ -120,8 +120,7 @@ class RunSpec:
 
     def without(self, names: Iterable[str]) -> Self:
         """The same run without these settings, and without the fields of them."""
-        names = tuple(names)
-        nested = tuple(f"{name}." for name in names)
+        nested = tuple(f"{name}." for name in (names := tuple(names)))
         return self.with_settings(
             {n: x for n, x in self.settings.items() if n not in names and not n.startswith(nested)}
         )
@@ -177,8 +176,8 @@ class RunSpec:
 
     def complete(self, prepared: Prepared) -> Self:
         """The same with every setting said, given or default, so that its record outlives a change of defaults."""
-        files = build.files_of(self.algo, self.hypers)
-        every = {**prepared.config, **build.describe(prepared.algorithm.hypers), **files}
+        every = {**prepared.config, **build.describe(prepared.algorithm.hypers)}
+        every |= build.files_of(self.algo, self.hypers)
         parts = split(algos.settings(self.algo), every)
         made = dataclasses.replace(self, **parts._replace(task=self.task)._asdict())
         return dataclasses.replace(made, plugins=origins.used(made.names()))
@@ -191,8 +190,9 @@ class RunSpec:
             yield from envs.named(self.env)
         known = algos.settings(self.algo)
         for name, value in self.config.items():
-            if name in known and isinstance(known[name].kind, Entry):
-                yield known[name].kind.what, parsed(value).name
+            kind = known[name].kind if name in known else None
+            if isinstance(kind, Entry):
+                yield kind.what, parsed(value).name
         chosen = None if self.objective is None else self.objective.name
         if self.curriculum is not None:
             yield CURRICULA.what, self.curriculum

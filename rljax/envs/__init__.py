@@ -18,6 +18,7 @@ from rljax.errors import ConfigError, require
 from rljax.registry import Registry, parsed
 
 if TYPE_CHECKING:
+    from rljax.envs.gymnax_api import from_gymnax
     from rljax.types import Env
 
 __all__ = ["check", "from_gymnax", "make", "names", "register", "register_wrapper"]

@@ -212,5 +212,5 @@ def domains(
     algo: str, env: str | Env | Domain | Sequence[str | Env | Domain], steps: Any, settings: Mapping[str, Any]
 ) -> tuple[Domain, ...]:
     """One or several domains, of which those that are no domains yet get these steps and settings."""
-    given = [env] if isinstance(env, str | Env | Domain) or is_gymnax(env) else list(env)
+    given: list[Any] = [env] if isinstance(env, str | Env | Domain) or is_gymnax(env) else list(env)  # pyright: ignore
     return tuple(e if isinstance(e, Domain) else domain(algo, e, steps, **settings) for e in given)

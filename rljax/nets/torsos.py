@@ -46,7 +46,7 @@ def torso(text: str, x: Array, space: Space, extra: Array | None = None, *, flat
         sizes["images"] = image_shapes(space)
     else:
         x = x.reshape(*lead, *shape)
-    if joins:
+    if joins and extra is not None:
         x = jnp.concatenate([x, extra], axis=-1)
     given = {name: value for name, value in {**sizes, "space": space}.items() if name in fields}
     made = TORSOS.make(text, **given)(x)
