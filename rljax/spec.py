@@ -120,10 +120,10 @@ class RunSpec:
 
     def without(self, names: Iterable[str]) -> Self:
         """The same run without these settings, and without the fields of them."""
-        nested = tuple(f"{name}." for name in (names := tuple(names)))
-        return self.with_settings(
-            {n: x for n, x in self.settings.items() if n not in names and not n.startswith(nested)}
-        )
+        names = tuple(names)
+        nested = tuple(f"{name}." for name in names)
+        kept = {n: x for n, x in self.settings.items() if n not in names and not n.startswith(nested)}
+        return self.with_settings(kept)
 
     def build(self) -> tuple[Algorithm, Env]:
         """Builds the algorithm, whose `hypers` hold the numbers, and the environment, whose `task` does.
