@@ -20,6 +20,8 @@ from rljax.errors import ConfigError
         ("lr: 1e-3\nseed: 4", ["ppo", "X", "--seed", "5"], ["ppo", "X", "--seed", "5", "--lr=0.001"]),
         ("algo: ppo\nenv: X", ["--lr=1"], ["ppo", "X", "--lr=1"]),
         ("algo: ppo\nenv: X", ["dqn", "Y"], ["dqn", "Y"]),
+        ("algo: ppo\nenv: X", ["--seed", "1"], ["ppo", "X", "--seed", "1"]),
+        ("algo: ppo\nenv: X", ["dqn", "--seed", "1"], ["dqn", "X", "--seed", "1"]),
         ("hidden: [64, 32]", ["ppo", "X"], ["ppo", "X", "--hidden", "64", "32"]),
         ("hidden: []\nvalue_clip: .inf", ["ppo", "X"], ["ppo", "X", "--hidden", "none", "--value-clip=inf"]),
         ("normalize-obs: true\nwandb: null", ["ppo", "X"], ["ppo", "X", "--normalize-obs=true"]),

@@ -6,6 +6,7 @@ The file has names and values as they are on the command line, `lr: 1e-3`, `hidd
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,11 @@ def expand(arguments: Sequence[str]) -> list[str]:
     if path is None:
         return words
     found = read(path)
-    places = [word for word in words[:2] if not word.startswith("-")]
+    places = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
     named = [str(found.pop(name)) for name in POSITIONS if name in found]
     given = {_name(word) for word in words if word.startswith("--")}
     more = [word for name, value in found.items() if name not in given for word in _words(name, value)]
-    return [*(places or named), *words[len(places) :], *more]
+    return [*places, *named[len(places) :], *words[len(places) :], *more]
 
 
 def read(path: Path) -> dict[str, Any]:
