@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shlex
 import warnings
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rljax import footprint, log, origins, runtime, trainer
-from rljax.arguments import EVERY
+from rljax.arguments import EVERY, STEPS
 from rljax.build import Prepared, abstract_state, fingerprints
 from rljax.errors import ConfigError, RljaxError, require
 from rljax.fingerprint import differing
@@ -109,6 +110,7 @@ def _record(spec: RunSpec, prepared: Prepared, logging: dict[str, Any]) -> dict[
     record["plugins"] |= origins.used(("sink", name) for name in logging["sinks"])
     record |= {
         "updates": prepared.updates,
+        "extended": [],
         "steps_per_update": prepared.algorithm.steps_per_update,
         "warmup_steps": prepared.algorithm.warmup_steps,
         "fingerprints": fingerprints(spec.algo, spec.env, prepared),
@@ -149,6 +151,7 @@ def _begin(
 def resume(
     folder: str | Path,
     *,
+    steps: int | None = None,
     env: Env | None = None,
     objective: Any = None,
     data: Any = None,
@@ -161,6 +164,8 @@ def resume(
 
     Args:
       folder: what `train` wrote.
+      steps: another end, beyond what is done: a run that is finished goes on. What anneals goes by the new length from
+        here on, so the numbers are those of a run that was as long from the start only where nothing anneals.
       env: the environment, if it is not a registered one.
       objective: the class of the objective, if it is one of your own: nothing is imported because a record names it.
       data: what is learned from, if anything is.
@@ -176,7 +181,9 @@ def resume(
     path = absolute(folder, "run")
     record = store.read(path)
     prepared = _prepared_again(record, env, objective, data, f"rljax.resume({str(folder)!r}")
-    if finished(path):  # it is only read: nothing is locked, or written
+    if steps is not None:
+        record, prepared = _lengthened(path, record, prepared, steps, env, data)
+    elif finished(path):  # it is only read: nothing is locked, or written
         found = trainer.checkpointer(record, path).restore_latest(abstract_state(prepared))
         if found and found.step >= record["updates"]:
             if record["wandb"] is not None:  # killed at its very end, it is not finished there
@@ -187,7 +194,27 @@ def resume(
     for name in differing(record, record["fingerprints"], now):
         warnings.warn(f"run '{path}': the code or numbers of its {name} are others than it began with", stacklevel=2)
     with locked(path, RUN) as locked_folder:
+        if steps is not None:
+            locked_folder.record(record)
         return trainer.go_on(record, prepared, locked_folder, progress, sinks, trainer.Hooks(on_rows, on_checkpoint))
+
+
+def _lengthened(
+    path: Path, record: dict[str, Any], prepared: Prepared, steps: int, env: Env | None, data: Any
+) -> tuple[dict[str, Any], Prepared]:
+    """The record of a run with another end, and the run built by it. Raises ConfigError where it is past that."""
+    done = max(trainer.checkpointer(record, path).steps(), default=0)
+    spec = RunSpec.from_json(record, {} if env is None else {record["env"]: env}, data)
+    by_length = spec.hypers.get("horizon") == record["updates"]  # not one that the user gave
+    hypers = {name: value for name, value in spec.hypers.items() if name != "horizon" or not by_length}
+    longer = dataclasses.replace(spec, steps=STEPS.convert("steps", steps), hypers=hypers)
+    made = longer.prepare()
+    least = f"must be more than the {prepared.algorithm.steps(done) or done:,} that are done"
+    require(made.updates > done, "steps", steps, least)
+    changed = longer.complete(made).to_json()
+    before = {"updates": done, "steps": record["steps"]}
+    kept = {name: changed[name] for name in ("steps", "hypers")} | {"updates": made.updates}
+    return record | kept | {"extended": [*record["extended"], before]}, made
 
 
 def load(folder: str | Path, *, env: Env | None = None, objective: Any = None, data: Any = None) -> Policy:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Row = Mapping[str, Any]
+BAR = 30  # characters of a bar in a notebook
 
 
 class ProgressSink:
@@ -81,13 +82,21 @@ class ProgressSink:
     def _pace(self) -> str:
         return "" if math.isnan(self._speed) else f"{compact(self._speed)} {self._unit}/s  "
 
+    def _left(self, step: int) -> str:
+        """The time that is left at this pace; empty at the end, and before there is a pace."""
+        if not self._speed > 0 or step >= self._total:
+            return ""
+        return f"{duration((self._total - step) / self._speed)} left  "
+
     def _print(self) -> None:
         assert self._pending is not None
         step = clock(self._pending)
-        done = f"{compact(step)}/{compact(self._total)} {self._unit} ({step / max(self._total, 1):.0%})"
-        line = f"{self._description}  {done}  {self._note()}"
+        share = step / max(self._total, 1)
+        done = f"{compact(step)}/{compact(self._total)} {self._unit} ({share:.0%})"
+        line = f"{self._description}  {done}  {self._left(step)}{self._note()}"
         if self._console.is_jupyter:
-            self._write_over({"text/plain": line})
+            full = round(BAR * min(share, 1.0))
+            self._write_over({"text/plain": f"{'█' * full}{'░' * (BAR - full)}  {line}"})
         else:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         self._pending, self._printed = None, time.perf_counter()
@@ -129,6 +138,16 @@ def clock(row: Row) -> int:
 def amount(steps: int, updates: int) -> str:
     """Says them in words: `51,200 steps`, or `400 updates`."""
     return f"{steps:,} steps" if steps else f"{updates:,} updates"
+
+
+def duration(seconds: float) -> str:
+    """Writes a time in its two largest units: `45 s`, `3 min 20 s`, `5 h 7 min`, `2 d 3 h`."""
+    whole = math.ceil(seconds)
+    for large, small, size, part in (("d", "h", 86400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {large} {rest} {small}" if rest else f"{whole // size} {large}"
+    return f"{whole} s"
 
 
 def compact(number: float) -> str:

@@ -372,3 +372,22 @@ def test_a_folder_is_opened_without_training(tmp_path):
         rljax.open(tmp_path)
     with pytest.raises(ConfigError, match="a run takes env, objective and data"):
         rljax.open(tmp_path / "run", envs={})
+
+
+def test_a_finished_run_gets_another_end(tmp_path):
+    """It is the longer run, to the bit, where nothing anneals."""
+    how = {"progress": False, "tensorboard": False, "log_every": 1, "lr_final": 1.0, **TINY}
+    rljax.train("ppo", PROBE, steps=32 * 4, out=tmp_path / "a", **how)
+    longer = rljax.resume(tmp_path / "a", steps=32 * 7, progress=False)
+    whole = rljax.train("ppo", PROBE, steps=32 * 7, out=tmp_path / "b", **how)
+    assert longer.updates == 7 and leaves_equal(longer.policy.state, whole.policy.state)
+    for name in whole.metrics.keys() - {"seconds"}:
+        np.testing.assert_array_equal(longer.metrics[name], whole.metrics[name])
+    record = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert record["extended"] == [{"updates": 4, "steps": 128}] and (record["steps"], record["updates"]) == (224, 7)
+    assert record["hypers"] == whole.record["hypers"] and rljax.open(tmp_path / "a").updates == 7
+    assert rljax.resume(tmp_path / "a", progress=False).updates == 7
+    with pytest.raises(ConfigError, match="steps=100: must be more than the 224 that are done"):
+        rljax.resume(tmp_path / "a", steps=100)
+    rljax.train("ppo", PROBE, steps=32 * 2, out=tmp_path / "c", **how | {"horizon": 50.0})
+    assert rljax.resume(tmp_path / "c", steps=32 * 3, progress=False).record["hypers"]["horizon"] == 50.0

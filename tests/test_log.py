@@ -8,6 +8,7 @@ import math
 import struct
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import rljax
 from rljax import jsonl
 from rljax.errors import ConfigError
 from rljax.log import JsonlSink, ProgressSink, TensorBoardSink, WandbSink, check_wandb, compact, read_jsonl
+from rljax.progress import duration
 
 BIG = 3_000_000_000  # steps outgrow int32
 
@@ -336,6 +338,21 @@ def test_progress_lines_in_between():
     assert progress(False, 0.0, []) == ""
 
 
+def test_progress_lines_say_how_long_it_will_take(monkeypatch):
+    now = iter([0.0, 0.0, 0.0, 90.0, 90.0, 90.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    lines = progress(False, 1.0, [{"step": 100_000}, {"step": 200_000}]).splitlines()
+    assert "left" not in lines[0] and "200k/500k steps (40%)  4 min 30 s left  1.11k steps/s" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (59.5, "1 min"), (200, "3 min 20 s"), (3599.9, "1 h"), (18420, "5 h 7 min"), (183600, "2 d 3 h")],
+)
+def test_durations_have_two_units(seconds, text):
+    assert duration(seconds) == text
+
+
 def test_progress_in_a_notebook_is_one_line(monkeypatch):
     shown = []
 
@@ -356,7 +373,7 @@ def test_progress_in_a_notebook_is_one_line(monkeypatch):
         sink.write(row)
     sink.close()
     [line] = shown
-    assert line.startswith("ppo  500k/500k steps (100%)") and line.endswith("return 212.3")
+    assert line.startswith("█" * 30 + "  ppo  500k/500k steps (100%)") and line.endswith("return 212.3")
 
 
 def test_progress_bar():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rljax import algos, envs
 from rljax.algos.presets import preset
@@ -26,11 +27,13 @@ class Resume:
 
     Args:
       resume: the run folder.
+      steps: another end, beyond what is done; also of a run that is finished.
       episodes: of the evaluation at the end; 0: none.
       objective: module:Class, where that is one of your own.
     """
 
     resume: Path
+    steps: Annotated[int | None, Maybe(STEPS)] = None
     episodes: int = 128
     objective: str | None = None
 
@@ -38,9 +41,10 @@ class Resume:
         from rljax import api
 
         require(self.episodes >= 0, "episodes", self.episodes, "must be at least 0")
-        if api.finished(self.resume):
-            print("this run is finished: nothing is left to train")
-        return finish(outcome(lambda: api.resume(self.resume, objective=self.objective)), self.episodes)
+        if self.steps is None and api.finished(self.resume):
+            print("this run is finished: nothing is left to train; --steps gives it another end")
+        go_on = functools.partial(api.resume, self.resume, objective=self.objective, steps=self.steps)
+        return finish(outcome(go_on), self.episodes)
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:

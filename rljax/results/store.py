@@ -21,6 +21,9 @@ CONFIG = RUN.record
 FORM = {
     **records.RUN,
     "updates": records.COUNT,
+    "extended": [
+        {"updates": records.Whole(), "steps": records.COUNT}
+    ],  # where it was given another end, and the old one
     "steps_per_update": records.Whole(),
     "warmup_steps": records.Whole(),
     "log_every": (records.COUNT, None),
