@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rljax import footprint, log, origins, runtime, trainer
+from rljax import footprint, log, origins, runtime, trainer, warm_start
 from rljax.arguments import EVERY, STEPS
 from rljax.build import Prepared, abstract_state, fingerprints
 from rljax.errors import ConfigError, RljaxError, require
@@ -45,6 +45,7 @@ def train(
     sinks: Sequence[str | log.Sink] = (),
     log_every: int | None = None,
     save_every: int | None = None,
+    start: str | Path | None = None,
     on_rows: Callable[[dict[str, Any], Policy], Mapping[str, float] | None] | None = None,
     on_checkpoint: Callable[[Policy], Any] | None = None,
     **settings: Any,
@@ -59,11 +60,10 @@ def train(
       use_preset: start from the known-good settings for this environment where there are any.
       data: a pytree of arrays to learn from: the task is then `types.WithData`. It is recorded as a fingerprint.
       progress: show a progress bar (plain lines where there is no terminal).
-      tensorboard: also log for TensorBoard, if there is a folder.
-      wandb: also log to this Weights & Biases project.
+      tensorboard, wandb: also log for TensorBoard, if there is a folder; to this Weights & Biases project.
       sinks: more to log to: names registered by `rljax.log.register`, or sinks, which are yours to close.
-      log_every: updates per logged row; by default a 100th of the run.
-      save_every: updates per checkpoint; by default every ten seconds.
+      log_every, save_every: updates per logged row, by default a 100th of the run; per checkpoint, every ten seconds.
+      start: the folder of another run, with whose networks and normalisers this one begins.
       on_rows: `(row, policy) -> None, or further columns`, called before a row is logged, with the policy as it is.
       on_checkpoint: `(policy) -> None`, called after a checkpoint is written. See `trainer.Hooks`.
       task, env_args, **settings: as for `make`; `curriculum` is a function `(progress, task) -> task`, and a number of
@@ -83,11 +83,11 @@ def train(
     progress = Flag().convert("progress", progress)
     prepared = spec.prepare()
     footprint.check(algo, prepared, logging["log_every"])
-    record = _record(spec, prepared, logging)
+    record = _record(spec, prepared, logging, start)
     if wandb is not None:
         log.check_wandb(wandb)
-    given = [sink for sink in sinks if not isinstance(sink, str)]
-    return _begin(record, prepared, where, progress, given, trainer.Hooks(on_rows, on_checkpoint))
+    sinks = [sink for sink in sinks if not isinstance(sink, str)]
+    return _begin(record, prepared, where, progress, sinks, trainer.Hooks(on_rows, on_checkpoint))
 
 
 def _logging(log_every: Any, save_every: Any, tensorboard: Any, wandb: Any, sinks: list[str]) -> dict[str, Any]:
@@ -104,13 +104,19 @@ def _logging(log_every: Any, save_every: Any, tensorboard: Any, wandb: Any, sink
     return found
 
 
-def _record(spec: RunSpec, prepared: Prepared, logging: dict[str, Any]) -> dict[str, Any]:
+def _record(
+    spec: RunSpec, prepared: Prepared, logging: dict[str, Any], start: str | Path | None = None
+) -> dict[str, Any]:
     """Makes the record: the specification with every default, and what follows from it."""
+    other = None if start is None else warm_start.read(start)
+    if other is not None:
+        other.check(abstract_state(prepared))
     record = spec.complete(prepared).to_json()
     record["plugins"] |= origins.used(("sink", name) for name in logging["sinks"])
     record |= {
         "updates": prepared.updates,
         "extended": [],
+        "start": None if other is None else other.record(),
         "steps_per_update": prepared.algorithm.steps_per_update,
         "warmup_steps": prepared.algorithm.warmup_steps,
         "fingerprints": fingerprints(spec.algo, spec.env, prepared),

@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from rljax import modes, orbax_files, storage
 from rljax.errors import CheckpointError, StorageError
 from rljax.ops.tree import named_leaves
 from rljax.runtime import version
-from rljax.saved_leaves import difference, from_saved, schema_of, template, to_saved
+from rljax.saved_leaves import described, difference, from_saved, schema_of, template, to_saved
 
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # of a file in a checkpoint: that is damage
 
@@ -148,6 +148,22 @@ class Checkpointer:
                 f"every checkpoint in {self.folder} is damaged: bring a copy back, or begin anew in another folder"
             )
         return None
+
+    def read_leaves(self, chosen: Callable[[str], bool]) -> tuple[int, dict[str, np.ndarray]]:
+        """Reads the newest checkpoint without a target: its step, and the leaves whose paths are chosen.
+
+        Raises:
+          CheckpointError: it is damaged.
+        """
+        step = self.steps()[-1]
+        path = self.folder / str(step)
+        try:
+            schema = orbax_files.read_record(path)["schema"]
+            leaves = {name: described(*each) for name, each in schema.items()}
+            arrays = orbax_files.read_arrays(path, {n: template(leaf) for n, leaf in leaves.items() if leaf.size})
+        except Exception as error:  # whatever parsers raise on garbage
+            raise CheckpointError(f"checkpoint {path} cannot be read: {storage.reason(error)}") from None
+        return step, {name: np.asarray(array) for name, array in arrays.items() if chosen(name)}
 
     def _write(self, step: int, arrays: dict[str, Any], record: dict[str, Any]) -> None:
         """Writes a checkpoint under another name, reads it back, and then renames it."""

@@ -11,11 +11,18 @@ import numpy as np
 from rljax.errors import CheckpointError
 
 Schema = dict[str, list]  # leaf path -> [shape, dtype]
+KEYS = ("threefry2x32", "rbg", "unsafe_rbg")  # kinds of random keys
 
 
 def schema_of(leaves: dict[str, Any]) -> Schema:
     """The shapes and dtypes of leaves, by path."""
     return {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves.items()}
+
+
+def described(shape: list[int], dtype: str) -> jax.ShapeDtypeStruct:
+    """The leaf that a schema describes."""
+    kinds = (jax.random.key(0, impl=impl).dtype for impl in KEYS) if dtype.startswith("key<") else ()
+    return jax.ShapeDtypeStruct(tuple(shape), next((kind for kind in kinds if str(kind) == dtype), dtype))
 
 
 def _is_key(leaf: Any) -> bool:

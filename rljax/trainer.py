@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rljax import log
+from rljax import log, warm_start
 from rljax import run as drivers
 from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import Checkpointer
 from rljax.errors import DivergedError, Stopped, require
+from rljax.ops.tree import as_arrays
 from rljax.policy import Policy
 from rljax.progress import amount
 from rljax.results import store
@@ -138,6 +139,7 @@ def go_on(
     found = checkpoints.restore_latest(abstract_state(prepared)) if checkpoints else None
     done, before, kept = found.step if found else 0, metrics(path) if path else {}, KeptRows(folder)
 
+    state = found.state if found else _begun(record, prepared)
     between = _Between(record, prepared, hooks or Hooks(), checkpoints, folder)
     with _sinks(record, algorithm, path, done, progress) as sinks:
         try:
@@ -147,7 +149,7 @@ def go_on(
                 algorithm.hypers,
                 prepared.task,
                 record["updates"],
-                state=found.state if found else None,
+                state=state,
                 done=done,
                 seconds=float(before["seconds"][-1]) if len(before.get("seconds", ())) else 0.0,
                 log_every=record["log_every"],
@@ -169,6 +171,15 @@ def go_on(
     if stopped is not None:
         raise stopped.carrying(run)
     return run
+
+
+def _begun(record: dict[str, Any], prepared: Prepared) -> Any:
+    """The state that a run begins with, where it begins with what another has learned; else None."""
+    if record["start"] is None:
+        return None
+    other, algorithm = warm_start.read(record["start"]["run"], record["start"]), prepared.algorithm
+    key = jax.random.key(record["seed"])
+    return other.into(drivers.start(algorithm, key, as_arrays(algorithm.hypers), as_arrays(prepared.task)))
 
 
 def reached(

@@ -391,3 +391,40 @@ def test_a_finished_run_gets_another_end(tmp_path):
         rljax.resume(tmp_path / "a", steps=100)
     rljax.train("ppo", PROBE, steps=32 * 2, out=tmp_path / "c", **how | {"horizon": 50.0})
     assert rljax.resume(tmp_path / "c", steps=32 * 3, progress=False).record["hypers"]["horizon"] == 50.0
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_a_run_begins_with_what_another_has_learned(algo, tmp_path):
+    """Its networks, elsewhere and with other numbers; the optimiser, episodes and clock are new."""
+    sizes = {"num_envs": 4, "num_steps": 8, "hidden": (8,)} | ({} if algo == "ppo" else {"warmup": 32, "batch_size": 8})
+    how = {"progress": False, "tensorboard": False, "use_preset": False, "log_every": 1, **sizes}
+    first = rljax.train(algo, PROBE, steps=64, out=tmp_path / "a", **how)
+    still = {"lr": 0.0} | ({} if algo == "ppo" else {"num_envs": 2})
+    second = rljax.train(algo, PROBE, steps=64, seed=5, start=tmp_path / "a", out=tmp_path / "b", **how | still)
+    assert leaves_equal(second.policy.state.params, first.policy.state.params)
+    assert second.record["start"]["run"] == str(tmp_path / "a") and int(second.policy.state.updates) == second.updates
+    alone = rljax.train(algo, PROBE, steps=64, seed=5, **how | still)
+    assert not leaves_equal(alone.policy.state.params, first.policy.state.params)
+    with pytest.raises(ConfigError, match=r"start=.*: does not fit: '.*bias' has shape .* give the algorithm and the"):
+        rljax.train(algo, PROBE, steps=64, start=tmp_path / "a", out=tmp_path / "c", **how | {"hidden": (4,)})
+    assert not (tmp_path / "c").exists()
+    with pytest.raises(ConfigError, match="does not fit: "):
+        rljax.train("dqn" if algo == "ppo" else "ppo", PROBE, steps=2000, start=tmp_path / "a", progress=False)
+    with pytest.raises(ConfigError, match=r"no config\.json there"):
+        rljax.train(algo, PROBE, steps=64, start=tmp_path, **how)
+
+
+def test_a_run_from_another_resumes_and_refuses_what_it_did_not_begin_with(tmp_path):
+    how = {"progress": False, "tensorboard": False, "log_every": 1, **TINY}
+    rljax.train("ppo", PROBE, steps=64, out=tmp_path / "a", **how)
+
+    given = {"steps": 96, "seed": 1, "start": tmp_path / "a", **how}
+    whole = rljax.train("ppo", PROBE, out=tmp_path / "b", **given)
+    assert leaves_equal(rljax.train("ppo", PROBE, **given).policy.state, whole.policy.state)
+    shutil.rmtree(tmp_path / "b" / "checkpoints")  # as if it was killed before its first
+    (tmp_path / "b" / "metrics.jsonl").unlink()
+    assert leaves_equal(rljax.resume(tmp_path / "b", progress=False).policy.state, whole.policy.state)
+    shutil.rmtree(tmp_path / "b" / "checkpoints")
+    rljax.resume(tmp_path / "a", steps=128, progress=False)
+    with pytest.raises(ConfigError, match="has learned something else since this run began with it"):
+        rljax.resume(tmp_path / "b", progress=False)

@@ -55,6 +55,20 @@ def test_training_leaves_a_score_a_picture_and_a_run(trained, capsys):
     assert json.loads((trained / "evaluation.json").read_text())["episodes"] == 128
 
 
+def test_a_run_from_another(trained, tmp_path, capsys):
+    words = ["train", "--from", trained, "--steps=100", "--seed=3", "--task", "gravity=12", "--episodes=0"]
+    assert call(capsys, *words, "--out", tmp_path / "b")[0] == 0
+    record = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert record["start"]["run"] == str(trained) and record["task"] == {"gravity": 12}
+    assert (record["config"]["hidden"], record["seed"], record["env"]) == ([8], 3, "CartPole-v1")
+    assert call(capsys, "train", "--resume", tmp_path / "b", "--steps=200", "--episodes=0")[0] == 0
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["steps"] == 200
+    assert "finished" in call(capsys, "train", "--resume", tmp_path / "b", "--episodes=0")[1]
+    code, _, err = call(capsys, "train", "--from")
+    assert code == 2 and err == "rljax: --from needs a value: a run folder\n"
+    assert "--from is for train; rljax sweep takes none" in call(capsys, "sweep", "--from", trained)[2]
+
+
 def test_eval_elsewhere(trained, capsys):
     before = (trained / "evaluation.json").read_text()
     words = ["eval", trained, "--episodes", 4, "--seeds", 2, "--task", "max_steps_in_episode=3"]

@@ -53,7 +53,8 @@ COMMANDS: Registry[Any] = Registry(  # a class of options that is called, or wha
 OVERVIEW = """usage: rljax COMMAND [options]
 
   train ALGO ENV     train one agent:         rljax train ppo CartPole-v1 --out runs/a
-  train --resume RUN continue a stopped run
+  train --resume RUN continue a stopped run; with --steps, also one that is finished
+  train --from RUN   begin with what a run has learned, with its settings where no others are given
   sweep ALGO ENV     train many:              rljax sweep ppo CartPole-v1 --grid lr=1e-4,1e-3 --seeds 16
   sweep --resume DIR continue a stopped sweep
   report DIR         a sweep as one page:     rljax report sweeps/a
@@ -123,15 +124,17 @@ def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
 
 def _with_config(arguments: list[str]) -> list[str]:
     """Puts the options of a `--config` file in place of it."""
-    if not any(word.partition("=")[0] == "--config" for word in arguments):
+    given = next((option for word in arguments if (option := word.partition("=")[0]) in ("--config", "--from")), "")
+    if not given:
         return arguments
     from rljax.cli.config_file import COMMANDS as TAKING
     from rljax.cli.config_file import expand
 
     position = next((i for i, word in enumerate(arguments) if word in COMMANDS), len(arguments))
     taken = arguments[position : position + 1]
-    if not {*taken} & TAKING:
-        raise ConfigError(f"--config is for {', '.join(sorted(TAKING))}; {' '.join(['rljax', *taken])} takes none")
+    takers = TAKING if given == "--config" else {"train"}
+    if not {*taken} & takers:
+        raise ConfigError(f"{given} is for {', '.join(sorted(takers))}; {' '.join(['rljax', *taken])} takes none")
     return [*arguments[:position], *taken, *expand(arguments[position + 1 :])]
 
 

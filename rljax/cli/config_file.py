@@ -1,4 +1,4 @@
-"""`--config FILE`: options from a file, in YAML or JSON; those on the command line count before them.
+"""`--config FILE`, and `--from RUN`: options from a file, in YAML or JSON; those on the command line count before them.
 
 The file has names and values as they are on the command line, `lr: 1e-3`, `hidden: [64, 64]`, `task: {gravity: 3}`,
 `grid: {lr: [1e-4, 1e-3]}`, and possibly `algo` and `env`. What a run writes, `config.json`, is such a file, too.
@@ -15,10 +15,11 @@ from rljax.errors import ConfigError, require
 from rljax.kinds import whole
 from rljax.parts import of_record
 from rljax.records import RUN
+from rljax.results.folder import RUN as FOLDER
 from rljax.settings import literal
 
 COMMANDS = {"train", "sweep", "meta-train"}  # that take it
-OPTION = "--config"
+OPTION, FROM = "--config", "--from"  # the settings of a run, and with what it has learned
 POSITIONS = ("algo", "env")
 REPEATED = ("grid", "sample", "vary")  # an option for each entry
 RECORDED = ("algo", "env", "env_args", "steps", "seed", "log_every", "save_every", "tensorboard", "wandb", "sinks")
@@ -34,13 +35,16 @@ def expand(arguments: Sequence[str]) -> list[str]:
     rest = list(arguments)
     while rest:
         option, equals, value = (word := rest.pop(0)).partition("=")
-        if option != OPTION:
+        if option not in (OPTION, FROM):
             words.append(word)
             continue
         require(path is None, "config", value, "is given twice; write it once")
         if not (equals or rest):
-            raise ConfigError(f"{OPTION} needs a value: a file")
+            raise ConfigError(f"{option} needs a value: a {'file' if option == OPTION else 'run folder'}")
         path = Path(value if equals else rest.pop(0)).expanduser()
+        if option == FROM:
+            words.append(f"--start={path}")
+            path = path / FOLDER.record
     if path is None:
         return words
     found = read(path)

@@ -24,6 +24,7 @@ FORM = {
     "extended": [
         {"updates": records.Whole(), "steps": records.COUNT}
     ],  # where it was given another end, and the old one
+    "start": ({"run": str, "updates": records.Whole(), "fingerprint": str}, None),  # another run, which it began with
     "steps_per_update": records.Whole(),
     "warmup_steps": records.Whole(),
     "log_every": (records.COUNT, None),
