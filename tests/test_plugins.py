@@ -158,6 +158,8 @@ def test_a_file_reaches_other_processes(mine, tmp_path):
         == [row["plugins"] for row in other]
         == [{str(mine / "mine.py"): one[0]["plugins"][str(mine / "mine.py")]}] * 2
     )
+    _, err = run("sweep", "--resume", "s", folder=tmp_path, ok=False)
+    assert f"plug it in again: rljax sweep --resume s --plugin {mine / 'mine.py'}" in err
     assert run("report", "s", "--plugin", mine / "mine.py", folder=tmp_path)[0] == "s/report.html\n"
 
 

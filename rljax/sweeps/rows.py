@@ -10,7 +10,7 @@ from typing import Any
 from rljax import algos, envs
 from rljax.build import Hashed, Prepared, fingerprints, plugged_in
 from rljax.envs.gymnax_api import is_gymnax
-from rljax.errors import ConfigError, require, unknown
+from rljax.errors import ConfigError, NotPluggedIn, require, unknown
 from rljax.fingerprint import differing
 from rljax.objectives.plugged import plug_in_again
 from rljax.parts import OBJECTIVE, TASK
@@ -28,6 +28,8 @@ class Row(RunSpec):
         """Builds it. Raises ConfigError for a name or value that cannot be, and says in which row."""
         try:
             return super().prepare()
+        except NotPluggedIn:
+            raise
         except ConfigError as error:
             if not self.varied:
                 raise

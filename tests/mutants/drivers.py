@@ -13,6 +13,24 @@ RESULT, SEARCH = (f"sweeps/test_{name}.py::test_" for name in ("result", "search
 PAIR = "ops/test_rollout.py::test_an_episode_of_two_agents_ends_with_the_last_of_them"
 MUTANTS = [
     *within(
+        "warm_start.py",
+        "test_api.py::test_a_run_begins_with_what_another_has_learned",
+        ("if _is_learned(n) else leaf", "if False else leaf", "nothing is taken over"),
+        ('require(not other, "start"', 'require(True, "start"', "networks of other sizes"),
+    ),
+    *within(
+        "api.py",
+        "test_api.py::test_a_finished_run_gets_another_end",
+        ('if name != "horizon" or not by_length}', "}", "what anneals goes by the former length"),
+        ("require(made.updates > done", "require(made.updates > 0", "an end that is past"),
+    ),
+    *within(
+        "trainer.py",
+        "test_api.py::test_functions_of_the_user_are_called_between_chunks",
+        ("row.get(name, np.nan) for row in rows", "row.get(name, 0.0) for row in rows", "numbers where there are none"),
+        ("and name not in row and", "and", "columns of the run are replaced"),
+    ),
+    *within(
         "envs/gymnax_api.py",
         "envs/test_gymnax_api.py",
         ("truncated=result.terminated & ~terminated", "truncated=result.terminated", "both flags"),
