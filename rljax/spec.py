@@ -246,9 +246,9 @@ class RunSpec:
             objective=None if chosen is None else Chosen(chosen["name"], chosen["fields"]),
             task=record["task"],
             env_args=record["env_args"],
-            curriculum=record["curriculum"],
+            curriculum=record.get("curriculum"),  # those that ship learned were recorded before there was any
             data=record["data"] if given is None else given,
-            plugins=record["plugins"],
+            plugins=dict(record["plugins"]),
             recorded=True,
             **more,
         )

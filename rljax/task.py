@@ -69,8 +69,8 @@ def _way(name: str, text: str) -> Way:
 
 
 def ways(task: Mapping[str, Any]) -> dict[str, Way]:
-    """The numbers of a task that move, `linear(5,15)`, and how. Raises ConfigError for another text."""
-    return {name: _way(f"task.{name}", text) for name, text in task.items() if isinstance(text, str)}
+    """The numbers of a task that move, `linear(5,15)`, and how. Raises ConfigError for other brackets."""
+    return {name: _way(f"task.{name}", x) for name, x in task.items() if isinstance(x, str) and "(" in x}
 
 
 def at_end(task: Mapping[str, Any]) -> dict[str, Any]:
