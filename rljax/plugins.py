@@ -19,7 +19,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -51,22 +51,27 @@ _modules: dict[str, ModuleType] = {}  # of plugins, by name
 _installed: set[str] = set()  # the sources of those that nobody had to give
 _found = False  # whether installed plugins, and those of the environment variable, were looked for
 _enabled = True
+undo: list[Callable[[str], None]] = []  # called with the source of a plugin that failed half-way
 _stack: list[str] = []  # the plugins that are being imported, the innermost last
 
 
 def load(given: str | Path) -> Plugin:
     """Imports a plugin: an importable module, also of the working folder, or a Python file.
 
+    A file that has changed since is run again, as a notebook's cell is.
+
     Raises:
-      ConfigError: it cannot be imported.
+      ConfigError: it cannot be imported; what it has registered by then is forgotten.
     """
     source = source_of(given)
-    if source in _known and not _known[source].error:
+    if is_loaded(source) and not (is_file(source) and _known[source].version != _version(source, None)):
         return _known[source]
     try:
         with _importing(source):
             module = _file(Path(source)) if is_file(source) else _module(source)
     except Exception as error:  # whatever the module raises
+        for forget in undo:
+            forget(source)
         raise ConfigError(f"plugin={given}: {_line(error)}") from (None if isinstance(error, ConfigError) else error)
     _modules[module.__name__] = module
     _known[source] = Plugin(source, _version(source, module))
@@ -119,10 +124,10 @@ def find() -> bool:
     global _found
     if _found or not _enabled:
         return False
-    _found = True
-    given = [text.strip() for text in os.environ.get(VARIABLE, "").split(",") if text.strip()]
     from importlib import metadata  # slow, and most runs have no use for it
 
+    _found = True
+    given = [text.strip() for text in os.environ.get(VARIABLE, "").split(",") if text.strip()]
     installed = {entry.value: entry.dist for entry in metadata.entry_points(group=GROUP)}
     _installed.update({*installed} - {*given} - {*_known})
     for source in dict.fromkeys([*given, *installed]):
@@ -193,9 +198,7 @@ def _file(path: Path) -> ModuleType:
     """Imports a file under its own name, or another one where that is taken."""
     name = path.stem if path.stem.isidentifier() else "plugin"
     taken = importlib.util.find_spec(name) if name not in sys.modules else sys.modules[name].__spec__
-    if taken is not None:
-        if taken.origin and Path(taken.origin).resolve() == path:
-            return importlib.import_module(name)
+    if taken is not None and (taken.origin is None or Path(taken.origin).resolve() != path):
         name = f"{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -204,7 +207,7 @@ def _file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     return module
 

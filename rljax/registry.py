@@ -207,6 +207,17 @@ def source(what: str, name: str) -> str | None:
     return _sources.get((what, name)) or None
 
 
+def forget(source: str) -> None:
+    """Forgets all that this plugin, module or script registered."""
+    for (what, name), by in list(_sources.items()):
+        if by == source:
+            _added[what].pop(name, None)
+            del _sources[what, name]
+
+
+plugins.undo.append(forget)
+
+
 def registered(names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
     """Gives all that was registered from outside the package: what it is -> name -> entry.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 
 import rljax
+from rljax import catalogue, plugins, registry
+from rljax.errors import ConfigError
+from rljax.ops.schedules import along
 
 PACKAGE = Path(rljax.__file__).parents[1]  # that is tried: a copy, where deliberate errors are
 OUTSIDER = Path(__file__).parent / "plugin"
@@ -179,6 +183,56 @@ def test_a_broken_plugin_is_an_error_where_it_was_asked_for_and_a_warning_elsewh
     why = line.removeprefix("plugin=./broken.py: ")
     assert "ppo\n" in out and f"rljax: plugin './broken.py' of RLJAX_PLUGINS is left out: {why}" in err
     assert run("list", "plugins", folder=tmp_path, RLJAX_PLUGINS="./broken.py")[0].startswith("./broken.py: ")
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """Registries and plugins of this process as if none had been added."""
+    monkeypatch.setattr(registry, "_added", {})
+    monkeypatch.setattr(registry, "_sources", {})
+    monkeypatch.setattr(plugins, "_known", {})
+    monkeypatch.setattr(plugins, "_modules", {})
+    monkeypatch.setattr(plugins, "_found", False)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+
+
+REGISTER = "from rljax import catalogue\ncatalogue.SCHEDULES.register('mine', lambda progress: {})\n"
+
+
+def test_a_plugin_that_fails_half_way_leaves_nothing(alone):
+    (alone / "half.py").write_text(REGISTER.format("progress") + "1 / 0\n")
+    with pytest.raises(ConfigError, match=r"half.py: cannot be imported \(ZeroDivisionError"):
+        plugins.load(alone / "half.py")
+    assert "mine" not in catalogue.SCHEDULES and "half" not in sys.modules
+    (alone / "half.py").write_text(REGISTER.format("progress"))
+    assert plugins.load(alone / "half.py").error == "" and "mine" in catalogue.SCHEDULES
+
+
+def test_a_file_that_has_changed_is_run_again(alone):
+    (alone / "one.py").write_text(REGISTER.format("progress"))
+    first = plugins.load(alone / "one.py")
+    assert plugins.load(alone / "one.py") is first and along("mine", 0.5) == 0.5
+    (alone / "one.py").write_text(REGISTER.format("0.25 * progress"))
+    with pytest.warns(UserWarning, match="schedule 'mine' is registered again, with other code"):
+        assert plugins.load(alone / "one.py") != first
+    assert along("mine", 0.5) == 0.125
+
+
+def test_of_two_plugins_one_has_a_name(alone, monkeypatch):
+    for name in ("one", "two"):
+        (alone / f"{name}.py").write_text(REGISTER.format("progress"))
+    plugins.load(alone / "one.py")
+    message = f"schedule name='mine': is a schedule of {alone / 'one.py'}, too; of two plugins one must choose another"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        plugins.load(alone / "two.py")
+    monkeypatch.setenv("RLJAX_PLUGINS", str(alone / "two.py"))
+    with pytest.warns(UserWarning, match="two.py' of RLJAX_PLUGINS is left out: schedule name='mine'"):
+        plugins.find()
+    assert registry.source("schedule", "mine") == str(alone / "one.py")
 
 
 def test_one_that_is_not_there(tmp_path):

@@ -47,6 +47,18 @@ MUTANTS = [
         ('os.environ.get(VARIABLE, "")', '""', "the environment variable is not read"),
         ("sys.modules[name] = module  # before", "pass  # before", "modules without their names"),
         ("if _found or not _enabled:", "if _found:", "plugins where there are to be none"),
+        (
+            "for forget in undo:",
+            "for forget in ():",
+            "half a plugin stays",
+            "test_plugins.py::test_a_plugin_that_fails_half_way_leaves_nothing",
+        ),
+        (
+            "_known[source].version != _version(source, None)",
+            "False",
+            "a file is run but once",
+            "test_plugins.py::test_a_file_that_has_changed_is_run_again",
+        ),
     ),
     *within(
         "origins.py",
@@ -58,6 +70,12 @@ MUTANTS = [
         "registry.py",
         "test_plugins.py::test_in_a_notebook",
         ("_differs(self.registered()[name], entry)", "False", "other code is registered silently"),
+        (
+            "before in (None, here)",
+            "True",
+            "the last of two plugins has the name",
+            "test_plugins.py::test_of_two_plugins_one_has_a_name",
+        ),
     ),
     *within(
         "ops/rollout.py",
