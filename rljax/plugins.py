@@ -107,12 +107,18 @@ def imported(path: str) -> Any:
 
 
 def loaded(path: str) -> Any:
-    """The object of a path, `module:Class`, where that module is a plugin that was loaded; else None."""
+    """The object of a path, `module:Class`, where that module is a plugin that was loaded; else None.
+
+    A script calls itself `__main__`: given as a plugin it has another name, so each of those that were given may be it.
+    """
     module, _, names = path.partition(COLON)
-    found: Any = _modules.get(module)
-    for name in names.split("."):
-        found = getattr(found, name, None)
-    return found
+    for each in reversed(_modules.values()) if module == "__main__" else [_modules.get(module)]:
+        found: Any = each
+        for name in names.split("."):
+            found = getattr(found, name, None)
+        if found is not None:
+            return found
+    return None
 
 
 def find() -> bool:

@@ -121,7 +121,9 @@ class Registry(Mapping[str, T], Generic[T]):
             return True
         if isinstance(name, str) and COLON in name:
             found = plugins.loaded(name)
-            return found is not None and self.register_own(found) == name
+            if found is not None:
+                self.register(name, found, warn=False, source=_script(vars(sys.modules[found.__module__])))
+            return found is not None
         return plugins.find() and name in self
 
     def entry(self, name: str) -> Any:

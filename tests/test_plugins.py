@@ -185,6 +185,34 @@ def test_a_broken_plugin_is_an_error_where_it_was_asked_for_and_a_warning_elsewh
     assert run("list", "plugins", folder=tmp_path, RLJAX_PLUGINS="./broken.py")[0].startswith("./broken.py: ")
 
 
+SCRIPT = """
+    import flax.linen as nn
+    import rljax
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.relu(nn.Dense(4)(x))
+
+    def harder(progress, task):
+        return task.replace(gravity=9.8 + progress)
+
+    if __name__ == "__main__":
+        small = {"num_envs": 4, "num_steps": 8, "progress": False, "tensorboard": False}
+        rljax.train("ppo", "CartPole-v1", steps=64, torso=Net, curriculum=harder, out="a", **small)
+"""
+
+
+def test_what_a_script_trained_is_read_with_the_script_as_a_plugin(tmp_path):
+    (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
+    env = os.environ | {"PYTHONPATH": str(PACKAGE)}
+    subprocess.run([sys.executable, "-P", "script.py"], cwd=tmp_path, env=env, check=True, timeout=300)
+    _, err = run("eval", "a", "--episodes=2", folder=tmp_path, ok=False)
+    command = f"rljax eval a --episodes=2 --plugin {tmp_path / 'script.py'}"
+    assert "comes from a plugin" in err and f"plug it in again: {command}\n" in err
+    assert run(*command.split()[1:], folder=tmp_path)[0].startswith("return ")
+
+
 @pytest.fixture
 def alone(monkeypatch, tmp_path):
     """Registries and plugins of this process as if none had been added."""
