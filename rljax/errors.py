@@ -123,6 +123,11 @@ def require(condition: bool, field: str, value: object, remedy: str) -> None:
         raise ConfigError(f"{field}={brief(value)}: {remedy}")
 
 
+def reason(error: BaseException) -> str:
+    """Says what went wrong in code that is not rljax's, in one line: `ValueError: too many`."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
 def brief(value: object) -> str:
     """Writes a value in one line, short enough for an error."""
     if isinstance(value, int) and abs(value) >= 10**30:  # of which Python may refuse to write every digit

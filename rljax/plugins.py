@@ -20,11 +20,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from rljax.errors import ConfigError, brief, require
+from rljax.errors import ConfigError, brief, reason, require
 
 GROUP, VARIABLE = "rljax.plugins", "RLJAX_PLUGINS"
 COLON = ":"  # in the names of the user's classes, `module:Class`
@@ -180,8 +181,13 @@ def _importing(source: str) -> Iterator[None]:
 
 
 def version(source: str) -> str:
-    """The version of a plugin, or of another module or script that registers something."""
-    return _known[source].version if is_loaded(source) else _version(source, sys.modules.get(source))
+    """The version of a plugin, or of another module or script that registers something, as it was when first asked."""
+    return _known[source].version if is_loaded(source) else _version_of_others(source)
+
+
+@cache  # asked for every row of a sweep, and to find a distribution reads the files of all that are installed
+def _version_of_others(source: str) -> str:
+    return _version(source, sys.modules.get(source))
 
 
 def is_loaded(source: str) -> bool:
@@ -243,5 +249,4 @@ def _version(source: str, module: ModuleType | None) -> str:
 
 
 def _line(error: Exception) -> str:
-    why = brief(" ".join(str(error).split()))
-    return why if isinstance(error, ConfigError) else f"cannot be imported ({type(error).__name__}: {why})"
+    return brief(error) if isinstance(error, ConfigError) else f"cannot be imported ({reason(error)})"
