@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ from rljax.ops.tree import named_leaves
 from rljax.runtime import version
 from rljax.saved_leaves import described, difference, from_saved, schema_of, template, to_saved
 
+T = TypeVar("T")
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # of a file in a checkpoint: that is damage
 
 
@@ -119,14 +120,47 @@ class Checkpointer:
           CheckpointError: the newest intact checkpoint is of another algorithm or state, or all are damaged.
           StorageError: the newest one cannot be read now: the system refuses, and the checkpoint may be intact.
         """
-        steps, leaves, damaged = self.steps(), named_leaves(target), []
+        leaves = named_leaves(target)
+
+        def read(step: int, path: Path, record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.dtype], Any]:
+            recast = self._check(step, record, leaves)
+            wanted = {n: template(leaf, recast.get(n)) for n, leaf in leaves.items() if leaf.size}
+            return orbax_files.read_arrays(path, wanted), recast, record["meta"]
+
+        found = self._newest(read)
+        if found is None:
+            return None
+        step, (arrays, recast, meta), self._damaged = found
+        self._current = step
+        if recast:
+            _warn_of(recast, self.folder / str(step))
+        state = [from_saved(arrays.get(path), leaf) for path, leaf in leaves.items()]
+        return Restored(step, jax.tree.unflatten(jax.tree.structure(target), state), meta)
+
+    def read_leaves(self, chosen: Callable[[str], bool]) -> tuple[int, dict[str, np.ndarray]] | None:
+        """Reads the newest usable checkpoint without a target: its step, and the leaves whose paths are chosen.
+
+        Returns:
+          None where there is no checkpoint at all.
+
+        Raises:
+          CheckpointError, StorageError: as `restore_latest`.
+        """
+
+        def read(step: int, path: Path, record: dict[str, Any]) -> dict[str, Any]:
+            leaves = {name: described(*each) for name, each in record["schema"].items()}
+            return orbax_files.read_arrays(path, {n: template(leaf) for n, leaf in leaves.items() if leaf.size})
+
+        found = self._newest(read)
+        return found and (found[0], {name: np.asarray(x) for name, x in found[1].items() if chosen(name)})
+
+    def _newest(self, read: Callable[[int, Path, dict[str, Any]], T]) -> tuple[int, T, list[int]] | None:
+        """Applies `read(step, path, record)` to the newest checkpoint that is not damaged: (step, result, damaged)."""
+        steps, damaged = self.steps(), []
         for step in reversed(steps):
             path = self.folder / str(step)
             try:
-                record = orbax_files.read_record(path)
-                recast = self._check(step, record, leaves)
-                wanted = {n: template(leaf, recast.get(n)) for n, leaf in leaves.items() if leaf.size}
-                arrays = orbax_files.read_arrays(path, wanted)
+                return step, read(step, path, orbax_files.read_record(path)), damaged
             except (CheckpointError, StorageError):
                 raise
             except MemoryError:
@@ -135,35 +169,13 @@ class Checkpointer:
                 if storage.number_of(error) not in (None, *GONE):
                     why = storage.reason(error)
                     raise StorageError(f"checkpoint {path} cannot be read now: {why}; it is left as it is") from None
-                warnings.warn(f"checkpoint {path} is damaged, skipped: {storage.reason(error)}", stacklevel=2)
+                warnings.warn(f"checkpoint {path} is damaged, skipped: {storage.reason(error)}", stacklevel=3)
                 damaged.append(step)
-                continue
-            self._current, self._damaged = step, damaged
-            if recast:
-                _warn_of(recast, path)
-            state = [from_saved(arrays.get(path), leaf) for path, leaf in leaves.items()]
-            return Restored(step, jax.tree.unflatten(jax.tree.structure(target), state), record["meta"])
         if steps:
             raise CheckpointError(
                 f"every checkpoint in {self.folder} is damaged: bring a copy back, or begin anew in another folder"
             )
         return None
-
-    def read_leaves(self, chosen: Callable[[str], bool]) -> tuple[int, dict[str, np.ndarray]]:
-        """Reads the newest checkpoint without a target: its step, and the leaves whose paths are chosen.
-
-        Raises:
-          CheckpointError: it is damaged.
-        """
-        step = self.steps()[-1]
-        path = self.folder / str(step)
-        try:
-            schema = orbax_files.read_record(path)["schema"]
-            leaves = {name: described(*each) for name, each in schema.items()}
-            arrays = orbax_files.read_arrays(path, {n: template(leaf) for n, leaf in leaves.items() if leaf.size})
-        except Exception as error:  # whatever parsers raise on garbage
-            raise CheckpointError(f"checkpoint {path} cannot be read: {storage.reason(error)}") from None
-        return step, {name: np.asarray(array) for name, array in arrays.items() if chosen(name)}
 
     def _write(self, step: int, arrays: dict[str, Any], record: dict[str, Any]) -> None:
         """Writes a checkpoint under another name, reads it back, and then renames it."""

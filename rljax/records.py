@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, reason
 from rljax.storage import shown
 
 FORMAT, CHECKSUMS = "format", "checksums"
@@ -171,7 +171,7 @@ def understood(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        why = reason(error)
         raise ConfigError(
             f"{shown(path)}: holds what rljax does not write there ({why}); put it back as it was"
         ) from None

@@ -131,7 +131,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self.check(name)
         return self._shipped[name] if name in self._shipped else self.registered()[name]
 
-    def make(self, text: str, **given: Any) -> Any:
+    def make(self, text: str, *first: Any, **given: Any) -> Any:
         """Calls what a name stands for with these arguments, or those in brackets after the name: `relu6(limit=6)`.
 
         Raises:
@@ -139,7 +139,7 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         call = parsed(text)
         try:
-            return self.load(call.name)(*call.args, **{**given, **call.named})  # pyright: ignore
+            return self.load(call.name)(*first, *call.args, **{**given, **call.named})  # pyright: ignore
         except TypeError as error:
             raise ConfigError(f"{self.what} '{text}': {' '.join(str(error).split())}") from error
 

@@ -57,10 +57,10 @@ def read(folder: str | Path, recorded: dict[str, Any] | None = None) -> Start:
     path = absolute(folder, "run")
     record = store.read(path)
     with Checkpointer(path / store.CHECKPOINTS, record["algo"], record["config"]) as checkpoints:
-        steps = checkpoints.steps()
-        require(bool(steps), "start", path, "has no checkpoint yet")
-        updates, leaves = checkpoints.read_leaves(_is_learned)
-    found = Start(str(path), updates, leaves)
+        newest = checkpoints.read_leaves(_is_learned)
+    if newest is None:
+        raise ConfigError(f"start={path}: has no checkpoint yet")
+    found = Start(str(path), *newest)
     if recorded is not None and found.record()["fingerprint"] != recorded["fingerprint"]:
         raise ConfigError(f"start={path}: has learned something else since this run began with it; begin anew")
     return found

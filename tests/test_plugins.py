@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from test_package import built
 
 import rljax
 from rljax import catalogue, plugins, registry
@@ -38,10 +39,7 @@ def run(*arguments, folder, site=None, ok=True, **environment):
 def site(tmp_path_factory):
     """A folder of installed packages that holds the outsider's."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(OUTSIDER)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+    with zipfile.ZipFile(built(OUTSIDER, folder)) as wheel:
         wheel.extractall(folder)
     return folder
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from flax import struct
 
-from rljax.errors import ConfigError, require
+from rljax.errors import ConfigError, reason, require
 from rljax.ops import schedules
 from rljax.types import Algorithm, Metrics, Scalar
 
@@ -98,7 +98,7 @@ def check_function(function: Callable[[Any, Any], Any], task: Any) -> None:
     try:
         found = jax.eval_shape(lambda progress: function(progress, task), jax.numpy.zeros(()))
     except Exception as error:  # whatever the user's code raises
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        why = reason(error)
         raise ConfigError(f"curriculum: cannot be called with (progress, task) ({why})") from error
     same = jax.tree.structure(found) == jax.tree.structure(task)
     require(same, "curriculum", type(found).__name__, f"must give a task as it gets one, {type(task).__name__}")

@@ -58,7 +58,7 @@ class Config(HeadConfig, loop.Config):
 class Hypers(HeadHypers, EpsilonHypers, loop.Hypers):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = number(5e-4, "learning rate of Adam", low=0.0)
+    lr: Scalar = number(5e-4, "learning rate", low=0.0)
     target_rate: Scalar = share(1.0, "how far the target network moves towards the network when it does")
     target_period: Scalar = number(250.0, "gradient steps from one such move to the next", low=1.0)
     max_grad_norm: Scalar = number(10.0, "bound on the global gradient norm", low=0.0, high=INF)

@@ -56,7 +56,7 @@ class Config(loop.Config):
 class Hypers(EpsilonHypers, loop.Hypers):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = number(1e-3, "learning rate of Adam", low=0.0)
+    lr: Scalar = number(1e-3, "learning rate", low=0.0)
     target_rate: Scalar = share(0.005, "how far the slow copy moves in each gradient step")
     regulariser: Scalar = number(0.5, "beta", low=0.0)
     max_grad_norm: Scalar = number(40.0, "bound on the global gradient norm", low=0.0, high=INF)

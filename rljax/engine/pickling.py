@@ -22,7 +22,7 @@ import cloudpickle
 import jax
 from jax._src import tree_util as registry  # jax has no public record of how a class is registered
 
-from rljax.errors import ConfigError, WorkerError
+from rljax.errors import ConfigError, WorkerError, reason
 
 REMEDY = "put it into a module that can be imported, or give workers=1"
 MAIN = ("__main__", "__mp_main__")  # cloudpickle sends what is defined there by value
@@ -61,7 +61,7 @@ def dumps(content: Any, trees: Sequence[Any] = ()) -> bytes:
                 pickler.dump([(cls, *registry._registry[cls], _keys(cls, trees)) for cls in new])
             pickler.dump([])
         except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            why = reason(error)
             raise ConfigError(
                 f"workers: something of this cannot be sent to other processes ({why}); {REMEDY}"
             ) from None
@@ -84,7 +84,7 @@ def loads(data: bytes) -> Any:
                 if cls not in registry._registry:
                     jax.tree_util.register_pytree_node(cls, flatten, unflatten, _with_keys(flatten, keys))
     except Exception as error:  # whatever a user's module raises when it is imported
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        why = reason(error)
         raise WorkerError(f"what was sent to another process cannot be rebuilt there ({why}); {REMEDY}") from error
     return content
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax.catalogue import TORSOS
-from rljax.errors import ConfigError, require
+from rljax.errors import ConfigError, reason, require
 from rljax.nets.features import feature_shape, image_shapes
 from rljax.nets.mlp import activation
 from rljax.registry import parsed
@@ -87,7 +87,7 @@ def _check_shapes(text: str, space: Space, sizes: tuple[tuple[str, Any], ...]) -
     except ConfigError:
         raise
     except Exception as error:  # whatever a module of the user's raises
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        why = reason(error)
         raise ConfigError(f"torso={text}: does not take features of the shape {shape} ({why})") from error
     fits = getattr(found, "ndim", 0) == 2 and found.shape[0] == 2 and jnp.issubdtype(found.dtype, jnp.floating)
     gives = getattr(found, "shape", type(found).__name__)

@@ -37,7 +37,7 @@ class Config(HeadConfig, loop.Config):
 class Hypers(HeadHypers, loop.Hypers):
     """Numbers, all traced: sweep, anneal, perturb or differentiate them."""
 
-    lr: Scalar = number(3e-4, "learning rate of Adam, of the policy", low=0.0)
+    lr: Scalar = number(3e-4, "learning rate of the policy", low=0.0)
     critic_lr: Scalar = number(3e-4, "of the critics", low=0.0)
     target_rate: Scalar = share(0.005, "how far slow copies move towards the networks, each time that they do")
     expectile: Scalar = number(0.5, "tau, as it starts; above 1/2 critics lean to the best action", low=0.5, below=1.0)

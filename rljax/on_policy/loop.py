@@ -42,7 +42,7 @@ class Config(RolloutConfig):
 
 
 class Hypers(struct.PyTreeNode):
-    """The numbers of learning by Adam in epochs of minibatches, all traced."""
+    """The numbers of learning in epochs of minibatches, all traced."""
 
     lr: Scalar = number(2.5e-4, "learning rate", low=0.0)
     lr_final: Scalar = number(0.0, "fraction of lr that is left at the end of the run; 1 keeps it constant", low=0.0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from rljax.catalogue import OPTIMISERS
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, reason
 from rljax.registry import parsed
 from rljax.types import Array, Scalar
 
@@ -80,7 +80,7 @@ def check(text: str) -> None:
     except ConfigError:
         raise
     except Exception as error:  # whatever a factory of the user's raises
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        why = reason(error)
         raise ConfigError(f"optimiser={text}: cannot be used ({why})") from error
 
 

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax.catalogue import SCHEDULES
-from rljax.errors import ConfigError, require
-from rljax.registry import parsed
+from rljax.errors import require
 from rljax.types import Array, Scalar
 
 SMALL = 1e-9  # in place of 0, to divide by
@@ -30,11 +29,7 @@ def along(text: str, progress: Scalar) -> Array:
     Raises:
       ConfigError: there is none of that name, or it does not take these arguments.
     """
-    call = parsed(text)
-    try:
-        return jnp.asarray(SCHEDULES.load(call.name)(progress, *call.args, **call.named))
-    except TypeError as error:
-        raise ConfigError(f"schedule '{text}': {' '.join(str(error).split())}") from error
+    return jnp.asarray(SCHEDULES.make(text, progress))
 
 
 @cache
