@@ -9,14 +9,14 @@ import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rljax import footprint, log, origins, runtime, trainer, warm_start
-from rljax.arguments import EVERY, STEPS
+from rljax.arguments import STEPS
 from rljax.build import Prepared, abstract_state, fingerprints
 from rljax.errors import ConfigError, RljaxError, require
 from rljax.fingerprint import differing
-from rljax.kinds import Flag, Maybe, Text
+from rljax.kinds import Flag
 from rljax.objectives.plugged import plug_in_again
 from rljax.policy import Policy
 from rljax.results import store
@@ -26,6 +26,7 @@ from rljax.spec import make as make
 from rljax.storage import absolute
 from rljax.trainer import Run
 from rljax.types import Env
+from rljax.watch import Watch
 
 
 def train(
@@ -41,10 +42,14 @@ def train(
     data: Any = None,
     progress: bool = True,
     tensorboard: bool = True,
-    wandb: str | None = None,
+    wandb: str | Mapping[str, Any] | None = None,
     sinks: Sequence[str | log.Sink] = (),
     log_every: int | None = None,
     save_every: int | None = None,
+    evaluate_every: int | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    keep: Literal["last", "best"] = "last",
+    until_return: float | None = None,
     start: str | Path | None = None,
     on_rows: Callable[[dict[str, Any], Policy], Mapping[str, float] | None] | None = None,
     on_checkpoint: Callable[[Policy], Any] | None = None,
@@ -53,19 +58,21 @@ def train(
     """Trains one agent, with progress, logs and checkpoints.
 
     Args:
-      steps: environment steps, rounded up to whole updates, or updates where an algorithm takes none; by default the
-        preset's.
+      steps: environment steps, rounded up to whole updates, or updates of what takes none; by default the preset's.
       seed: of the run's key.
       out: a new folder for records, logs and checkpoints (`~` is the home); None keeps everything in memory.
       use_preset: start from the known-good settings for this environment where there are any.
       data: a pytree of arrays to learn from: the task is then `types.WithData`. It is recorded as a fingerprint.
       progress: show a progress bar (plain lines where there is no terminal).
-      tensorboard, wandb: also log for TensorBoard, if there is a folder; to this Weights & Biases project.
+      tensorboard, wandb: log for TensorBoard, if there is a folder; to a W&B project, or by options of `wandb.init`.
       sinks: more to log to: names registered by `rljax.log.register`, or sinks, which are yours to close.
       log_every, save_every: updates per logged row, by default a 100th of the run; per checkpoint, every ten seconds.
+      evaluate_every: updates per evaluation, whose mean return is a column of the row beside it; it changes no number.
+      evaluation: its `episodes`, `greedy`, `env`, `task`, where they are to be others, see `Evaluation`.
+      keep: `"best"`: keep the state that evaluated best as well, `run.best`.
+      until_return: end when an evaluation comes to this return, or without any a row.
       start: the folder of another run, with whose networks and normalisers this one begins.
-      on_rows: `(row, policy) -> None, or further columns`, called before a row is logged, with the policy as it is.
-      on_checkpoint: `(policy) -> None`, called after a checkpoint is written. See `trainer.Hooks`.
+      on_rows, on_checkpoint: `(row, policy) -> None, or further columns`; `(policy) -> None`, see `trainer.Hooks`.
       task, env_args, **settings: as for `make`; `curriculum` is a function `(progress, task) -> task`, and a number of
         the task that goes from 5 to 15 is written `linear(5,15)`.
 
@@ -79,40 +86,18 @@ def train(
     where = None if out is None else chosen(out)
     how = {"steps": steps, "seed": seed, "use_preset": use_preset, "task": task, "env_args": env_args, "data": data}
     spec = RunSpec.of(algo, env, **how, **settings)
-    logging = _logging(log_every, save_every, tensorboard, wandb, [sink for sink in sinks if isinstance(sink, str)])
-    progress = Flag().convert("progress", progress)
-    prepared = spec.prepare()
-    footprint.check(algo, prepared, logging["log_every"])
-    record = _record(spec, prepared, logging, start)
-    if wandb is not None:
-        log.check_wandb(wandb)
-    sinks = [sink for sink in sinks if not isinstance(sink, str)]
-    return _begin(record, prepared, where, progress, sinks, trainer.Hooks(on_rows, on_checkpoint))
+    watch = Watch.of(log_every, save_every, tensorboard, wandb, sinks, evaluate_every, evaluation, keep, until_return)
+    hooks = trainer.Hooks(on_rows, on_checkpoint)
+    return _begin(spec, watch, start, where, Flag().convert("progress", progress), sinks, hooks)
 
 
-def _logging(log_every: Any, save_every: Any, tensorboard: Any, wandb: Any, sinks: list[str]) -> dict[str, Any]:
-    """Checks the arguments about logs and checkpoints."""
-    found = {
-        "log_every": EVERY.convert("log_every", log_every),
-        "save_every": EVERY.convert("save_every", save_every),
-        "tensorboard": Flag().convert("tensorboard", tensorboard),
-        "wandb": Maybe(Text()).convert("wandb", wandb),
-        "sinks": sinks,
-    }
-    for name in sinks:
-        log.SINKS.check(name)
-    return found
-
-
-def _record(
-    spec: RunSpec, prepared: Prepared, logging: dict[str, Any], start: str | Path | None = None
-) -> dict[str, Any]:
+def _record(spec: RunSpec, prepared: Prepared, watch: Watch, start: str | Path | None = None) -> dict[str, Any]:
     """Makes the record: the specification with every default, and what follows from it."""
     other = None if start is None else warm_start.read(start)
     if other is not None:
         other.check(abstract_state(prepared))
     record = spec.complete(prepared).to_json()
-    record["plugins"] |= origins.used(("sink", name) for name in logging["sinks"])
+    record["plugins"] |= origins.used(watch.names())
     record |= {
         "updates": prepared.updates,
         "extended": [],
@@ -120,7 +105,7 @@ def _record(
         "steps_per_update": prepared.algorithm.steps_per_update,
         "warmup_steps": prepared.algorithm.warmup_steps,
         "fingerprints": fingerprints(spec.algo, spec.env, prepared),
-        **logging,
+        **watch.to_json(),
         **runtime.provenance(),
     }
     for name, value in record.items():
@@ -129,14 +114,22 @@ def _record(
 
 
 def _begin(
-    record: dict[str, Any],
-    prepared: Prepared,
+    spec: RunSpec,
+    watch: Watch,
+    start: str | Path | None,
     out: Path | Numbered | None,
     progress: bool,
-    sinks: list[log.Sink],
+    given: Sequence[str | log.Sink],
     hooks: trainer.Hooks,
 ) -> Run:
     """Trains in a new folder, or in none."""
+    prepared = spec.prepare()
+    footprint.check(spec.algo, prepared, watch.log_every)
+    if watch.evaluation is not None:
+        watch.evaluation.where(prepared.env)
+    record, sinks = _record(spec, prepared, watch, start), [sink for sink in given if not isinstance(sink, str)]
+    if watch.wandb is not None:
+        log.check_wandb(watch.wandb["project"])
     if out is None:
         return trainer.go_on(record, prepared, None, progress, sinks, hooks)
     with locked(out, RUN) as folder:
@@ -190,12 +183,12 @@ def resume(
     if steps is not None:
         record, prepared = _lengthened(path, record, prepared, steps, env, data)
     elif finished(path):  # it is only read: nothing is locked, or written
-        found = trainer.checkpointer(record, path).restore_latest(abstract_state(prepared))
-        if found and found.step >= record["updates"]:
+        found = trainer.reached(record, prepared, path)
+        if found and trainer.is_end(record, path, found.updates):
             if record["wandb"] is not None:  # killed at its very end, it is not finished there
                 with contextlib.suppress(ConfigError):
-                    log.WandbSink(path, project=record["wandb"], config=record).close()
-            return trainer.reached(record, prepared, found.state, found.step, path, trainer.metrics(path))
+                    log.WandbSink(path, **record["wandb"], config=record).close()
+            return found
     now = fingerprints(record["algo"], env or record["env"], prepared)
     for name in differing(record, record["fingerprints"], now):
         warnings.warn(f"run '{path}': the code or numbers of its {name} are others than it began with", stacklevel=2)
@@ -219,15 +212,18 @@ def _lengthened(
     require(made.updates > done, "steps", steps, least)
     changed = longer.complete(made).to_json()
     before = {"updates": done, "steps": record["steps"]}
-    kept = {name: changed[name] for name in ("steps", "hypers")} | {"updates": made.updates}
+    kept = {name: changed[name] for name in ("steps", "hypers")} | {"updates": made.updates, "until_return": None}
     return record | kept | {"extended": [*record["extended"], before]}, made
 
 
-def load(folder: str | Path, *, env: Env | None = None, objective: Any = None, data: Any = None) -> Policy:
+def load(
+    folder: str | Path, *, best: bool = False, env: Env | None = None, objective: Any = None, data: Any = None
+) -> Policy:
     """Loads the policy of a run folder, from its newest usable checkpoint.
 
     Args:
       folder: what `train` wrote.
+      best: the policy of the best evaluation instead, of a run that kept it.
       env: the environment, if it is not a registered one.
       objective: the class of the objective, if it is one of your own: nothing is imported because a record names it.
       data: what was learned from, if anything was: the state may be of its shape.
@@ -236,7 +232,12 @@ def load(folder: str | Path, *, env: Env | None = None, objective: Any = None, d
       ConfigError: there is no run, or nothing has been saved yet.
       CheckpointError: its checkpoints are all damaged, or of something else.
     """
-    return read(folder, env, objective, data, "rljax.load").policy
+    run = read(folder, env, objective, data, "rljax.load")
+    if not best:
+        return run.policy
+    if run.best is None:
+        raise ConfigError(f"run '{run.folder}': kept no best policy; train with keep=best and evaluate_every")
+    return run.best.policy
 
 
 def read(folder: str | Path, env: Env | None, objective: Any, data: Any, function: str) -> Run:
@@ -244,17 +245,17 @@ def read(folder: str | Path, env: Env | None, objective: Any, data: Any, functio
     path = absolute(folder, "run")
     record = store.read(path)
     prepared = _prepared_again(record, env, objective, data, f"{function}({str(folder)!r}")
-    found = trainer.checkpointer(record, path).restore_latest(abstract_state(prepared))
+    found = trainer.reached(record, prepared, path)
     if found is None:
         raise ConfigError(f"run '{path}': no checkpoint yet; {RUN.again(path)} goes on with it")
-    return trainer.reached(record, prepared, found.state, found.step, path, trainer.metrics(path))
+    return found
 
 
 def finished(folder: str | Path) -> bool:
     """Whether the newest checkpoint of a run is that of its end. Raises ConfigError where there is no run."""
     path = absolute(folder, "run")
     record = store.read(path)
-    return max(trainer.checkpointer(record, path).steps(), default=-1) >= record["updates"]
+    return trainer.is_end(record, path, max(trainer.checkpointer(record, path).steps(), default=-1))
 
 
 def _what_is_there(folder: Path) -> str:
@@ -267,7 +268,7 @@ def _what_is_there(folder: Path) -> str:
 def _prepared_again(record: dict[str, Any], env: Env | None, objective: Any, data: Any, call: str) -> Prepared:
     """Builds the run of a record; the user gives the parts that a record cannot hold."""
     plug_in_again([(record["objective"] or {}).get("name")], objective, call)
-    origins.check((("sink", name) for name in record["sinks"]), record["plugins"])
+    origins.check(Watch.from_json(record).names(), record["plugins"])
     if data is None and record["data"] is not None:
         raise ConfigError(
             f"data={record['data']}: was learned from, and no record holds it; give it again: {call}, data=...)"

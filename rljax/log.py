@@ -20,6 +20,7 @@ from rljax import storage
 from rljax.errors import ConfigError, require
 from rljax.jsonl import read_jsonl as read_jsonl
 from rljax.jsonl import read_rows
+from rljax.kinds import Table
 from rljax.progress import ProgressSink as ProgressSink
 from rljax.progress import Row as Row
 from rljax.progress import clock
@@ -181,9 +182,25 @@ class WandbSink:
             self._warned = True
 
 
+WANDB = ("project", "entity", "group", "job_type", "name", "notes", "tags", "mode")
+"""The options of `wandb.init` that a run may have, and a record holds."""
+
+
+def wandb_options(given: Any) -> dict[str, Any] | None:
+    """Reads the options of `wandb.init`: a project stands for its options. Raises ConfigError for what cannot be."""
+    if given is None:
+        return None
+    options = Table().convert("wandb", {"project": given} if isinstance(given, str) else given)
+    for name, value in options.items():
+        require(name in WANDB, "wandb", name, f"must be one of {', '.join(WANDB)}")
+        texts = value if name == "tags" and isinstance(value, list | tuple) else [value]
+        require(all(isinstance(x, str) for x in texts), f"wandb.{name}", value, "must be text")
+    require(bool(options.get("project", "").strip()), "wandb", repr(given), "name a project")
+    return options | ({"tags": [*options["tags"]]} if not isinstance(options.get("tags", ""), str) else {})
+
+
 def check_wandb(project: str) -> None:
-    """Raises ConfigError where runs cannot be logged to W&B: no project, not installed, or not logged in."""
-    require(bool(project.strip()), "wandb", repr(project), "name a project")
+    """Raises ConfigError where runs cannot be logged to W&B: not installed, or not logged in."""
     wandb = _wandb()
     if os.environ.get("WANDB_MODE") in ("offline", "disabled") or not hasattr(wandb, "login"):
         return
@@ -240,7 +257,7 @@ def _tensorboard(run: Logged) -> Sink:
 
 
 def _wandb_run(run: Logged) -> Sink:
-    return WandbSink(run.folder, project=run.record["wandb"], config=run.record)
+    return WandbSink(run.folder, **run.record["wandb"], config=run.record)
 
 
 SINKS: Registry[Callable[[Logged], Sink]] = Registry(

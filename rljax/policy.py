@@ -48,6 +48,10 @@ class Policy:
         copied._carry = self._carry
         return copied
 
+    def with_own_state(self) -> Policy:
+        """The same policy, whose state no training donates."""
+        return Policy(self.algo, self.env, jax.tree.map(jnp.copy, self.state), self.step, self._spec, self.updates)
+
     def __deepcopy__(self, memo: Any) -> Policy:  # what it is made of never changes
         return self.__copy__()
 
@@ -198,7 +202,7 @@ def _arrays(state: Any) -> Any:
 
 def _key_of(seed: int) -> Array:
     """The key of an evaluation, apart from that of a training run of the same seed."""
-    return streams.fold_in(jax.random.key(SEED.convert("seed", seed)), streams.EVALUATION)
+    return streams.of_seed(SEED.convert("seed", seed), streams.EVALUATION)
 
 
 def _key(key: Any) -> Array:

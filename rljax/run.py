@@ -90,6 +90,7 @@ def train(
     sinks: Sequence[Sink] = (),
     save: Callable[[int, Any], None] | None = None,
     on_row: Callable[[int, dict[str, Any], Any], dict[str, Any]] | None = None,
+    until: Callable[[dict[str, Any]], bool] | None = None,
     env_name: str = "",
 ) -> Outcome:
     """Trains in compiled chunks; logs, checkpoints and signals are handled between them.
@@ -99,14 +100,13 @@ def train(
 
     Args:
       num_updates: U, of the whole run.
-      state, done: a state to continue from, whose arrays are donated, and its updates; by default that of `init`.
-      seconds: the time that the run has taken before.
+      state, done, seconds: to go on from: a state, whose arrays are donated, the updates and the time behind it.
       log_every: updates per chunk and row; by default a 100th of the run.
-      save_every: updates between calls of `save`, rounded to whole chunks; by default as time goes, every ten seconds
-        or, where saving is slow, so that it takes 2 % of the time.
+      save_every: updates between calls of `save`, in whole chunks; by default ten seconds, and 2 % of the time at most.
       sinks: each gets one row per chunk: `updates`, `step`, `seconds` and the metrics' means over the chunk.
       save: `(updates, state) -> None`, called for checkpoints and at the end.
       on_row: `(updates, row, state) -> row`, called before a row goes to the sinks; the state is valid in it alone.
+      until: `row -> bool`, whether the run ends with that row, before its time.
       env_name: of the environment, to name it where it gives a NaN.
 
     Raises:
@@ -122,19 +122,26 @@ def train(
         while done < num_updates:
             n = min(size - done % size, num_updates - done)
             (state, metrics), done = advance(algo, state, hypers, task, np.int32(n), size), done + n
-            row = {k: x.item() for k, x in summarise({k: np.asarray(x)[:n] for k, x in metrics.items()}).items()}
+            row = _row(algo, done, time.perf_counter() - began, metrics, n)
             refuse_divergence(row, done, env_name, algo.diagnostics)
-            row = {"updates": done, "step": algo.steps(done), "seconds": time.perf_counter() - began} | row
             row = on_row(done, row, state) if on_row else row
             for sink in sinks:
                 sink.write(row)
-            saver.offer(done, state, force=done == num_updates or bool(received))
-            if received:
+            ending = until is not None and until(row)
+            saver.offer(done, state, force=done == num_updates or ending or bool(received))
+            if ending or received:
                 break
     outcome = Outcome(state, done, received[0] if received and done < num_updates else None)
     if received:
         stop(received[0], outcome)
     return outcome
+
+
+def _row(algo: Algorithm, done: int, seconds: float, metrics: Metrics, n: int) -> dict[str, Any]:
+    """The row of a chunk: how far the run is, and the means of the chunk's first n updates."""
+    means = summarise({name: np.asarray(x)[:n] for name, x in metrics.items()})
+    so_far = {"updates": done, "step": algo.steps(done), "seconds": seconds}
+    return so_far | {name: x.item() for name, x in means.items()}
 
 
 def point_size(num_updates: int, log_every: int | None = None) -> int:

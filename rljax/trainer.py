@@ -7,7 +7,9 @@ takes none, because it learns from data, updates are shown instead.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rljax import log, warm_start
+from rljax import evaluation, log, warm_start
 from rljax import run as drivers
 from rljax.build import Prepared, abstract_state
 from rljax.checkpoint import Checkpointer
-from rljax.errors import DivergedError, Stopped, require
+from rljax.errors import CheckpointError, DivergedError, Stopped, require
+from rljax.evaluation import Evaluated
 from rljax.ops.tree import as_arrays
 from rljax.policy import Policy
 from rljax.progress import amount
@@ -28,6 +31,7 @@ from rljax.results import store
 from rljax.results.folder import Locked
 from rljax.spec import RunSpec
 from rljax.types import Algorithm
+from rljax.watch import BEST, Watch
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Run:
       step: environment steps done.
       updates: updates done.
       stopped_by: the signal that ended it early, or None.
+      best: the policy of the best evaluation and its score, where `keep="best"` was asked for and one has come.
     """
 
     record: dict[str, Any]
@@ -51,10 +56,12 @@ class Run:
     step: int
     updates: int
     stopped_by: signal.Signals | None
+    best: Evaluated | None = None
 
     def __repr__(self) -> str:
         what = f"{self.record['algo']} on {self.record['env']}, seed {self.record['seed']}"
-        done = amount(self.step, self.updates) + (f" of {self.record['steps']:,}" if self.stopped_by else "")
+        early = self.updates < self.record["updates"]
+        done = amount(self.step, self.updates) + (f" of {self.record['steps']:,}" if early else "")
         returns = self.metrics.get("episode_return", np.zeros(0))
         known = returns[np.isfinite(returns)]
         last = f", episode return {known[-1]:.4g} at the end" if known.size else ""
@@ -92,15 +99,15 @@ class KeptRows:
         pass
 
 
-@dataclass(frozen=True)
 class _Between:
     """The work of the host between two chunks."""
 
-    record: dict[str, Any]
-    prepared: Prepared
-    hooks: Hooks
-    checkpoints: Checkpointer | None
-    folder: Locked | None
+    def __init__(self, record: dict[str, Any], prepared: Prepared, hooks: Hooks, folder: Locked | None):
+        self.record, self.prepared, self.hooks, self.folder = record, prepared, hooks, folder
+        self.watch, path = Watch.from_json(record), folder and folder.path
+        self.checkpoints = checkpointer(record, path) if path else None
+        self._best = None if path is None else _best(record, prepared, path)
+        self._where = self.watch.evaluation and self.watch.evaluation.where(prepared.env)
 
     def save(self, updates: int, state: Any) -> None:
         """Writes a checkpoint, where there is a folder."""
@@ -111,11 +118,33 @@ class _Between:
             self.hooks.on_checkpoint(policy_at(self.record, self.prepared, state, updates))
 
     def on_row(self, updates: int, row: dict[str, Any], state: Any) -> dict[str, Any]:
-        """The row, with the columns that the user's function adds."""
+        """The row, with the columns of an evaluation that is due, and those that the user's function adds."""
+        policy = policy_at(self.record, self.prepared, state, updates)
+        asked, total = self.watch.evaluation, self.record["updates"]
+        if asked is not None and asked.is_due(updates, drivers.point_size(total, self.record["log_every"]), total):
+            row = row | self._evaluated(asked, policy)
         if self.hooks.on_rows is None:
             return row
-        more = self.hooks.on_rows(dict(row), policy_at(self.record, self.prepared, state, updates))
+        more = self.hooks.on_rows(dict(row), policy)
         return row | _columns_of({} if more is None else more, row)
+
+    def _evaluated(self, asked: evaluation.Evaluation, policy: Policy) -> dict[str, float]:
+        """The columns of an evaluation; keeps the policy if that is asked for, and none was better."""
+        found = evaluation.columns(asked.returns(policy, self._where, self.record["seed"]))
+        score = found[evaluation.RETURN]
+        if self.watch.keep == BEST and (self._best is None or score > self._best.score):
+            self._best = Evaluated(score, policy if self.folder else policy.with_own_state())
+            if self.folder is not None:
+                self.folder.check()
+                kept = checkpointer(self.record, self.folder.path, store.BEST)
+                if max(kept.steps(), default=-1) >= policy.updates:  # of a run that was killed, and is repeated
+                    shutil.rmtree(kept.folder)
+                kept.save(policy.updates, policy.state, {"score": score})
+        return found
+
+    def best(self) -> Evaluated | None:
+        """Gives the policy that evaluated best."""
+        return self._best if self.folder is None else _best(self.record, self.prepared, self.folder.path)
 
 
 def go_on(
@@ -135,12 +164,12 @@ def go_on(
       DivergedError, StorageError, Interrupted, Terminated: as `rljax.train` says.
     """
     path, algorithm, stopped = folder and folder.path, prepared.algorithm, None
-    checkpoints = checkpointer(record, path) if path else None
+    between = _Between(record, prepared, hooks or Hooks(), folder)
+    checkpoints = between.checkpoints
     found = checkpoints.restore_latest(abstract_state(prepared)) if checkpoints else None
     done, before, kept = found.step if found else 0, metrics(path) if path else {}, KeptRows(folder)
 
     state = found.state if found else _begun(record, prepared)
-    between = _Between(record, prepared, hooks or Hooks(), checkpoints, folder)
     with _sinks(record, algorithm, path, done, progress) as sinks:
         try:
             outcome = drivers.train(
@@ -157,6 +186,7 @@ def go_on(
                 sinks=[kept, *sinks, *more],
                 save=between.save,
                 on_row=between.on_row,
+                until=between.watch.is_enough,
                 env_name=prepared.env.name,
             )
         except Stopped as signalled:
@@ -167,7 +197,8 @@ def go_on(
             )
             raise DivergedError(f"{error}{where}") from None
     columns = metrics(path) if path else _columns(kept.rows)
-    run = reached(record, prepared, outcome.state, outcome.updates, path, columns, outcome.stopped_by)
+    policy = policy_at(record, prepared, outcome.state, outcome.updates)
+    run = Run(record, policy, columns, path, policy.step, policy.updates, outcome.stopped_by, between.best())
     if stopped is not None:
         raise stopped.carrying(run)
     return run
@@ -182,18 +213,34 @@ def _begun(record: dict[str, Any], prepared: Prepared) -> Any:
     return other.into(drivers.start(algorithm, key, as_arrays(algorithm.hypers), as_arrays(prepared.task)))
 
 
-def reached(
-    record: dict[str, Any],
-    prepared: Prepared,
-    state: Any,
-    updates: int,
-    folder: Path | None,
-    columns: dict[str, np.ndarray],
-    stopped_by: signal.Signals | None = None,
-) -> Run:
-    """The run as it is after that many updates; `columns` are its metrics."""
-    policy = policy_at(record, prepared, state, updates)
-    return Run(record, policy, columns, folder, policy.step, updates, stopped_by)
+def reached(record: dict[str, Any], prepared: Prepared, folder: Path) -> Run | None:
+    """The run in a folder, as far as its newest usable checkpoint; None where there is none yet."""
+    found = checkpointer(record, folder).restore_latest(abstract_state(prepared))
+    if found is None:
+        return None
+    policy, best = policy_at(record, prepared, found.state, found.step), _best(record, prepared, folder)
+    return Run(record, policy, metrics(folder), folder, policy.step, found.step, None, best)
+
+
+def is_end(record: dict[str, Any], folder: Path, updates: int) -> bool:
+    """Whether a run ends with that update: all are done, or its row has a return that is enough."""
+    if updates >= record["updates"] or record["until_return"] is None:
+        return updates >= record["updates"]
+    columns = metrics(folder)
+    row = {name: x[columns["updates"] == updates][-1:] for name, x in columns.items()}
+    return Watch.from_json(record).is_enough({name: x.item() for name, x in row.items() if x.size})
+
+
+def _best(record: dict[str, Any], prepared: Prepared, folder: Path) -> Evaluated | None:
+    """The policy that evaluated best, where it is kept; without it a run is of use, so damage is a warning."""
+    if record["keep"] != BEST:
+        return None
+    try:
+        found = checkpointer(record, folder, store.BEST).restore_latest(abstract_state(prepared))
+    except CheckpointError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
+    return found and Evaluated(found.meta["score"], policy_at(record, prepared, found.state, found.step))
 
 
 def policy_at(record: dict[str, Any], prepared: Prepared, state: Any, updates: int) -> Policy:
@@ -203,9 +250,9 @@ def policy_at(record: dict[str, Any], prepared: Prepared, state: Any, updates: i
     return Policy(algorithm, prepared.env, state, step, RunSpec.from_json(record), updates)
 
 
-def checkpointer(record: dict[str, Any], folder: Path) -> Checkpointer:
-    """The checkpoints of a run, by the number of updates."""
-    return Checkpointer(folder / store.CHECKPOINTS, record["algo"], record["config"])
+def checkpointer(record: dict[str, Any], folder: Path, which: str = store.CHECKPOINTS) -> Checkpointer:
+    """The checkpoints of a run, the newest or the best, by the number of updates."""
+    return Checkpointer(folder / which, record["algo"], record["config"], keep=1 if which == store.BEST else 3)
 
 
 def metrics(folder: Path) -> dict[str, np.ndarray]:

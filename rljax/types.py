@@ -7,7 +7,7 @@ Axis letters, used in every docstring of the package: `T` time, `E` parallel env
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from rljax import modes
 from rljax.errors import ConfigError
+from rljax.kinds import Count
 from rljax.spaces import LEGAL as LEGAL
 from rljax.spaces import Box as Box
 from rljax.spaces import Dict as Dict
@@ -193,6 +194,10 @@ class Env:
       task: the default environment parameters, a pytree of numbers: traced, so physics can be swept.
       observation_space, action_space: what `obs` and `action` look like, those of several agents together.
       time_limit: `task -> []`, the steps of the longest episode under a task; None where nothing bounds it.
+      max_episode_steps: only an argument: a number in place of `time_limit`, the same under every task.
+
+    Raises:
+      ConfigError: `max_episode_steps` is no positive whole number.
       agents: how many there are, where there are several: rewards and flags are `[agents]` then, and an episode ends
         when each of them has a flag set. None: one, whose reward and flags are `[]`.
       costly_reset: whether a rollout should reset only the environments whose episode ended, block by block, instead
@@ -214,6 +219,12 @@ class Env:
     costly_reset: bool = False
     new_task: Callable[[Array], Any] | None = field(default=None, compare=False)
     render: Callable[[Any, Any], np.ndarray] | None = None
+    max_episode_steps: InitVar[int | None] = None
+
+    def __post_init__(self, max_episode_steps: int | None) -> None:
+        if max_episode_steps is not None:
+            most = Count().convert("max_episode_steps", max_episode_steps)
+            object.__setattr__(self, "time_limit", lambda task: most)
 
     def ended(self, terminated: Array, truncated: Array) -> Array:
         """Whether episodes ended, `[...]`, by flags `[...]` or, where there are several agents, `[..., agents]`."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from toys import PROBE, TINY
 
 import rljax
 from rljax import jsonl
@@ -284,6 +285,23 @@ def test_wandb_goes_on_with_the_same_run(monkeypatch, tmp_path):
         WandbSink(tmp_path, project="p").close()
     common = {"project": "p", "dir": str(tmp_path)}
     assert fake.begun == [common, {**common, "id": "first", "resume": "allow"}]
+
+
+def test_a_run_has_a_group_and_tags_at_wandb(monkeypatch, tmp_path):
+    fake = wandb(monkeypatch)
+    options = {"project": "p", "group": "lr", "tags": ("a", "b")}
+    rljax.train("ppo", PROBE, steps=64, out=tmp_path / "a", wandb=options, progress=False, **TINY)
+    [begun] = fake.begun
+    assert (begun["project"], begun["group"], begun["tags"]) == ("p", "lr", ["a", "b"])
+    assert begun["config"]["algo"] == "ppo" and [step for step, _ in fake.rows] == [32, 64]
+    for bad, message in (
+        ({"project": "p", "team": "x"}, "wandb=team: must be one of project, "),
+        ({"group": "lr"}, "name a project"),
+        ({"project": "p", "group": 3}, "wandb.group=3: must be text"),
+        (3, "wandb=3"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            rljax.train("ppo", PROBE, steps=64, wandb=bad)
 
 
 @pytest.mark.parametrize("fails", [("init",), ("log", "finish")])

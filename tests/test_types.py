@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from toys import counter
 
+from rljax import envs
 from rljax.errors import ConfigError, require, unknown
+from rljax.types import Env
 
 
 def test_environments_are_equal_if_their_functions_are():
@@ -16,6 +19,16 @@ def test_environments_are_equal_if_their_functions_are():
     other = dataclasses.replace(env, task=env.task.replace(terminate_at=3))
     assert env == other and hash(env) == hash(other)
     assert env != counter()
+
+
+def test_a_limit_may_be_a_number():
+    given = {f.name: getattr(counter(), f.name) for f in dataclasses.fields(Env) if f.name != "time_limit"}
+    env = Env(**given, max_episode_steps=np.int32(7))
+    assert env.longest_episode() == 7 and dataclasses.replace(env, agents=2).longest_episode() == 7
+    assert envs.check(env).longest_episode() == 7
+    for bad in (0, 2.5, "7", lambda task: 7):
+        with pytest.raises(ConfigError, match="max_episode_steps="):
+            Env(**given, max_episode_steps=bad)
 
 
 def test_an_episode_of_several_agents_ends_when_each_has_ended():

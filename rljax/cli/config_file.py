@@ -13,7 +13,7 @@ from typing import Any
 
 from rljax.errors import ConfigError, require
 from rljax.kinds import whole
-from rljax.parts import of_record
+from rljax.parts import TASK, of_record
 from rljax.records import RUN
 from rljax.results.folder import RUN as FOLDER
 from rljax.settings import literal
@@ -22,7 +22,10 @@ COMMANDS = {"train", "sweep", "meta-train"}  # that take it
 OPTION, FROM = "--config", "--from"  # the settings of a run, and with what it has learned
 POSITIONS = ("algo", "env")
 REPEATED = ("grid", "sample", "vary")  # an option for each entry
-RECORDED = ("algo", "env", "env_args", "steps", "seed", "log_every", "save_every", "tensorboard", "wandb", "sinks")
+RECORDED = (
+    *("algo", "env", "env_args", "steps", "seed"),
+    *("log_every", "save_every", "tensorboard", "wandb", "sinks", "keep", "until_return"),
+)
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -73,7 +76,12 @@ def read(path: Path) -> dict[str, Any]:
 def _of_record(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """The options that run again what a record says: every setting has its value there."""
     kept = {name: record[name] for name in RECORDED if record.get(name) is not None}
-    settings = {name: value for name, value in of_record(record).items() if not name.startswith("task.")}
+    evaluation = dict(record.get("evaluation") or {})
+    if evaluation:
+        kept["evaluate_every"] = evaluation.pop("every")
+        task = {f"{TASK}{name}": value for name, value in evaluation.pop("task").items()}
+        kept["evaluation"] = {name: value for name, value in evaluation.items() if value is not None} | task
+    settings = {name: value for name, value in of_record(record).items() if not name.startswith(TASK)}
     arrays = [name for name, value in settings.items() if name.startswith("objective.") and isinstance(value, list)]
     known = ":" not in str(settings.get("objective", ""))
     require(

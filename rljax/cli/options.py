@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from tyro.conf import arg
 
 from rljax import registry
+from rljax.arguments import EVERY
 from rljax.cli.parser import Parsed
 from rljax.errors import ConfigError
 from rljax.fields import Entry
@@ -24,6 +25,22 @@ class Option(NamedTuple):
     type: Any  # an annotation, or a kind
     default: Any
     help: str
+
+
+WANDB = "log to this Weights & Biases project too; after it, options of wandb.init: group=NAME tags=A,B"
+EVALUATION = [
+    Option("evaluate_every", EVERY, None, "updates per evaluation, a column of the rows; it changes no number"),
+    Option("evaluation", tuple[str, ...], (), "episodes=32 greedy=false env=NAME task.NUMBER=VALUE, where it differs"),
+]
+
+
+def project(words: Sequence[str]) -> dict[str, Any] | None:
+    """Reads `PROJECT group=NAME tags=A,B`, what `wandb.init` is to take. Raises ConfigError for other words."""
+    if not words:
+        return None
+    named = {"project": words[0]} if "=" not in words[0] else {}
+    options = pairs(words[len(named) :], "VALUE", "wandb")
+    return {**named, **options, **({"tags": split_commas(options["tags"])} if "tags" in options else {})}
 
 
 def command_type(name: str, doc: str, options: Iterable[Option]) -> type:

@@ -16,6 +16,7 @@ from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
 from rljax.kinds import Count
+from rljax.progress import amount
 from rljax.settings import assignments
 from rljax.storage import absolute, shown, write_json
 
@@ -45,6 +46,7 @@ class Eval:
       env: another environment of the same spaces.
       task: environment parameters to change, NAME=NUMBER ...
       json: print one JSON object instead.
+      best: the policy of the best evaluation while it was trained, where that was kept.
       objective: module:Class, where that is one of your own.
     """
 
@@ -56,12 +58,13 @@ class Eval:
     env: str | None = None
     task: tuple[str, ...] = ()
     json: bool = False
+    best: bool = False
     objective: str | None = None
 
     def __call__(self) -> int:
         from rljax import api
 
-        policy = api.load(self.run, objective=self.objective)
+        policy = api.load(self.run, best=self.best, objective=self.objective)
         say = json.dumps if self.json else sentence
         where = {"env": self.env, "task": assignments(self.task)}
         evaluate(policy, self.run, self.episodes, self.greedy, self.seed, say, self.seeds, **where)
@@ -115,6 +118,7 @@ class Render:
       fps: frames per second.
       greedy: the most likely actions, or sampled ones.
       seed: of the episode.
+      best: the policy of the best evaluation while it was trained, where that was kept.
       objective: module:Class, where that is one of your own.
     """
 
@@ -124,6 +128,7 @@ class Render:
     fps: Annotated[int, Count(1, 100)] = 30
     greedy: bool = True
     seed: Annotated[int, SEED] = 0
+    best: bool = False
     objective: str | None = None
 
     def __call__(self) -> int:
@@ -132,7 +137,8 @@ class Render:
 
         out = absolute(self.run, "run") / "episode.gif" if self.out is None else absolute(self.out)
         video.check(out)
-        frames = api.load(self.run, objective=self.objective).film(self.steps, self.greedy, self.seed)
+        policy = api.load(self.run, best=self.best, objective=self.objective)
+        frames = policy.film(self.steps, self.greedy, self.seed)
         with elsewhere():
             print(shown(video.save_film(frames, out, self.fps)))
         return 0
@@ -226,3 +232,8 @@ def sentence(found: dict[str, Any]) -> str:
         f"return {found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}] "
         f"(mean and 95 % interval, {found['episodes']} {how}, after {found['step']:,} steps)"
     )
+
+
+def after(policy: Any) -> str:
+    """Says for how long a policy was trained."""
+    return f"after {amount(policy.step, policy.updates)}"

@@ -6,17 +6,28 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.arguments import EVERY, NUMBER, SEED, STEPS
 from rljax.cli import parser
-from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
-from rljax.cli.runs import evaluate, sentence
+from rljax.cli.options import (
+    EVALUATION,
+    WANDB,
+    Option,
+    command_type,
+    given,
+    of_settings,
+    project,
+    split_names,
+    with_chosen_objective,
+)
+from rljax.cli.runs import after, evaluate, sentence
 from rljax.cli.shared import keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Maybe
+from rljax.progress import amount
 from rljax.settings import assignments, values
 from rljax.storage import absolute, shown
 
@@ -77,8 +88,11 @@ def _options(steps: int | None) -> list[Option]:
         Option("start", str | None, None, "a run whose networks and normalisers this one begins with; --from RUN"),
         Option("log_every", EVERY, None, "updates per logged row; by default a 100th of the run"),
         Option("save_every", EVERY, None, "updates per checkpoint; by default every ten seconds"),
+        *EVALUATION,
+        Option("keep", Literal["last", "best"], "last", "best: the state of the best evaluation too, for eval --best"),
+        Option("until_return", float | None, None, "end when an evaluation, or without any a row, has this return"),
         Option("tensorboard", bool, True, "log for TensorBoard too"),
-        Option("wandb", str | None, None, "log to this Weights & Biases project too"),
+        Option("wandb", tuple[str, ...], (), WANDB),
         Option("sinks", tuple[str, ...], (), "more to log to, by name: rljax list sinks"),
     ]
 
@@ -101,7 +115,11 @@ def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
             sinks=options.sinks,
             start=options.start,
             tensorboard=options.tensorboard,
-            wandb=options.wandb,
+            wandb=project(options.wandb),
+            evaluate_every=options.evaluate_every,
+            evaluation=values(options.evaluation, "evaluation"),
+            keep=options.keep,
+            until_return=options.until_return,
             log_every=options.log_every,
             save_every=options.save_every,
             **settings,
@@ -119,10 +137,16 @@ def finish(run: Any, episodes: int) -> int:
         without = " --episodes 0" if episodes == 0 else ""
         print(f"stopped by {run.stopped_by.name} at step {run.step:,}; to go on: {RUN.again(run.folder)}{without}")
         return SIGNALLED + run.stopped_by
-    if run.step != asked:
+    if run.updates < run.record["updates"]:
+        done, enough = amount(run.step, run.updates), run.record["until_return"]
+        print(f"ended after {done} of {asked:,}: the return came to {enough:g}")
+    elif run.step != asked:
         print(f"{run.step:,} steps done for {asked:,} asked: whole updates of {run.record['steps_per_update']:,}")
     if episodes:
         evaluate(run.policy, run.folder, episodes, greedy=True, seed=0, say=sentence)
+    if run.best is not None:
+        score, policy = run.best
+        print(f"best evaluation: {score:.4g} {after(policy)}; to go by it: rljax eval {shown(run.folder)} --best")
     returns = run.metrics.get("episode_return", ())
     if any(x == x for x in returns):
         from rljax.results import plots

@@ -79,7 +79,7 @@ def evaluation(prepared: Prepared) -> Callable[..., Array]:
     """Makes `(state, hypers, task, seed) -> []`: the mean return of whole episodes of the trained policy, sampled."""
 
     def mean_return(state, hypers, task, seed):
-        key = streams.fold_in(jax.random.key(seed), streams.FITNESS)
+        key = streams.of_seed(seed, streams.FITNESS)
         play = partial(evaluate, episodes=EPISODES, greedy=False, task=task)
         return play(prepared.algorithm, state, prepared.env, key).mean()
 

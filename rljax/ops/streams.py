@@ -15,6 +15,11 @@ FITNESS = 2**31 + 2  # episodes that give a training run of a search its fitness
 TASK = 2**31 + 3  # the task of a training run of a search
 
 
+def of_seed(seed: int | Array, stream: int) -> Array:
+    """The key of one of these streams, from a seed, `[]` where it is traced."""
+    return fold_in(jax.random.key(seed), stream)
+
+
 def fold_in(key: Array, stream: int) -> Array:
     """The key of one of these streams."""
     return jax.random.fold_in(key, stream)

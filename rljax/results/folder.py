@@ -52,7 +52,9 @@ class Kind:
         return f"what is finished is kept: {self.again(folder)} goes on with it"
 
 
-RUN = Kind("run", "config.json", "rljax train", ("metrics.jsonl", "checkpoints", "tensorboard", "wandb-id", "wandb"))
+RUN = Kind(
+    "run", "config.json", "rljax train", ("metrics.jsonl", "checkpoints", "best", "tensorboard", "wandb-id", "wandb")
+)
 SWEEP = Kind("sweep", "sweep.json", "rljax sweep", ("chunks", "progress"))
 SEARCH = Kind("search", "meta.json", "rljax meta-train", ("metrics.jsonl", "checkpoints", "logs"))
 

@@ -4,6 +4,7 @@ runs/a/config.json      what to build and how it was built: names, numbers, seed
 runs/a/metrics.jsonl    one row per logged chunk
 runs/a/tensorboard/     the same rows
 runs/a/checkpoints/     the newest states
+runs/a/best/            the state that evaluated best, where that is kept
 runs/a/evaluation.json  the last evaluation
 runs/a/.lock            locked by the process that writes here, until it ends
 """
@@ -30,12 +31,18 @@ FORM = {
     "log_every": (records.COUNT, None),
     "save_every": (records.COUNT, None),
     "tensorboard": bool,
-    "wandb": (str, None),
+    "wandb": (dict, None),
     "sinks": [str],
+    "evaluation": (
+        {"every": records.COUNT, "episodes": records.COUNT, "greedy": bool, "env": (str, None), "task": dict},
+        None,
+    ),
+    "keep": str,
+    "until_return": (float, None),
     "fingerprints": dict,
     "machine": dict,
 }
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, BEST = "checkpoints", "best"
 EVALUATION = "evaluation.json"
 
 
