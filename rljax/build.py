@@ -37,6 +37,11 @@ class Prepared(NamedTuple):
     updates: int  # whole updates that cover them
     config: dict[str, Any]  # every static setting, given or default, so that a record outlives a change of defaults
 
+    @property
+    def acting(self) -> Algorithm:
+        """The algorithm whose policy acts: it knows of no curriculum."""
+        return getattr(self.algorithm, "inner", self.algorithm)
+
 
 def plugged_in(known: Mapping[str, Setting], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a user gave them, with names for the user's own classes: a record may name these from now on.

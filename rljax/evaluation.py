@@ -52,7 +52,7 @@ class Evaluation:
     episodes: int = 32
     greedy: bool = True
     env: str | Env | None = None
-    task: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, every: Any, given: Any) -> Self | None:
@@ -104,20 +104,19 @@ class Evaluation:
         key = streams.of_seed(seed, streams.EVALUATION)
         return np.asarray(drivers.evaluate(policy.algo, policy.state, where, key, self.episodes, self.greedy))
 
-    def of_member(self, prepared: Prepared) -> Callable[..., Array]:
+    def __call__(self, prepared: Prepared) -> Callable[..., Array]:
         """Makes `(state, hypers, task, seed) -> []` for one member of a population: the mean of `Policy.evaluate`.
 
         The member's own task counts where the environment is its own.
         """
         env, changed = self.where(prepared.env), dict.fromkeys(self.task)
-        algorithm = getattr(prepared.algorithm, "inner", prepared.algorithm)
 
         def mean_return(state: Any, hypers: Any, task: Any, seed: Any) -> Array:
             key = streams.of_seed(seed, streams.EVALUATION)
             numbers = {name: getattr(env.task, name) for name in changed}
             here = env.task if self.env is not None else _replaced(task_of(task), numbers)
             play = partial(drivers.evaluate, episodes=self.episodes, greedy=self.greedy, task=here)
-            return play(algorithm, state, env, key).mean()
+            return play(prepared.acting, state, env, key).mean()
 
         return mean_return
 

@@ -107,7 +107,7 @@ class _Between:
         self.watch, path = Watch.from_json(record), folder and folder.path
         self.checkpoints = checkpointer(record, path) if path else None
         self._best = None if path is None else _best(record, prepared, path)
-        self._where = self.watch.evaluation and self.watch.evaluation.where(prepared.env)
+        self._where = self.watch.evaluation.where(prepared.env) if self.watch.evaluation else prepared.env
 
     def save(self, updates: int, state: Any) -> None:
         """Writes a checkpoint, where there is a folder."""
@@ -245,9 +245,8 @@ def _best(record: dict[str, Any], prepared: Prepared, folder: Path) -> Evaluated
 
 def policy_at(record: dict[str, Any], prepared: Prepared, state: Any, updates: int) -> Policy:
     """The policy of a run after that many updates."""
-    step = prepared.algorithm.steps(updates)
-    algorithm = getattr(prepared.algorithm, "inner", prepared.algorithm)  # a policy knows of no curriculum
-    return Policy(algorithm, prepared.env, state, step, RunSpec.from_json(record), updates)
+    spec, step = RunSpec.from_json(record), prepared.algorithm.steps(updates)
+    return Policy(prepared.acting, prepared.env, state, step, spec, updates)
 
 
 def checkpointer(record: dict[str, Any], folder: Path, which: str = store.CHECKPOINTS) -> Checkpointer:

@@ -1,15 +1,44 @@
-"""Fixtures of the tests of the engine and of sweeps: a finished sweep, and a count of compilations."""
+"""Shared by the tests of the engine and of sweeps: a finished sweep, one that dies, and a count of compilations."""
 
 from __future__ import annotations
+
+import contextlib
 
 import jax
 import pytest
 from toys import sweep
 
+import rljax.run
+from rljax.checkpoint import Checkpointer
+from rljax.engine import work
 from rljax.engine.plan import Programs
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 MADE: dict = {}  # every program so far, by what it is for
+
+
+class Killed(BaseException):
+    """Ends a process as SIGKILL does: nothing catches it."""
+
+
+@contextlib.contextmanager
+def dying(saves):
+    """Saves after every point, and dies after so many of them."""
+    save = Checkpointer.save
+
+    def then_die(self, *arguments):
+        save(self, *arguments)
+        count.append(1)
+        if len(count) == saves:
+            raise Killed
+
+    count: list[int] = []
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(rljax.run, "SAVE_SECONDS", 0.0)
+        patch.setattr(rljax.run, "SAVE_SHARE", 1e9)
+        patch.setattr(work, "CALL_SECONDS", 0.0)
+        patch.setattr(Checkpointer, "save", then_die)
+        yield
 
 
 @pytest.fixture(scope="session")

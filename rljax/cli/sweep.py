@@ -13,7 +13,7 @@ from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.arguments import EVERY, PROCESSES, SEED, SOME, STEPS
 from rljax.cli import launch, parser
-from rljax.cli.options import Option, command_type, given, of_settings, split_names, with_chosen_objective
+from rljax.cli.options import EVALUATION, Option, command_type, given, of_settings, split_names, with_chosen_objective
 from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Count, Maybe
@@ -102,7 +102,9 @@ def _options(steps: int | None) -> list[Option]:
         Option("batch", Maybe(SOME), None, "points that optuna gives at a time, run as one program; by default 16"),
         Option("halving", Maybe(Count(2)), None, "successive halving: after each rung one row in so many goes on"),
         Option("rungs", Maybe(SOME), None, "of successive halving; by default 3"),
-        Option("metric", str | None, None, "the metric that optuna and halving maximise; by default episode_return"),
+        Option("score", str, "episode_return", "the metric that rows are ranked by, or evaluation; searches go by it"),
+        *EVALUATION,
+        Option("keep", Literal["last", "best"], "last", "best: of each run the state of its best evaluation"),
         Option("out", str | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
         Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
@@ -136,7 +138,10 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         batch=options.batch,
         halving=options.halving,
         rungs=options.rungs,
-        metric=options.metric,
+        score=options.score,
+        evaluate_every=options.evaluate_every,
+        evaluation=values(options.evaluation, "evaluation"),
+        keep=options.keep,
         log_every=options.log_every,
         task=assignments(options.task),
         **({} if options.curriculum is None else {"curriculum": options.curriculum}),
@@ -166,7 +171,8 @@ def _finish(found: Any) -> int:
     if not _speaks():
         return 0
     print(found)
-    print("(score: episode return over the last tenth of training; interquartile mean over seeds, 95 % interval)")
+    score = found.metric.replace("_", " ")
+    print(f"(score: {score} over the last tenth of training; interquartile mean over seeds, 95 % interval)")
     from rljax.sweeps.report import write_report
 
     page = keep("the report", lambda: write_report(found))

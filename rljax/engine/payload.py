@@ -85,7 +85,7 @@ def pack(job: Job) -> bytes:
     named = registry.registered(_names(rows.values()))
     named["algorithm"] = {name: _sendable(entry) for name, entry in named.get("algorithm", {}).items()}
     states = {} if all(map(_is_shipped, rows.values())) else {n: _state(built) for n, built in prepared.items()}
-    bare = dataclasses.replace(job, programs=Programs({}, evaluate=programs.evaluate))
+    bare = dataclasses.replace(job, programs=Programs({}, evaluate=programs.evaluate, every=programs.every))
     rows = {n: dataclasses.replace(r, data=getattr(r.data, "fingerprint", None)) for n, r in rows.items()}
     payload = Payload(rows, bare, named, {n: described(built) for n, built in prepared.items()}, states)
     trees = [(prepared[n].algorithm.hypers, prepared[n].task, _abstract(prepared[n])) for n in states]

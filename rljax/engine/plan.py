@@ -74,6 +74,7 @@ class Programs:
       rows: the descriptions from which another process builds them.
       made: the programs so far.
       evaluate: gives the function of a trained member that scores it, `(state, hypers, task, seed) -> []`, if any.
+      every: updates between two scores; None: a member is scored when it is trained.
       placed: leaves that all members share, on the devices, with those on the host; by the identity of the latter.
     """
 
@@ -81,6 +82,7 @@ class Programs:
     rows: Sequence[RunSpec] = ()
     made: dict[Any, Program] = field(default_factory=dict)
     evaluate: Callable[[Prepared], Callable[..., Any]] | None = None
+    every: int | None = None
     placed: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     def member(self, row: int) -> tuple[Any, Any]:
@@ -113,7 +115,7 @@ class Programs:
         """The program of a group, compiled once, and again if more than `KEPT` others were asked for since."""
         first = self.prepared[group.rows[0]]
         size = min(group.last, POINTS_A_CALL * group.log_every)
-        key = (*signature(first), tuple(group.varying), group.width, size, group.own_length)
+        key = (*signature(first), tuple(group.varying), group.width, size, group.own_length, self.evaluate)
         found = self.made.pop(key, None) or Program(
             first.algorithm,
             self.member(group.rows[0]),

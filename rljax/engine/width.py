@@ -83,7 +83,7 @@ def _wider(alone: Group, members: int, machine: Machine, budget: int) -> Iterato
 
 
 def _time(programs: Programs, planned: Group) -> float:
-    """Seconds of one update of one member, on one device among all of them at work."""
+    """Seconds of one update of one member, on one device among all of them at work; with its share of a score."""
     program = programs.of(planned)
     rows = [planned.rows[i % len(planned.rows)] for i in range(len(program.local))]
     inputs = programs.upload(planned, programs.varied(planned, rows))
@@ -96,7 +96,12 @@ def _time(programs: Programs, planned: Group) -> float:
         state, metrics = program.advance(state, inputs, n)
         jax.block_until_ready((state, metrics))
         taken = time.perf_counter() - began
-    return taken / n / planned.width
+    scoring = 0.0
+    for _ in range(2 if programs.every else 0):
+        began = time.perf_counter()
+        jax.block_until_ready(program.evaluate(state, inputs, np.arange(len(rows))))
+        scoring = (time.perf_counter() - began) / (programs.every or 1)
+    return (taken / n + scoring) / planned.width
 
 
 def _why(best: Group, tried: Sequence[Group], steps: int) -> str:

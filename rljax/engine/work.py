@@ -141,11 +141,13 @@ class Work:
     def advance(self) -> Report:
         """Some whole logged points of every member."""
         self.state = self.start() if self.state is None else self.state
-        began, each = time.perf_counter(), np.clip(self.updates - self.done, 0, self._call)
+        most = min(self._call, self.until_scored())
+        began, each = time.perf_counter(), np.clip(self.updates - self.done, 0, most)
         n = int(each.max())
         self.state, metrics = self.program.advance(self.state, self.inputs, each if self.group.own_length else n)
         latest = self.record({name: x[:, :n] for name, x in self.program.fetch(metrics).items()})
         self.done += n
+        self.score()
         points = min(CALL_SECONDS * n / (time.perf_counter() - began), self.program.size) / self.group.log_every
         self._call = max(1, int(points)) * self.group.log_every
         return Report(self.steps(each), (), latest)
@@ -161,6 +163,13 @@ class Work:
     def record(self, metrics: dict[str, np.ndarray]) -> float:
         """Takes the metrics of n updates after `done`, `[P, n]`; returns the highest latest return, or NaN."""
         raise NotImplementedError
+
+    def until_scored(self) -> int:
+        """The updates until members are to be scored: a call of the program ends there."""
+        return self.program.size
+
+    def score(self) -> None:
+        """Scores the members after `done` updates, if that is due."""
 
     def finish(self) -> Report:
         """Concludes the members that count, and reports their scores."""

@@ -71,7 +71,8 @@ def sweep(
       width: members side by side in a program; by default what measures fastest and fits.
       memory: for all arrays, on each device or of all processes, e.g. `16GB`; by default most of what is free.
       progress: show a progress bar.
-      **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, `data`, and settings of all rows.
+      **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, `data`, and settings of all rows;
+        `evaluate_every`, `evaluation`, `keep` as for `train`; `score`: what ranks the rows, `evaluation`, or a metric.
 
     Returns:
       The results.
@@ -138,7 +139,8 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
             planned = plan_in(folder, asked, **how)
         pool = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, SWEEP.kept(folder)))
         while True:
-            job = SweepJob(planned.programs, planned.groups, folder, asked.search.keep_states)
+            how = asked.search.keep_states, asked.evaluation, asked.keep, asked.score
+            job = SweepJob(planned.programs, planned.groups, folder, *how)
             left = pending(folder, shards_of(planned.groups, asked.seeds))
             cluster.wait("listed")
             with _progress(planned, left, progress and first) as say, stop_signals() as received:

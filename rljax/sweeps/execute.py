@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rljax import evaluation
 from rljax.checkpoint import Checkpointer
 from rljax.divergence import diverged
 from rljax.engine import progress
@@ -25,12 +26,14 @@ from rljax.engine.plan import Group
 from rljax.engine.program import as_numpy
 from rljax.engine.work import Job, MemberInputs, Report, Shard, Work
 from rljax.errors import CheckpointError
+from rljax.evaluation import Evaluation
 from rljax.ops.metrics import NOT_FINITE, RETURN, summarise
 from rljax.ops.tree import named_leaves
 from rljax.run import Saver
 from rljax.spaces import zeros
 from rljax.sweeps import store
 from rljax.types import Algorithm, Env
+from rljax.watch import BEST, LAST
 
 
 @dataclass
@@ -40,10 +43,16 @@ class SweepJob(Job):
     Attributes:
       folder: of the sweep.
       keep_states: store whole states, not only what the policy reads.
+      evaluation: of every member while it learns, or None.
+      keep: `last` or `best`, the state that is stored.
+      score: the metric whose last value is reported.
     """
 
     folder: Path = Path()
     keep_states: bool = False
+    evaluation: Evaluation | None = None
+    keep: str = LAST
+    score: str = RETURN
 
     def __post_init__(self) -> None:
         self.writer = store.Writer(self.folder)
@@ -89,7 +98,9 @@ class SweepWork(Work):
     def __init__(self, job: SweepJob, shards: Sequence[Shard]):
         super().__init__(job, shards)
         self.job, self.points, members = job, self.group.points(), len(self.seeds)
-        self.metrics = {n: np.full((members, len(self.points)), np.nan, np.float32) for n in self.program.metrics}
+        names = [*self.program.metrics, *([evaluation.RETURN] if job.evaluation else ())]
+        self.metrics = {n: np.full((members, len(self.points)), np.nan, np.float32) for n in names}
+        self.best: dict[str, np.ndarray] = {}  # the leaves of the members' best states so far, where they are kept
         self.diverged = np.zeros(members, bool)
 
     @property
@@ -119,14 +130,40 @@ class SweepWork(Work):
         returns = row.get(RETURN, np.full(1, np.nan))
         return float(np.nanmax(returns)) if np.isfinite(returns).any() else math.nan
 
-    def finish(self) -> Report:
-        """Stores each shard, and reports the last returns of its members."""
-        skipped = self.updates - self.done  # where all diverged
-        leaves = named_leaves(self.program.state)
+    def until_scored(self) -> int:
+        asked, most = self.job.evaluation, super().until_scored()
+        if asked is None:
+            return most
+        due = (n for n in self.points if n > self.done and asked.is_due(n, self.group.log_every, self.group.updates))
+        return next(due) - self.done
+
+    def score(self) -> None:
+        """Evaluates the members, and keeps the states of those that were never better."""
+        asked = self.job.evaluation
+        if asked is None or not asked.is_due(self.done, self.group.log_every, self.group.updates):
+            return
+        found = self.program.fetch(self.program.evaluate(self.state, self.inputs, self.seeds))
+        column = self.metrics[evaluation.RETURN]
+        before = np.max(column, axis=1, where=np.isfinite(column), initial=-np.inf)
+        column[:, self.points.index(self.done)] = np.where(self.diverged, np.nan, found)
+        if self.job.keep == BEST:
+            better, states, kept = ~self.diverged & (found > before), self._states(), self.best
+            for name, x in states.items():
+                chosen = better.reshape(-1, *[1] * (x.ndim - 1))
+                self.best[name] = np.where(chosen, x, kept.get(name, x))
+
+    def _states(self) -> dict[str, np.ndarray]:
+        """The leaves of the members' states that are stored."""
+        kept = named_leaves(self.program.state)
         if not self.job.keep_states:
-            leaves = {name: leaves[name] for name in self.job.read_by_act(self.shards[0].group)}
-        states = {name: x for name, x in named_leaves(self.program.fetch(self.state)).items() if name in leaves}
-        last = self.metrics.get(RETURN, np.full((len(self.seeds), 1), np.nan))[:, -1]
+            kept = {name: kept[name] for name in self.job.read_by_act(self.shards[0].group)}
+        return {name: x for name, x in named_leaves(self.program.fetch(self.state)).items() if name in kept}
+
+    def finish(self) -> Report:
+        """Stores each shard, and reports the last scores of its members."""
+        skipped = self.updates - self.done  # where all diverged
+        states = self.best or self._states()
+        last = self.metrics.get(self.job.score, np.full((len(self.seeds), 1), np.nan))[:, -1]
         finished = []
         for k in self.counted:
             shard, where = self.shards[k], self.span(k)
@@ -146,7 +183,9 @@ class SweepWork(Work):
         if jax.process_count() > 1:
             yield Saver(None, None)
             return
-        shapes = {"state": self.program.state, "metrics": self.metrics, "diverged": self.diverged}
+        kept = self.job.read_by_act(self.shards[0].group) if self.job.keep == BEST else ()
+        best = {name: x for name, x in named_leaves(self.program.state).items() if name in kept}
+        shapes = {"state": self.program.state, "metrics": self.metrics, "diverged": self.diverged, "best": best}
         names = [shard.name for shard in self.shards]
         with Checkpointer(self._progress, "sweep", {"shards": names}, keep=2) as checkpoints:
             try:
@@ -158,9 +197,11 @@ class SweepWork(Work):
                 self.done, self.metrics = found.step, jax.tree.map(np.array, found.state["metrics"])
                 self.diverged = np.array(found.state["diverged"])
                 self.state = self.program.place_state(jax.tree.map(as_numpy, found.state["state"]))
+                self.best = jax.tree.map(as_numpy, found.state["best"])
 
             def save(updates: int, _: Any) -> None:
-                tree = {"state": self.state, "metrics": self.metrics, "diverged": self.diverged}
+                best = self.best or {name: x for name, x in named_leaves(self.state).items() if name in kept}
+                tree = {"state": self.state, "metrics": self.metrics, "diverged": self.diverged, "best": best}
                 checkpoints.save(updates, tree, {"shards": names})
 
             yield Saver(save, None)

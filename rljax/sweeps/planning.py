@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from rljax import footprint, resources, runtime
+from rljax import evaluation, footprint, resources, runtime
 from rljax.arguments import PROCESSES, SOME
 from rljax.build import Hashed
 from rljax.engine import machine
@@ -32,8 +32,9 @@ from rljax.parts import of_record
 from rljax.records import versioned
 from rljax.storage import write_json
 from rljax.sweeps import rows, store
-from rljax.sweeps.result import SweepResult
-from rljax.sweeps.spec import Sweep
+from rljax.sweeps.result import SCORE, SCORED_BY, SweepResult
+from rljax.sweeps.spec import WATCHED, Sweep
+from rljax.watch import LAST
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,18 @@ def make_plan(
     """
     workers, width = PROCESSES.convert("workers", workers), Maybe(SOME).convert("width", width)
     limit = None if memory_limit is None else resources.read(memory_limit)
-    programs = Programs([row.prepare() for row in sweep.rows], sweep.rows)
+    programs = _programs(sweep)
+    if sweep.evaluation is not None:
+        for i in {row.where.get("env"): i for i, row in enumerate(sweep.rows)}.values():
+            sweep.evaluation.where(programs.prepared[i].env)
     groups = [dataclasses.replace(g, width=width or 1) for g in group_rows(programs, sweep.log_every)]
     firsts = [group.rows[0] for group in groups]
     known = set.intersection(
         *(set(footprint.check(sweep.rows[i].algo, programs.prepared[i], sweep.log_every)) for i in firsts)
-    ) - {NOT_FINITE}
-    if sweep.search.goes_by is not None and sweep.search.goes_by not in known:
-        raise unknown("metric", sweep.search.goes_by, known)
+    ) - {NOT_FINITE} | ({evaluation.RETURN} if sweep.evaluation else set())
+    searching = sweep.search.goes_by is not None
+    if sweep.score not in known and (searching or sweep.score != SCORE):
+        raise unknown("metric", sweep.score, known)
     need = max(programs.of(group).bytes for group in groups)
     chosen = machine.choose(workers, len(sweep.rows) * len(sweep.seeds), need, limit)
     groups = [
@@ -122,6 +127,14 @@ def make_plan(
     if workers is None and training_seconds(groups, len(sweep.seeds), chosen._replace(workers=1)) < BRIEF:
         chosen = chosen._replace(workers=1)  # more processes would take longer to start than they save
     return Plan(sweep, sweep.search.begin(groups), chosen, programs)
+
+
+def _programs(sweep: Sweep) -> Programs:
+    """The programs of a sweep, of which none is compiled yet."""
+    prepared, asked = [row.prepare() for row in sweep.rows], sweep.evaluation
+    if asked is None:
+        return Programs(prepared, sweep.rows)
+    return Programs(prepared, sweep.rows, evaluate=asked, every=asked.every)
 
 
 def next_round(planned: Plan, found: SweepResult) -> Plan | None:
@@ -172,7 +185,7 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     _refuse_another(folder, recorded, [row.record(row.prepare(), hashed) for row in asked.rows], asked)
     later = [asked.rows[0].at(row["varied"]) for row in recorded["rows"][len(asked.rows) :]]  # of later rounds
     asked = dataclasses.replace(asked, rows=[*asked.rows, *later])
-    programs = Programs([row.prepare() for row in asked.rows], asked.rows)
+    programs = _programs(asked)
     groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in recorded["plan"]]
     return Plan(asked, groups, machine.again(how.get("workers") or recorded["workers"]), programs)
 
@@ -223,6 +236,8 @@ def _refuse_another(folder: Path, recorded: dict[str, Any], records: list[dict[s
     if not asked.search.record() or len(records) > len(recorded["rows"]):
         pairs.append(("rows", len(recorded["rows"]), len(records)))
     pairs += [("log_every", recorded["log_every"], asked.log_every)]
+    default = {SCORED_BY: SCORE, "evaluation": None, "keep": LAST}  # of a record from before there was a choice
+    pairs += [(n, recorded["asked"].get(n, default[n]), asked.asked.get(n, default[n])) for n in WATCHED]
     for a, b in zip(recorded["rows"], records):
         pairs += [(name, a[name], b[name]) for name in ("algo", "env", "env_args", "steps")]
         old, new = of_record(a), of_record(b)

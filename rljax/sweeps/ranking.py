@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rljax.errors import ConfigError, unknown
-from rljax.ops.metrics import EPISODE_PREFIX, EPISODES, RETURN
+from rljax.ops.metrics import EPISODE_PREFIX, EPISODES, NOT_FINITE, RETURN, in_words
 from rljax.parts import TASK, of_record
 from rljax.results import stats
 
 if TYPE_CHECKING:
+    import pandas
+
     from rljax.sweeps.result import SweepResult
 
 SCREEN = 10  # rows of each environment in the text of a sweep
@@ -156,7 +158,7 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
 
     width = shutil.get_terminal_size().columns
     scores = ranked(result, metric, last) if result.metrics else []
-    if metric != RETURN:  # nobody has said that more of it is better
+    if metric not in (RETURN, result.score):  # nobody has said that more of it is better
         scores.sort(key=lambda score: score.row)
     if not scores:
         return f"{len(result)} rows x {len(result.seeds)} seeds, nothing is stored yet"
@@ -174,10 +176,31 @@ def text(result: SweepResult, metric: str, last: float, most: int = SCREEN) -> s
         columns |= {"notes": notes} if any(notes) else {}
         table = pandas.DataFrame(columns, index=pandas.Index([result.index[s.row] for s in here], name="row"))
         lines += [f"{name}:"] if several else []
-        lines += [f"{metric}, in the order of the rows:"] if metric != RETURN and not lines else []
+        in_order = metric not in (RETURN, result.score) and not lines
+        lines += [f"{metric}, in the order of the rows:"] if in_order else []
         lines.append(table.head(most).to_string(float_format=lambda x: f"{x:.4g}", line_width=width))
         lines += [f"... and {len(here) - most} more rows"] if len(here) > most else []
     return "\n".join(lines)
+
+
+def table(result: SweepResult, metric: str, last: float) -> pandas.DataFrame:
+    """The rows in their order with all that is known of them; see `SweepResult.table`."""
+    import pandas
+
+    scores, ranked = result.scores(metric, last), {score.row: score for score in result.ranked(metric, last)}
+    value, low, high = columns(len(result), ranked.values())
+    known = np.isfinite(scores)
+    mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+    found = {name: [row[name] for row in result.rows] for name in result.varied}
+    found |= {"iqm": value, "low": low, "high": high, "mean": mean}
+    done = result.reached.max(1)
+    found |= {result.unit: result.steps_behind(done).astype(int) if result.unit == "steps" else done}
+    found |= {"finished": result.finished.sum(1), "diverged": result.diverged.sum(1), "scored": known.sum(1)}
+    found |= {"notes": ["; ".join(ranked[i].notes) if i in ranked else "" for i in range(len(result))]}
+    if NOT_FINITE in result.metrics:
+        codes = np.nan_to_num(result.metrics[NOT_FINITE]).astype(int).reshape(len(result), -1)
+        found |= {"NaN from the environment": [in_words(x) for x in np.bitwise_or.reduce(codes, axis=1)]}
+    return pandas.DataFrame(found, index=pandas.Index(result.index, name="row"))
 
 
 def _stopped(result: SweepResult, score: Score) -> list[str]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rljax import storage
+from rljax import evaluation, storage
 from rljax.build import state_of
 from rljax.errors import ConfigError, require, unknown
-from rljax.ops.metrics import EPISODES, NOT_FINITE, RETURN, in_words
+from rljax.ops.metrics import EPISODES, NOT_FINITE, RETURN
 from rljax.parts import of_record
 from rljax.policy import Policy
 from rljax.results import stats
@@ -22,12 +22,14 @@ from rljax.results.curves import Curve, over_seeds
 from rljax.sweeps import ranking, rows, store
 from rljax.sweeps.ranking import Score, matching
 from rljax.types import Env
+from rljax.watch import BEST
 
 if TYPE_CHECKING:
     import pandas
 
 AXES = ("row", "seed", "update")
-SCORE = RETURN
+SCORE, SCORED_BY = RETURN, "score"
+"""The metric that ranks rows by default, and the name under which a record has another."""
 LAST = 0.1
 """The share of a run, at its end, that its score is taken over."""
 
@@ -87,7 +89,7 @@ class SweepResult:
     @property
     def step(self) -> np.ndarray:
         """Environment steps `[N, U]` at each point, NaN past the end of a row."""
-        return self._steps(self.update.T).T
+        return self.steps_behind(self.update.T).T
 
     @property
     def unit(self) -> str:
@@ -100,10 +102,15 @@ class SweepResult:
         return self.step if self.unit == "steps" else self.update
 
     @property
+    def score(self) -> str:
+        """The metric that rows are ranked by."""
+        return self.record.get("asked", {}).get(SCORED_BY, SCORE)
+
+    @property
     def metric(self) -> str:
-        """The metric that is shown unless another is asked for: the return, or the first of a sweep that logs none."""
+        """The metric that is shown unless another is asked for: the score, or the first of a sweep that logs none."""
         names = [name for name in self.metrics if name not in (EPISODES, NOT_FINITE)]
-        return SCORE if SCORE in names or not names else names[0]
+        return self.score if self.score in names or not names else names[0]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -124,37 +131,39 @@ class SweepResult:
         """Every setting of a row, defaults included."""
         return of_record(self.record["rows"][self._number(row)])
 
-    def scores(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
-        """One number a run, `[N, S]`: the mean of `metric` over the last part of the run.
+    def scores(self, metric: str | None = None, last: float = LAST) -> np.ndarray:
+        """One number a run, `[N, S]`: the mean of `metric`, by default the score's, over the last part of the run.
 
         Episode figures are weighted by the episodes that ended. NaN where the run is not stored, diverged, or ended no
         episode.
         """
-        return ranking.scores(self, metric, last)
+        return ranking.scores(self, metric or self.score, last)
 
-    def comparable(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
+    def comparable(self, metric: str | None = None, last: float = LAST) -> np.ndarray:
         """Scores `[N, S]` in which a diverged run counts as the worst one on its environment: leaving it out would
         flatter its settings."""
-        return ranking.comparable(self, metric, last)
+        return ranking.comparable(self, metric or self.score, last)
 
-    def ranked(self, metric: str = SCORE, last: float = LAST, statistic: stats.Statistic = stats.iqm) -> list[Score]:
+    def ranked(
+        self, metric: str | None = None, last: float = LAST, statistic: stats.Statistic = stats.iqm
+    ) -> list[Score]:
         """The rows of each environment in turn by their score over seeds, best first; those not stored are left out.
 
         Rows that were trained for longer stand before those that were stopped. A run that diverged counts as the worst
         on its environment; a row of which none has a score (all diverged, or ended no episode) is NaN, and last. A
         score from some of the seeds alone says so in its `notes`.
         """
-        return ranking.ranked(self, metric, last, statistic)
+        return ranking.ranked(self, metric or self.score, last, statistic)
 
-    def best(self, metric: str = SCORE, last: float = LAST, **fields: Any) -> Score:
+    def best(self, metric: str | None = None, last: float = LAST, **fields: Any) -> Score:
         """The row with the highest interquartile mean, of those with these settings, e.g. `best(env="CartPole-v1")`.
 
         Raises:
           ConfigError: the rows are of several environments, whose returns do not compare; or nothing is finished.
         """
-        return ranking.the_best(self, metric, last, matching(self, fields))
+        return ranking.the_best(self, metric or self.score, last, matching(self, fields))
 
-    def iqm(self, metric: str = SCORE, last: float = LAST) -> np.ndarray:
+    def iqm(self, metric: str | None = None, last: float = LAST) -> np.ndarray:
         """The interquartile mean over seeds and its 95 % interval, `[N, 3]`; NaN where a row has no score."""
         return ranking.columns(len(self), self.ranked(metric, last)).T
 
@@ -164,23 +173,7 @@ class SweepResult:
         `print(result)` shows them ranked, in the width of a screen. `scored`: the runs that have a score of their own;
         `notes`: what to know before believing the row's, such as `from 1 of 5 seeds`.
         """
-        import pandas
-
-        metric = metric or self.metric
-        scores, ranked = self.scores(metric, last), {score.row: score for score in self.ranked(metric, last)}
-        value, low, high = ranking.columns(len(self), ranked.values())
-        known = np.isfinite(scores)
-        mean = np.where(known, scores, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
-        columns = {name: [row[name] for row in self.rows] for name in self.varied}
-        columns |= {"iqm": value, "low": low, "high": high, "mean": mean}
-        done = self.reached.max(1)
-        columns |= {self.unit: self._steps(done).astype(int) if self.unit == "steps" else done}
-        columns |= {"finished": self.finished.sum(1), "diverged": self.diverged.sum(1), "scored": known.sum(1)}
-        columns |= {"notes": ["; ".join(ranked[i].notes) if i in ranked else "" for i in range(len(self))]}
-        if NOT_FINITE in self.metrics:
-            codes = np.nan_to_num(self.metrics[NOT_FINITE]).astype(int).reshape(len(self), -1)
-            columns |= {"NaN from the environment": [in_words(x) for x in np.bitwise_or.reduce(codes, axis=1)]}
-        return pandas.DataFrame(columns, index=pandas.Index(self.index, name="row"))
+        return ranking.table(self, metric or self.metric, last)
 
     def curve(
         self, metric: str | None = None, statistic: stats.Statistic = stats.iqm, resamples: int = 500
@@ -219,6 +212,8 @@ class SweepResult:
     ) -> Policy:
         """The trained policy of a run, by the row's place and the seed; by default the best row's best seed.
 
+        Where the sweep kept the best, it is that of the run's best evaluation.
+
         Args:
           envs: environments that are not registered, by name.
           objective: the class of the objective, if it is one of your own: a record imports nothing. A registered name
@@ -244,8 +239,8 @@ class SweepResult:
         prepared = recorded[0].prepare()
         stored = {name: x[0] for name, x in store.states(self.folder, [(number, seed)]).items()}
         state = state_of(prepared, stored)
-        steps = prepared.algorithm.steps(int(self.reached[row, self.seeds.index(seed)]))
-        return Policy(prepared.algorithm, prepared.env, state, steps, recorded[0])
+        done = self._updates_kept(row, self.seeds.index(seed))
+        return Policy(prepared.acting, prepared.env, state, prepared.algorithm.steps(done), recorded[0], done)
 
     def save(self, path: str | Path) -> Path:
         """Writes the arrays as one npz, axes and settings included, for readers without rljax."""
@@ -261,10 +256,16 @@ class SweepResult:
         store.write_arrays(storage.absolute(path), arrays | self.metrics)
         return storage.absolute(path)
 
-    def _steps(self, updates: np.ndarray) -> np.ndarray:
+    def steps_behind(self, updates: np.ndarray) -> np.ndarray:
         """Environment steps behind `updates` `[..., N]` of each row; none where there were no updates."""
         each, before = ([self.record["rows"][i][n] for i in self.index] for n in ("steps_per_update", "warmup_steps"))
         return np.where(updates == 0, 0.0, np.array(before) + updates * np.array(each, float))
+
+    def _updates_kept(self, row: int, seed: int) -> int:
+        """The updates behind the state that is kept of a run."""
+        if self.record.get("asked", {}).get("keep") == BEST and not self.diverged[row, seed]:
+            return int(self.update[row, np.nanargmax(self.metrics[evaluation.RETURN][row, seed])])
+        return int(self.reached[row, seed])
 
     def _number(self, row: int) -> int:
         if not -len(self) <= row < len(self):

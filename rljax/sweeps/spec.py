@@ -7,16 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rljax import algos, runtime
+from rljax import algos, envs, runtime
 from rljax.arguments import EVERY, SEED, SOME, STEPS
 from rljax.errors import ConfigError, require
-from rljax.kinds import Choice, Count, Maybe, Table
+from rljax.evaluation import RETURN, Evaluation
+from rljax.kinds import Choice, Count, Maybe, Table, Text
 from rljax.spec import Data
 from rljax.sweeps import result, rows, space
 from rljax.sweeps.search import Halving, Optuna, Search
 from rljax.types import Env
+from rljax.watch import BEST, LAST
 
 ETA = Count(2, 1000)
+WATCHED = (result.SCORED_BY, "evaluation", "keep")  # the arguments that a record has among what was asked
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Sweep:
       log_every: updates a logged point; None: a 100th of the run.
       asked: the arguments, to be recorded.
       search: it decides what to run after a round.
+      evaluation: of every run while it learns, or None.
+      keep: `last` or `best`, the state of a run that is kept.
     """
 
     rows: list[rows.Row]
@@ -36,6 +41,13 @@ class Sweep:
     log_every: int | None
     asked: dict[str, Any]
     search: Search = field(default_factory=Search)
+    evaluation: Evaluation | None = None
+    keep: Literal["last", "best"] = LAST
+
+    @property
+    def score(self) -> str:
+        """The metric that rows are ranked by."""
+        return self.asked.get(result.SCORED_BY, result.SCORE)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that decide what is run, by name: one value, or one for each row where they differ."""
@@ -45,7 +57,8 @@ class Sweep:
         columns |= {"swept": [list(row.varied) for row in self.rows]}
         plain = {name: [rows.plain(value) for value in column] for name, column in columns.items()}
         values = {n: column[0] if all(x == column[0] for x in column) else column for n, column in plain.items()}
-        return {"seeds": self.seeds, **values, "log_every": self.log_every, "search": self.search.record()}
+        how = {"log_every": self.log_every, "search": self.search.record()}
+        return {"seeds": self.seeds, **values, **how, **{n: self.asked.get(n) for n in WATCHED}}
 
 
 def specify(
@@ -62,7 +75,10 @@ def specify(
     batch: int | None = None,
     halving: int | None = None,
     rungs: int | None = None,
-    metric: str | None = None,
+    score: str = result.SCORE,
+    evaluate_every: int | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    keep: Literal["last", "best"] = "last",
     use_preset: bool = True,
     task: Mapping[str, Any] | None = None,
     env_args: Mapping[str, Any] | None = None,
@@ -75,13 +91,15 @@ def specify(
     numbers = _seeds(seeds)
     log_every, steps = EVERY.convert("log_every", log_every), Maybe(STEPS).convert("steps", steps)
     asked = space.space(grid or {}, sample or {}, trials, sample_seed)
-    search = _asked_search(asked, sampler, batch, halving, rungs, metric)
+    scored_by, evaluated = _score(score), Evaluation.of(evaluate_every, evaluation)
+    search = _asked_search(asked, sampler, batch, halving, rungs, scored_by)
     points = (search.points(None) if isinstance(search, Optuna) else []) or asked.rows()
     fixed = {**settings, **{rows.TASK + name: value for name, value in Table().convert("task", task).items()}}
     env_args = Table().convert("env_args", env_args)
     found = rows.build(algo, env, steps, points, fixed, env_args, use_preset, Data.of(data))
     _check_ends(asked, {row.algo for row in found})
     search.check(found)
+    _check_evaluation(found, search, evaluated, keep, scored_by)
     return Sweep(
         found,
         numbers,
@@ -93,9 +111,33 @@ def specify(
             "sample_seed": sample_seed,
             "fixed": {name: rows.plain(value) for name, value in fixed.items()},
             "search": search.record(),
+            result.SCORED_BY: scored_by,
+            "evaluation": evaluated and evaluated.to_json(),
+            "keep": keep,
         },
         search,
+        evaluated,
+        keep,
     )
+
+
+def _score(given: Any) -> str:
+    """The metric that a score is of. Raises ConfigError where it cannot be one."""
+    name = Text().convert("score", given)
+    return RETURN if name == "evaluation" else name
+
+
+def _check_evaluation(
+    found: Sequence[rows.Row], search: Search, evaluation: Evaluation | None, keep: Any, score: str
+) -> None:
+    """Refuses what needs an evaluation where there is none, and an evaluation that cannot be."""
+    Choice((LAST, BEST)).convert("keep", keep)
+    remedy = "goes by evaluations; say how often, evaluate_every="
+    require(evaluation is not None or score != RETURN, "score", "evaluation", remedy)
+    require(evaluation is not None or keep == LAST, "keep", keep, remedy)
+    require(keep == LAST or not search.keep_states, "keep", keep, "halving goes on from the last state of a run")
+    if evaluation is not None and isinstance(evaluation.env, str):
+        envs.check_name(evaluation.env)
 
 
 def _seeds(given: Any) -> list[int]:
@@ -109,7 +151,7 @@ def _seeds(given: Any) -> list[int]:
 
 
 def _asked_search(
-    asked: space.Space, sampler: str, batch: int | None, halving: int | None, rungs: int | None, metric: str | None
+    asked: space.Space, sampler: str, batch: int | None, halving: int | None, rungs: int | None, score: str
 ) -> Search:
     """Makes the search of a sweep; refuses arguments that would have no effect."""
     Choice(("random", "optuna")).convert("sampler", sampler)
@@ -122,15 +164,12 @@ def _asked_search(
     )
     require(batch is None or optuna, "batch", batch, "has no effect without sampler=optuna")
     require(rungs is None or halving is not None, "rungs", rungs, "has no effect without halving")
-    searches = optuna or halving is not None
-    require(metric is None or searches, "metric", metric, "has no effect without halving or sampler=optuna")
-    raised = result.SCORE if metric is None else metric
     if halving is not None:
-        return Halving(ETA.convert("halving", halving), ETA.convert("rungs", 3 if rungs is None else rungs), raised)
+        return Halving(ETA.convert("halving", halving), ETA.convert("rungs", 3 if rungs is None else rungs), score)
     if not optuna:
         return Search()
     points = min(16, asked.trials) if batch is None else SOME.convert("batch", batch)
-    return Optuna(asked.sample, asked.trials, points, raised, asked.seed)
+    return Optuna(asked.sample, asked.trials, points, score, asked.seed)
 
 
 def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
@@ -146,15 +185,17 @@ def _check_ends(asked: space.Space, names: Iterable[str]) -> None:
 
 def from_record(
     record: Mapping[str, Any],
-    envs: Mapping[str, Env] | None = None,
+    known: Mapping[str, Env] | None = None,
     objective: Any = None,
     call: str = "",
     data: Any = None,
 ) -> Sweep:
     """Reads a sweep from its record; arguments and errors as for `rows.from_record`."""
     search = _search(record["asked"])
-    found = rows.from_record(record, envs, objective, call, data)
-    return Sweep(found, record["seeds"], record["log_every"], record["asked"], search)
+    found = rows.from_record(record, known, objective, call, data)
+    asked = record["asked"]
+    evaluated = Evaluation.from_json(asked.get("evaluation"))
+    return Sweep(found, record["seeds"], record["log_every"], asked, search, evaluated, asked.get("keep", LAST))
 
 
 def _search(asked: dict[str, Any]) -> Search:

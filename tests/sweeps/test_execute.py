@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import random
@@ -17,11 +16,11 @@ import jax
 import numpy as np
 import pytest
 import toys
+from populations import dying
 from test_runtime import python
 from toys import asked, assert_same_chunks, assert_same_results, sweep
 
 import rljax.run
-from rljax.checkpoint import Checkpointer
 from rljax.engine import work
 from rljax.engine.plan import Group, Programs
 from rljax.engine.program import Program
@@ -30,30 +29,6 @@ from rljax.ops.tree import named_leaves
 from rljax.sweeps import driver, execute, store
 from rljax.sweeps.planning import make_plan
 from rljax.types import Algorithm
-
-
-class Killed(BaseException):
-    """Ends a process as SIGKILL does: nothing catches it."""
-
-
-@contextlib.contextmanager
-def dying(saves):
-    """Saves after every point, and dies after so many of them."""
-    save = Checkpointer.save
-
-    def then_die(self, *arguments):
-        save(self, *arguments)
-        count.append(1)
-        if len(count) == saves:
-            raise Killed
-
-    count: list[int] = []
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(rljax.run, "SAVE_SECONDS", 0.0)
-        patch.setattr(rljax.run, "SAVE_SHARE", 1e9)
-        patch.setattr(work, "CALL_SECONDS", 0.0)
-        patch.setattr(Checkpointer, "save", then_die)
-        yield
 
 
 @pytest.fixture

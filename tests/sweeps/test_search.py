@@ -210,7 +210,7 @@ def test_a_halving_that_was_killed_ends_the_same(name, times, halved, tmp_path, 
 
 def test_a_metric_that_does_not_exist_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'episode_return'"):
-        sweep(halving=2, rungs=2, metric="episode_retrun", out=tmp_path / "a")
+        sweep(halving=2, rungs=2, score="episode_retrun", out=tmp_path / "a")
     assert not store.chunks(tmp_path / "a")
 
 

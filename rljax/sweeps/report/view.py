@@ -108,7 +108,8 @@ class View:
     @property
     def ranks(self) -> bool:
         """Whether more of the metric is better: of a return it is, and of what a search went by."""
-        return self.metric in (RETURN, self.result.record.get("asked", {}).get("search", {}).get("metric"))
+        went_by = self.result.record.get("asked", {}).get("search", {}).get("metric")
+        return self.metric in (RETURN, went_by, self.result.score)
 
     @cached_property
     def compares(self) -> bool:
