@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rljax.meta.spec import domain
     from rljax.spec import RunSpec
     from rljax.sweeps.driver import sweep
+    from rljax.sweeps.merging import merge
     from rljax.sweeps.result import SweepResult
     from rljax.sweeps.result import load as load_sweep
 
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "load_sweep",
     "make",
+    "merge",
     "objectives",
     "open",
     "plugins",
@@ -59,6 +61,7 @@ _ELSEWHERE = {  # what is not in rljax.api
     "descend": ("rljax.meta.descend", "descend"),
     "domain": ("rljax.meta.spec", "domain"),
     "evolve": ("rljax.meta.evolve", "evolve"),
+    "merge": ("rljax.sweeps.merging", "merge"),
     "open": ("rljax.folders", "open"),
     "load_sweep": ("rljax.sweeps.result", "load"),
     "sweep": ("rljax.sweeps.driver", "sweep"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import shlex
 import warnings
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rljax import footprint, log, origins, runtime, trainer, warm_start
-from rljax.arguments import STEPS
 from rljax.build import Prepared, abstract_state, fingerprints
 from rljax.errors import ConfigError, RljaxError, require
 from rljax.fingerprint import differing
@@ -204,9 +202,7 @@ def _lengthened(
     """The record of a run with another end, and the run built by it. Raises ConfigError where it is past that."""
     done = max(trainer.checkpointer(record, path).steps(), default=0)
     spec = RunSpec.from_json(record, {} if env is None else {record["env"]: env}, data)
-    by_length = spec.hypers.get("horizon") == record["updates"]  # not one that the user gave
-    hypers = {name: value for name, value in spec.hypers.items() if name != "horizon" or not by_length}
-    longer = dataclasses.replace(spec, steps=STEPS.convert("steps", steps), hypers=hypers)
+    longer = spec.with_length(steps, record["updates"])
     made = longer.prepare()
     least = f"must be more than the {prepared.algorithm.steps(done) or done:,} that are done"
     require(made.updates > done, "steps", steps, least)

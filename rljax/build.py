@@ -265,6 +265,21 @@ def _with_numbers(hypers: Any, numbers: dict[str, Any], chosen: Chosen | None) -
     return dataclasses.replace(hypers, **numbers, objective=objective)
 
 
+def plain(value: Any) -> Any:
+    """Converts a value for JSON: environments and objectives to their names, infinity to text."""
+    if isinstance(value, Env):
+        return value.name
+    if callable(value):  # as an objective is
+        return objectives.name_of(value)  # pyright: ignore[reportArgumentType]
+    value = plain_value(value.item() if getattr(value, "shape", None) == () else value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of every value."""
+    return {name: plain(value) for name, value in values.items()}
+
+
 def plain_value(value: Any) -> Any:
     """Converts a value for JSON, which has no infinity."""
     value = np.asarray(value).tolist() if hasattr(value, "dtype") else value

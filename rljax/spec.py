@@ -12,13 +12,12 @@ import numpy as np
 from rljax import algos, build, envs, origins
 from rljax.algos.presets import preset
 from rljax.arguments import SEED, STEPS
-from rljax.build import Prepared, plugged_in, plugged_name
+from rljax.build import Prepared, plain, plain_values, plugged_in, plugged_name
 from rljax.catalogue import CURRICULA
 from rljax.data.dataset import Data
 from rljax.errors import ConfigError, require
 from rljax.fields import Entry
 from rljax.kinds import LARGEST, Flag, Number, Table
-from rljax.objectives import name_of
 from rljax.parts import Chosen, Parts, split
 from rljax.registry import parsed
 from rljax.settings import is_own
@@ -125,6 +124,12 @@ class RunSpec:
         kept = {n: x for n, x in self.settings.items() if n not in names and not n.startswith(nested)}
         return self.with_settings(kept)
 
+    def with_length(self, steps: int, updates: int) -> Self:
+        """The same run of another length; what it was is `updates`, by which its horizon went unless that was given."""
+        by_length = self.hypers.get("horizon") == updates
+        hypers = {name: value for name, value in self.hypers.items() if name != "horizon" or not by_length}
+        return dataclasses.replace(self, steps=STEPS.convert("steps", steps), hypers=hypers)
+
     def build(self) -> tuple[Algorithm, Env]:
         """Builds the algorithm, whose `hypers` hold the numbers, and the environment, whose `task` does.
 
@@ -205,14 +210,16 @@ class RunSpec:
         return {
             "algo": self.algo,
             "env": plain(self.env),
-            "env_args": _plain(self.env_args),
+            "env_args": plain_values(self.env_args),
             "curriculum": self.curriculum,
             "steps": self.steps,
             "seed": self.seed,
-            "config": _plain(self.config),
-            "hypers": _plain(self.hypers),
-            "objective": None if chosen is None else {"name": plain(chosen.name), "fields": _plain(chosen.fields)},
-            "task": _plain(self.task),
+            "config": plain_values(self.config),
+            "hypers": plain_values(self.hypers),
+            "objective": None
+            if chosen is None
+            else {"name": plain(chosen.name), "fields": plain_values(chosen.fields)},
+            "task": plain_values(self.task),
             "data": self.data.fingerprint if isinstance(self.data, Data) else self.data,
             "plugins": dict(self.plugins),
         }
@@ -284,17 +291,3 @@ def make(
 def prepare(algo: str, env: str | Env, **how: Any) -> Prepared:
     """Settles a run: presets, length, algorithm and environment. Arguments and errors as for `RunSpec.of`."""
     return RunSpec.of(algo, env, **how).prepare()
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it: environments and objectives by name, infinity as text."""
-    if isinstance(value, Env):
-        return value.name
-    if callable(value):  # as an objective is
-        return name_of(value)  # pyright: ignore[reportArgumentType]
-    value = build.plain_value(value.item() if getattr(value, "shape", None) == () else value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in values.items()}

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_wandb import wandb
 from rich.console import Console
 from toys import PROBE, TINY
 
@@ -233,41 +234,6 @@ def test_a_folder_that_is_called_wandb_is_not_wandb(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", type(sys)("wandb"))
     with pytest.raises(ConfigError, match=r"pip install wandb$"):
         check_wandb("p")
-
-
-class Wandb:
-    """Weights & Biases, as far as it is used."""
-
-    def __init__(self, fails: tuple[str, ...] = ()):
-        self.fails, self.begun, self.rows, self.finished = fails, [], [], False
-        self.id = "first"
-
-    def _maybe(self, name: str) -> None:
-        if name in self.fails:
-            raise RuntimeError(f"{name}: no answer.\nmore words")
-
-    def login(self) -> None:
-        self._maybe("login")
-
-    def init(self, **options) -> Wandb:
-        self._maybe("init")
-        self.begun.append(options)
-        return self
-
-    def log(self, row, step) -> None:
-        self._maybe("log")
-        self.rows.append((step, row))
-
-    def finish(self) -> None:
-        self._maybe("finish")
-        self.finished = True
-
-
-def wandb(monkeypatch, *fails: str) -> Wandb:
-    found = Wandb(fails)
-    monkeypatch.setitem(sys.modules, "wandb", found)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    return found
 
 
 def test_wandb(monkeypatch):

@@ -16,7 +16,7 @@ from rljax.cli.check_env import CheckEnv
 from rljax.cli.meta_eval import MetaEval
 from rljax.cli.new import New
 from rljax.cli.runs import Eval, List, Plot, Render
-from rljax.cli.sweep import Report
+from rljax.cli.sweep import Merge, Report
 from rljax.errors import (
     SIGNALLED,
     ConfigError,
@@ -43,6 +43,7 @@ COMMANDS: Registry[Any] = Registry(  # a class of options that is called, or wha
         "plot": Plot,
         "render": Render,
         "report": Report,
+        "merge": Merge,
         "meta-eval": MetaEval,
         "list": List,
         "new": New,
@@ -56,7 +57,8 @@ OVERVIEW = """usage: rljax COMMAND [options]
   train --resume RUN continue a stopped run; with --steps, also one that is finished
   train --from RUN   begin with what a run has learned, with its settings where no others are given
   sweep ALGO ENV     train many:              rljax sweep ppo CartPole-v1 --grid lr=1e-4,1e-3 --seeds 16
-  sweep --resume DIR continue a stopped sweep
+  sweep --resume DIR continue a stopped sweep; with --seeds or --steps, give it more
+  merge DIR...       several sweeps as one
   report DIR         a sweep as one page:     rljax report sweeps/a
   meta-train WHAT    learn an objective:      rljax meta-train lpo --env CartPole-v1 --steps 65536
   meta-train --resume DIR

@@ -13,7 +13,17 @@ from rljax import algos, envs
 from rljax.algos.presets import preset
 from rljax.arguments import EVERY, PROCESSES, SEED, SOME, STEPS
 from rljax.cli import launch, parser
-from rljax.cli.options import EVALUATION, Option, command_type, given, of_settings, split_names, with_chosen_objective
+from rljax.cli.options import (
+    EVALUATION,
+    WANDB,
+    Option,
+    command_type,
+    given,
+    of_settings,
+    project,
+    split_names,
+    with_chosen_objective,
+)
 from rljax.cli.shared import elsewhere, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Count, Maybe
@@ -46,23 +56,49 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
+class Merge:
+    """Put several sweeps together into a new folder; they stay as they are, and nothing is run.
+
+    Args:
+      sweeps: their folders.
+      out: the new folder; by default sweeps/merged, numbered.
+    """
+
+    sweeps: Positional[tuple[Path, ...]]
+    out: str | None = None
+
+    def __call__(self) -> int:
+        from rljax.results.folder import Numbered
+        from rljax.sweeps import merging
+
+        out = Numbered(absolute("sweeps"), "merged") if self.out is None else self.out
+        with elsewhere():
+            return _finish(merging.merge(self.sweeps, out))
+
+
+@dataclasses.dataclass(frozen=True)
 class Resume:
-    """Continue a sweep that was stopped or killed, to the same arrays as without the stop.
+    """Continue a sweep that was stopped or killed, to the same arrays as without the stop; or give it more.
 
     Args:
       resume: the sweep's folder.
+      seeds: more seeds for every row: as many as there are to be.
+      steps: another length of all rows, beyond what they have done, where whole states were kept (keep=state).
       workers: processes.
       objective: module:Class, where that is one of your own.
     """
 
     resume: Path
+    seeds: Annotated[int | None, Maybe(SOME)] = None
+    steps: Annotated[int | None, Maybe(STEPS)] = None
     workers: Annotated[int | None, PROCESSES] = None
     objective: str | None = None
 
     def __call__(self) -> int:
         from rljax.sweeps import driver
 
-        return _finish(outcome(lambda: driver.resume(self.resume, objective=self.objective, workers=self.workers)))
+        more: dict[str, Any] = {"seeds": self.seeds, "steps": self.steps, "workers": self.workers}
+        return _finish(outcome(lambda: driver.resume(self.resume, objective=self.objective, **more)))
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
@@ -104,8 +140,9 @@ def _options(steps: int | None) -> list[Option]:
         Option("rungs", Maybe(SOME), None, "of successive halving; by default 3"),
         Option("score", str, "episode_return", "the metric that rows are ranked by, or evaluation; searches go by it"),
         *EVALUATION,
-        Option("keep", Literal["last", "best"], "last", "best: of each run the state of its best evaluation"),
+        Option("keep", Literal["last", "best", "state"], "last", "of each run: that of its best evaluation, or all"),
         Option("out", str | None, None, "the folder; by default sweeps/ALGO-ENV, numbered; of this same sweep: go on"),
+        Option("extend", bool, False, "the folder holds a part of this sweep: run the seeds and rows that it lacks"),
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
         Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
         Option("width", Maybe(SOME), None, "members side by side in a program; by default what measures fastest"),
@@ -114,6 +151,7 @@ def _options(steps: int | None) -> list[Option]:
         Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
         Option("curriculum", str | None, None, "a function (progress, task) -> task of yours, module:function"),
         Option("env_args", tuple[str, ...], (), "arguments of the environment's factory: NAME=VALUE ..."),
+        Option("wandb", tuple[str, ...], (), WANDB),
         *launch.OPTIONS,
     ]
 
@@ -142,6 +180,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         evaluate_every=options.evaluate_every,
         evaluation=values(options.evaluation, "evaluation"),
         keep=options.keep,
+        wandb=project(options.wandb),
         log_every=options.log_every,
         task=assignments(options.task),
         **({} if options.curriculum is None else {"curriculum": options.curriculum}),
@@ -149,12 +188,13 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         **settings,
     )
     how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
+    require(options.out is not None or not options.extend, "extend", True, "needs the sweep's folder, --out")
     cluster.agree(lambda: {"dry_run": options.dry_run})
     if options.dry_run:
         print(planning.make_plan(asked, **how))
         return 0
     require(options.out is not None or _alone(), "out", None, "several processes need a folder they share")
-    return _finish(outcome(lambda: driver.run(asked, where, **how)))
+    return _finish(outcome(lambda: driver.run(asked, where, extend=options.extend, **how)))
 
 
 def _finish(found: Any) -> int:

@@ -39,6 +39,7 @@ class Group:
       bytes: what the program needs on each device.
       seconds: of one update of one member, measured; NaN if nothing was.
       own_length: every member may do another number of updates, at most these.
+      seeds: of its runs; none: all that there are.
     """
 
     rows: list[int]
@@ -54,10 +55,11 @@ class Group:
     bytes: int = 0
     seconds: float = math.nan
     own_length: bool = False
+    seeds: list[int] = field(default_factory=list)
 
     def shards(self, seeds: Sequence[int]) -> list[tuple[Member, ...]]:
         """Divides the members into shards of at most `width`: what one device runs, and what is stored, at once."""
-        members = [(row, seed) for row in self.rows for seed in seeds]
+        members = [(row, seed) for row in self.rows for seed in self.seeds or seeds]
         return [tuple(members[i : i + self.width]) for i in range(0, len(members), self.width)]
 
     def points(self) -> list[int]:

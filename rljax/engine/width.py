@@ -32,7 +32,7 @@ def choose_width(
     """
     if planned.width_by:
         return planned
-    members = len(planned.rows) * seeds
+    members = len(planned.rows) * (len(planned.seeds) or seeds)
     budget = machine.memory // machine.workers
     need = programs.of(planned).bytes
     if need > budget:
@@ -65,7 +65,7 @@ def training_seconds(groups: Sequence[Group], seeds: int, machine: Machine) -> f
         g.seconds
         * g.width
         * (g.updates - g.start)
-        * math.ceil(math.ceil(len(g.rows) * seeds / g.width) / machine.slots)
+        * math.ceil(math.ceil(len(g.rows) * (len(g.seeds) or seeds) / g.width) / machine.slots)
         for g in groups
     )
 

@@ -55,7 +55,7 @@ class Kind:
 RUN = Kind(
     "run", "config.json", "rljax train", ("metrics.jsonl", "checkpoints", "best", "tensorboard", "wandb-id", "wandb")
 )
-SWEEP = Kind("sweep", "sweep.json", "rljax sweep", ("chunks", "progress"))
+SWEEP = Kind("sweep", "sweep.json", "rljax sweep", ("chunks", "progress", "wandb.json", "wandb"))
 SEARCH = Kind("search", "meta.json", "rljax meta-train", ("metrics.jsonl", "checkpoints", "logs"))
 
 

@@ -8,6 +8,8 @@ spec.py        what is asked for, all together
 search.py      what to try next: successive halving, and a sampler that learns
 planning.py    from what is asked for to a plan and its record, round after round
 driver.py      `rljax.sweep` itself
+extending.py   more seeds, rows or steps for a sweep that is there
+merging.py     several sweeps as one
 execute.py     runs shards of a plan in this process, and says how far they are
 store.py       the folder of a sweep
 ranking.py     which rows are better, on each environment by itself

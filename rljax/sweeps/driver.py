@@ -24,7 +24,7 @@ from typing import Any
 
 import jax
 
-from rljax import records, runtime
+from rljax import log, records, runtime
 from rljax.engine import cluster
 from rljax.engine.pool import Pool
 from rljax.engine.work import Say, Shard
@@ -33,9 +33,9 @@ from rljax.records import versioned
 from rljax.results.folder import SWEEP, Numbered, locked, stopping
 from rljax.run import stop, stop_signals
 from rljax.storage import absolute, write_json
-from rljax.sweeps import planning, ranking, result, space, spec, store
+from rljax.sweeps import extending, planning, ranking, result, space, spec, store, wandb_runs
 from rljax.sweeps.execute import Progress, SweepJob, pending, shards_of
-from rljax.sweeps.planning import Plan, next_round, plan_in, to_record
+from rljax.sweeps.planning import Plan, next_round, to_record
 from rljax.types import Env
 
 
@@ -49,15 +49,14 @@ def sweep(
     sample: Mapping[str, str | space.Distribution] | None = None,
     trials: int | None = None,
     out: str | Path | None = None,
+    extend: bool = False,
     workers: int | None = None,
     width: int | None = None,
     memory: str | int | None = None,
     progress: bool = True,
     **what: Any,
 ) -> result.SweepResult:
-    """Trains every row of settings with every seed, as few compiled programs, on the whole machine.
-
-    Killed or stopped, the same call goes on where it was and ends with the same arrays.
+    """Trains every row with every seed, as few compiled programs; killed or stopped, the same call goes on.
 
     Args:
       algo, env: one, or several to be swept.
@@ -67,15 +66,14 @@ def sweep(
       sample: field -> distribution, e.g. `{"discount": "uniform:0.9:0.999"}`; all points are tried in every grid cell.
       trials: how many points to sample.
       out: a folder, new or of this same sweep; None keeps the results in a temporary one.
+      extend: the folder holds a part of this sweep: run the seeds and rows that it lacks, or all of it for longer.
       workers: processes; by default one for each core of a CPU, and one where there are other devices.
       width: members side by side in a program; by default what measures fastest and fits.
       memory: for all arrays, on each device or of all processes, e.g. `16GB`; by default most of what is free.
       progress: show a progress bar.
       **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, `data`, and settings of all rows;
-        `evaluate_every`, `evaluation`, `keep` as for `train`; `score`: what ranks the rows, `evaluation`, or a metric.
-
-    Returns:
-      The results.
+        `evaluate_every`, `evaluation`, `keep` as for `train`; `score`: what ranks the rows, `evaluation`, or a metric;
+        `wandb`: a project, or options of `wandb.init`, to send each run to when it is stored, in one group.
 
     Raises:
       ConfigError: a name, field or value that cannot be; a folder of something else; a row too big for the memory.
@@ -86,7 +84,8 @@ def sweep(
     """
     where = None if out is None else absolute(out)
     asked = spec.specify(algo, env, steps, seeds, grid=grid, sample=sample, trials=trials, **what)
-    how = {"workers": workers, "width": width, "memory_limit": memory}
+    how = {"workers": workers, "width": width, "memory_limit": memory, "extend": extend}
+    require(out is not None or not extend, "extend", extend, "needs the folder of the sweep that is there, out=")
     require(out is not None or jax.process_count() == 1, "out", None, "several processes need a folder they share")
     if where is not None:
         return run(asked, where, progress, **how)
@@ -104,12 +103,15 @@ def resume(
     envs: Mapping[str, Env] | None = None,
     objective: Any = None,
     data: Any = None,
+    seeds: int | Sequence[int] | None = None,
+    steps: int | None = None,
     **how: Any,
 ) -> result.SweepResult:
     """Goes on with a sweep that was stopped or killed; one that is finished is read.
 
     Args:
       folder: what `sweep` wrote.
+      seeds, steps: more of them, for a sweep that is to be extended.
       envs: environments that are not registered, by name.
       objective: the class of the objective, if it is one of your own.
       data: what is learned from, if anything is.
@@ -119,12 +121,19 @@ def resume(
     record = store.read(path)
     with records.understood(path / store.RECORD):
         asked = spec.from_record(record, envs, objective, f"rljax.sweeps.driver.resume({str(folder)!r}", data)
-    return run(asked, path, progress, **how)
+    if seeds is None and steps is None:
+        return run(asked, path, progress, **how)
+    return run(asked.with_more(seeds, steps), path, progress, extend=True, **how)
 
 
-def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: Any) -> result.SweepResult:
+def run(
+    asked: spec.Sweep, out: Path | Numbered, progress: bool = True, extend: bool = False, **how: Any
+) -> result.SweepResult:
     """Runs what is left of a sweep in its folder, round after round."""
     runtime.start()
+    plan_in = extending.plan_in if extend else planning.plan_in
+    if asked.wandb is not None:
+        log.check_wandb(asked.wandb["project"])
     first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(cluster.one_fate())
@@ -139,17 +148,19 @@ def run(asked: spec.Sweep, out: Path | Numbered, progress: bool = True, **how: A
             planned = plan_in(folder, asked, **how)
         pool = stack.enter_context(Pool(planned.machine.workers, folder / store.PROGRESS, SWEEP.kept(folder)))
         while True:
-            how = asked.search.keep_states, asked.evaluation, asked.keep, asked.score
-            job = SweepJob(planned.programs, planned.groups, folder, *how)
-            left = pending(folder, shards_of(planned.groups, asked.seeds))
+            whole = asked.search.keep_states or asked.keep == spec.STATE
+            job = SweepJob(planned.programs, planned.groups, folder, whole, asked.evaluation, asked.keep, asked.score)
+            left = pending(folder, shards_of(planned.groups, planned.sweep.seeds))
             cluster.wait("listed")
             with _progress(planned, left, progress and first) as say, stop_signals() as received:
                 asked_to_stop = cluster.stopping(received, stopping(lock, received))
                 pool.run(job, left, say, asked_to_stop)
                 cluster.wait("finished", asked_to_stop)
-            if received:
-                stop(received[0], dataclasses.replace(result.load(folder), stopped_by=received[0]))
             found = result.load(folder)
+            if first and asked.wandb is not None:
+                wandb_runs.send(found, asked.wandb)
+            if received:
+                stop(received[0], dataclasses.replace(found, stopped_by=received[0]))
             more = next_round(planned, found)
             if more is None:
                 break
@@ -172,8 +183,9 @@ def _progress(planned: Plan, left: list[Shard], show: bool) -> Iterator[Say]:
     share = jax.process_count()  # each process hears of its own shards alone
     seeds, names = planned.sweep.seeds, {shard.name for shard in left}
     every = shards_of(planned.groups, seeds)
+    members = [len(g.rows) * len(g.seeds or seeds) for g in planned.groups]
     done = [shard for shard in every if shard.name not in names]
-    per_run = {i: planned.steps_of(g) // (len(g.rows) * len(seeds)) for i, g in enumerate(planned.groups)}
+    per_run = {i: planned.steps_of(g) // members[i] for i, g in enumerate(planned.groups)}
     stored, runs = (sum(len(shard.members) for shard in shards) for shards in (done, every))
     start = sum(len(shard.members) * per_run[shard.group] for shard in done)
     on = ranking.environments([row.where for row in planned.sweep.rows])

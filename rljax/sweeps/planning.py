@@ -66,8 +66,11 @@ class Plan:
 
     def steps_of(self, group: Group) -> int:
         """Environment steps of a group's runs."""
-        per_update = self.programs.prepared[group.rows[0]].algorithm.steps_per_update
-        return (group.updates - group.start) * (per_update or 1) * len(group.rows) * len(self.sweep.seeds)
+        per_update, seeds = (
+            self.programs.prepared[group.rows[0]].algorithm.steps_per_update,
+            group.seeds or self.sweep.seeds,
+        )
+        return (group.updates - group.start) * (per_update or 1) * len(group.rows) * len(seeds)
 
     def __str__(self) -> str:
         runs = len(self.sweep.rows) * len(self.sweep.seeds)
@@ -106,7 +109,7 @@ def make_plan(
     """
     workers, width = PROCESSES.convert("workers", workers), Maybe(SOME).convert("width", width)
     limit = None if memory_limit is None else resources.read(memory_limit)
-    programs = _programs(sweep)
+    programs = programs_of(sweep)
     if sweep.evaluation is not None:
         for i in {row.where.get("env"): i for i, row in enumerate(sweep.rows)}.values():
             sweep.evaluation.where(programs.prepared[i].env)
@@ -129,7 +132,7 @@ def make_plan(
     return Plan(sweep, sweep.search.begin(groups), chosen, programs)
 
 
-def _programs(sweep: Sweep) -> Programs:
+def programs_of(sweep: Sweep) -> Programs:
     """The programs of a sweep, of which none is compiled yet."""
     prepared, asked = [row.prepare() for row in sweep.rows], sweep.evaluation
     if asked is None:
@@ -185,9 +188,13 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     _refuse_another(folder, recorded, [row.record(row.prepare(), hashed) for row in asked.rows], asked)
     later = [asked.rows[0].at(row["varied"]) for row in recorded["rows"][len(asked.rows) :]]  # of later rounds
     asked = dataclasses.replace(asked, rows=[*asked.rows, *later])
-    programs = _programs(asked)
-    groups = [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in recorded["plan"]]
-    return Plan(asked, groups, machine.again(how.get("workers") or recorded["workers"]), programs)
+    programs = programs_of(asked)
+    return Plan(asked, recorded_groups(recorded), machine.again(how.get("workers") or recorded["workers"]), programs)
+
+
+def recorded_groups(record: dict[str, Any]) -> list[Group]:
+    """The groups in a record."""
+    return [Group(**{f.name: g[f.name] for f in dataclasses.fields(Group)}) for g in record["plan"]]
 
 
 def mark(folder: Path) -> str:
@@ -236,8 +243,7 @@ def _refuse_another(folder: Path, recorded: dict[str, Any], records: list[dict[s
     if not asked.search.record() or len(records) > len(recorded["rows"]):
         pairs.append(("rows", len(recorded["rows"]), len(records)))
     pairs += [("log_every", recorded["log_every"], asked.log_every)]
-    default = {SCORED_BY: SCORE, "evaluation": None, "keep": LAST}  # of a record from before there was a choice
-    pairs += [(n, recorded["asked"].get(n, default[n]), asked.asked.get(n, default[n])) for n in WATCHED]
+    pairs += watched(recorded, asked)
     for a, b in zip(recorded["rows"], records):
         pairs += [(name, a[name], b[name]) for name in ("algo", "env", "env_args", "steps")]
         old, new = of_record(a), of_record(b)
@@ -248,6 +254,12 @@ def _refuse_another(folder: Path, recorded: dict[str, Any], records: list[dict[s
             raise ConfigError(
                 f"out={folder}: holds another sweep ({name} is {old} there, {new} here); choose another folder"
             )
+
+
+def watched(recorded: dict[str, Any], asked: Sweep) -> list[tuple[str, Any, Any]]:
+    """Pairs of how runs are evaluated and kept: (what, as recorded, as asked)."""
+    default = {SCORED_BY: SCORE, "evaluation": None, "keep": LAST}  # of a record from before there was a choice
+    return [(n, recorded["asked"].get(n, default[n]), asked.asked.get(n, default[n])) for n in WATCHED]
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -210,9 +210,7 @@ class SweepResult:
         data: Any = None,
         **fields: Any,
     ) -> Policy:
-        """The trained policy of a run, by the row's place and the seed; by default the best row's best seed.
-
-        Where the sweep kept the best, it is that of the run's best evaluation.
+        """The trained policy of a run, or that of its best evaluation if it was kept; by default the best row's.
 
         Args:
           envs: environments that are not registered, by name.

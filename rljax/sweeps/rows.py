@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rljax import algos, envs
-from rljax.build import Hashed, Prepared, fingerprints, plugged_in
+from rljax.build import Hashed, Prepared, fingerprints, plain, plugged_in
 from rljax.envs.gymnax_api import is_gymnax
 from rljax.errors import ConfigError, NotPluggedIn, require, unknown
 from rljax.fingerprint import differing
 from rljax.objectives.plugged import plug_in_again
 from rljax.parts import OBJECTIVE, TASK
-from rljax.spec import Data, RunSpec, plain
+from rljax.spec import Data, RunSpec
 from rljax.types import Env
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from rljax.build import plain
 from rljax.engine.plan import Group
 from rljax.errors import ConfigError, require
 from rljax.parts import TASK
 from rljax.sweeps.ranking import environments
 from rljax.sweeps.result import SCORE, SweepResult
-from rljax.sweeps.rows import Row, plain
+from rljax.sweeps.rows import Row
 from rljax.sweeps.space import Distribution
 
 Point = dict[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rljax import algos, envs, runtime
+from rljax import algos, envs, log, runtime
 from rljax.arguments import EVERY, SEED, SOME, STEPS
 from rljax.errors import ConfigError, require
 from rljax.evaluation import RETURN, Evaluation
@@ -19,6 +19,8 @@ from rljax.types import Env
 from rljax.watch import BEST, LAST
 
 ETA = Count(2, 1000)
+STATE = "state"
+Keep = Literal["last", "best", "state"]
 WATCHED = (result.SCORED_BY, "evaluation", "keep")  # the arguments that a record has among what was asked
 
 
@@ -33,7 +35,8 @@ class Sweep:
       asked: the arguments, to be recorded.
       search: it decides what to run after a round.
       evaluation: of every run while it learns, or None.
-      keep: `last` or `best`, the state of a run that is kept.
+      keep: the state of a run that is kept: what acts, of its end (`last`) or its best evaluation (`best`), or all of
+        it (`state`), so that it can be trained for longer.
     """
 
     rows: list[rows.Row]
@@ -42,12 +45,24 @@ class Sweep:
     asked: dict[str, Any]
     search: Search = field(default_factory=Search)
     evaluation: Evaluation | None = None
-    keep: Literal["last", "best"] = LAST
+    keep: Keep = LAST
+
+    @property
+    def wandb(self) -> dict[str, Any] | None:
+        """The options of `wandb.init` for its runs, or None."""
+        return self.asked.get("wandb")
 
     @property
     def score(self) -> str:
         """The metric that rows are ranked by."""
         return self.asked.get(result.SCORED_BY, result.SCORE)
+
+    def with_more(self, seeds: Any, steps: Any) -> Sweep:
+        """The same with other seeds, or another length of all rows. Raises ConfigError for one that cannot be."""
+        every = self.rows
+        if steps is not None:
+            every = [row.with_length(steps, row.prepare().updates) for row in every]
+        return dataclasses.replace(self, rows=every, seeds=self.seeds if seeds is None else _seeds(seeds))
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that decide what is run, by name: one value, or one for each row where they differ."""
@@ -78,7 +93,8 @@ def specify(
     score: str = result.SCORE,
     evaluate_every: int | None = None,
     evaluation: Mapping[str, Any] | None = None,
-    keep: Literal["last", "best"] = "last",
+    keep: Keep = "last",
+    wandb: str | Mapping[str, Any] | None = None,
     use_preset: bool = True,
     task: Mapping[str, Any] | None = None,
     env_args: Mapping[str, Any] | None = None,
@@ -114,6 +130,7 @@ def specify(
             result.SCORED_BY: scored_by,
             "evaluation": evaluated and evaluated.to_json(),
             "keep": keep,
+            "wandb": log.wandb_options(wandb),
         },
         search,
         evaluated,
@@ -131,11 +148,11 @@ def _check_evaluation(
     found: Sequence[rows.Row], search: Search, evaluation: Evaluation | None, keep: Any, score: str
 ) -> None:
     """Refuses what needs an evaluation where there is none, and an evaluation that cannot be."""
-    Choice((LAST, BEST)).convert("keep", keep)
+    Choice((LAST, BEST, STATE)).convert("keep", keep)
     remedy = "goes by evaluations; say how often, evaluate_every="
     require(evaluation is not None or score != RETURN, "score", "evaluation", remedy)
-    require(evaluation is not None or keep == LAST, "keep", keep, remedy)
-    require(keep == LAST or not search.keep_states, "keep", keep, "halving goes on from the last state of a run")
+    require(evaluation is not None or keep != BEST, "keep", keep, remedy)
+    require(keep != BEST or not search.keep_states, "keep", keep, "halving goes on from the last state of a run")
     if evaluation is not None and isinstance(evaluation.env, str):
         envs.check_name(evaluation.env)
 

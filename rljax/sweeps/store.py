@@ -51,6 +51,7 @@ GROUP = {
     "bytes": records.Whole(),
     "seconds": (float, None),
     "own_length": bool,
+    "seeds": [records.SEED],
     "points": [records.COUNT],
 }
 FORM = {
@@ -154,7 +155,7 @@ def measured(folder: Path, record: dict[str, Any]) -> Measured:
     """Puts the stored chunks together. Raises ConfigError for one that is not of this sweep."""
     columns = {seed: j for j, seed in enumerate(record["seeds"])}
     count, seeds = len(record["rows"]), len(columns)
-    points = [record["plan"][row["group"]]["points"] for row in record["rows"]]  # updates done at each point
+    points = _points(record)
     length = max(map(len, points), default=0)
     update = np.full((count, length), np.nan)
     for i, done in enumerate(points):
@@ -175,6 +176,15 @@ def measured(folder: Path, record: dict[str, Any]) -> Measured:
                 before, new = values[a, b, first : first + len(chunk["update"])], chunk[name][member]
                 before[:] = np.where(np.isnan(new), before, new)  # what has been measured stays
     return found
+
+
+def _points(record: dict[str, Any]) -> list[list[int]]:
+    """The updates done at each point of every row: it may be in several groups, one after the other."""
+    found: list[set[int]] = [set() for _ in record["rows"]]
+    for group in record["plan"]:
+        for row in group["rows"]:
+            found[row].update(group["points"])
+    return [sorted(points) for points in found]
 
 
 def _check_chunk(path: Path, chunk: dict[str, np.ndarray], count: int, seeds: Collection[int]) -> None:

@@ -113,7 +113,7 @@ def test_the_text_of_a_sweep_leaves_no_column_out(monkeypatch):
 def test_what_was_measured_stays(tmp_path, monkeypatch):
     """A later chunk that is empty at a point, as of a rung that trained nothing, takes nothing away."""
     rows = [{"env": "a", "group": 0, **recorded({}), "varied": {}, "steps_per_update": 1, "warmup_steps": 0}]
-    record = {"rows": rows, "seeds": [0], "varied": [], "plan": [{"points": [100, 200]}]}
+    record = {"rows": rows, "seeds": [0], "varied": [], "plan": [{"rows": [0], "points": [100, 200]}]}
     monkeypatch.setattr(store, "read", lambda folder: record)
     one = {"row": np.array([0]), "seed": np.array([0]), "diverged": np.array([False])}
     for name, updates, values in (("00", [100, 200], [1.0, 2.0]), ("01", [100], [np.nan]), ("02", [200], [np.nan])):
