@@ -53,7 +53,7 @@ def settle() -> None:
                 stacklevel=3,
             )
     if CACHE not in os.environ:
-        cache = _cache()
+        cache = cache_folder("xla")
         if cache is None:
             return
         os.environ[CACHE] = str(cache)
@@ -65,13 +65,13 @@ def settle() -> None:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def _cache() -> Path | None:
-    """The folder for compiled programs; None where there is no home directory, or nothing can be written."""
+def cache_folder(name: str) -> Path | None:
+    """A folder for what is kept between processes; None where there is no home directory, or nothing can be written."""
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except (KeyError, RuntimeError):  # a user without a home, as in containers
         return None
-    folder = home.absolute() / "rljax" / "xla"
+    folder = home.absolute() / "rljax" / name
     nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     return folder if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) else None
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from rljax.engine import remembered
+
 assert rljax.__name__ == "rljax"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with Ctrl-C ignored
 
@@ -25,6 +27,13 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(autouse=True)
+def measure_anew(monkeypatch):
+    """No plan is measured by what another test has measured."""
+    monkeypatch.setattr(remembered, "recall", lambda key: None)
+    monkeypatch.setattr(remembered, "keep", lambda key, values: None)
 
 
 @pytest.fixture(autouse=True)

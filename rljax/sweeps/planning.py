@@ -20,7 +20,7 @@ import jax
 from rljax import evaluation, footprint, resources, runtime
 from rljax.arguments import PROCESSES, SOME
 from rljax.build import Hashed
-from rljax.engine import machine
+from rljax.engine import machine, remembered
 from rljax.engine.machine import Machine
 from rljax.engine.plan import Group, Programs
 from rljax.engine.plan import group as group_rows
@@ -121,15 +121,32 @@ def make_plan(
     searching = sweep.search.goes_by is not None
     if sweep.score not in known and (searching or sweep.score != SCORE):
         raise unknown("metric", sweep.score, known)
-    need = max(programs.of(group).bytes for group in groups)
+    key = _key(sweep, programs, groups, workers, width, memory_limit)
+    before = remembered.recall(key) or {"groups": [{}] * len(groups)}
+    groups = [dataclasses.replace(g, **values) for g, values in zip(groups, before["groups"])]
+    need = max(group.bytes or programs.of(group).bytes for group in groups)
     chosen = machine.choose(workers, len(sweep.rows) * len(sweep.seeds), need, limit)
+    slots = [chosen.workers, chosen.devices]
+    if before.get("slots") != slots or need * chosen.workers > chosen.memory:  # other devices or memory than then
+        groups = [dataclasses.replace(g, width_by="", width=width or 1) for g in groups]
     groups = [
         choose_width(programs, group, len(sweep.seeds), chosen, sweep.rows[group.rows[0]], width is not None)
         for group in groups
     ]
+    remembered.keep(key, {"groups": [{n: getattr(g, n) for n in MEASURED} for g in groups], "slots": slots})
     if workers is None and training_seconds(groups, len(sweep.seeds), chosen._replace(workers=1)) < BRIEF:
         chosen = chosen._replace(workers=1)  # more processes would take longer to start than they save
     return Plan(sweep, sweep.search.begin(groups), chosen, programs)
+
+
+MEASURED = ("width", "width_by", "why", "bytes", "seconds")  # of a group
+
+
+def _key(sweep: Sweep, programs: Programs, groups: list[Group], *how: Any) -> str:
+    """The name under which measurements of this plan are remembered: by what decides its programs and their number."""
+    firsts = [sweep.rows[g.rows[0]].record(programs.prepared[g.rows[0]]) for g in groups]
+    sizes = [(len(g.rows), g.varying, g.updates, g.log_every) for g in groups]
+    return remembered.key_of(firsts, sizes, len(sweep.seeds), sweep.asked.get("evaluation"), how)
 
 
 def programs_of(sweep: Sweep) -> Programs:
