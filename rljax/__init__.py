@@ -17,7 +17,7 @@ __version__ = "0.2.0"
 _settle()  # before jax's CPU client can start
 
 if TYPE_CHECKING:
-    from rljax import algos, envs, objectives, plugins
+    from rljax import algos, deploy, envs, objectives, plugins
     from rljax.api import Policy, Run, load, make, resume, train
     from rljax.folders import open
     from rljax.meta.compare import compare
@@ -37,6 +37,7 @@ __all__ = [
     "SweepResult",
     "algos",
     "compare",
+    "deploy",
     "descend",
     "domain",
     "envs",
@@ -53,7 +54,7 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("algos", "envs", "objectives", "plugins")  # packages that one reaches without importing them
+_ROOMS = ("algos", "deploy", "envs", "objectives", "plugins")  # packages that one reaches without importing them
 _ELSEWHERE = {  # what is not in rljax.api
     "RunSpec": ("rljax.spec", "RunSpec"),
     "SweepResult": ("rljax.sweeps.result", "SweepResult"),

@@ -11,7 +11,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +21,7 @@ from rljax.errors import ConfigError, require
 from rljax.jsonl import read_jsonl as read_jsonl
 from rljax.jsonl import read_rows
 from rljax.kinds import Table
+from rljax.parts import of_record
 from rljax.progress import ProgressSink as ProgressSink
 from rljax.progress import Row as Row
 from rljax.progress import clock
@@ -98,13 +99,15 @@ class TensorBoardSink:
     Args:
       folder: where the event files go.
       resume_step: rows after this step, written before, are hidden.
+      hparams: settings by name, for the page that compares runs by them and by their return.
 
     Raises:
       StorageError: `write` or `close` cannot write.
     """
 
-    def __init__(self, folder: str | Path, resume_step: int | None = None):
+    def __init__(self, folder: str | Path, resume_step: int | None = None, hparams: Mapping[str, Any] | None = None):
         self._folder, self._purge = Path(folder), None if resume_step is None else resume_step + 1
+        self._hparams = hparams or {}
         self._writer: Any = None  # opened by the first row: its import would delay the first sign of progress
         self._flushed = -math.inf
 
@@ -119,6 +122,8 @@ class TensorBoardSink:
                 if self._purge is not None:
                     start = SessionLog(status=SessionLog.START)
                     self._writer.write_event(Event(wall_time=now, step=self._purge, session_log=start))
+                for summary in self._settings():
+                    self._writer.write_event(Event(wall_time=now, summary=summary))
             for name, value in _measured(row).items():
                 self._writer.write_event(Event(wall_time=now, step=step, summary=scalar(name, value)))
             if now - self._flushed >= FLUSH_SECONDS:
@@ -130,6 +135,13 @@ class TensorBoardSink:
             writer, self._writer = self._writer, None
             with storage.storing(self._folder):
                 writer.close()
+
+    def _settings(self) -> Sequence[Any]:
+        """The summaries that say what settings the run has, and which columns to compare it by."""
+        from tensorboardX.summary import hparams
+
+        plain = {n: x if isinstance(x, bool | int | float | str) else str(x) for n, x in self._hparams.items()}
+        return hparams(plain, {"episode_return": 0.0}) if plain else ()
 
     def _open(self) -> Any:
         from tensorboardX.event_file_writer import EventsWriter
@@ -253,7 +265,8 @@ def _jsonl(run: Logged) -> Sink:
 
 def _tensorboard(run: Logged) -> Sink:
     assert run.folder is not None
-    return TensorBoardSink(run.folder / TENSORBOARD, run.clock or None)
+    settings = {name: run.record[name] for name in ("algo", "env", "seed", "steps")} | of_record(run.record)
+    return TensorBoardSink(run.folder / TENSORBOARD, run.clock or None, {} if run.updates else settings)
 
 
 def _wandb_run(run: Logged) -> Sink:

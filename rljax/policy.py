@@ -83,6 +83,10 @@ class Policy:
         pairs = zip(jax.tree.leaves(env.task), jax.tree.leaves(self.env.task), strict=True)
         return (algo, env) == (self.algo, self.env) and all(np.array_equal(a, b) for a, b in pairs)
 
+    def forget(self) -> None:
+        """Forgets what was seen: the next observations open episodes."""
+        self._carry = None
+
     def __call__(self, obs: Any, key: Array | None = None, reset: Any = None) -> Any:
         """Actions for a batch of observations `[B, ...]`, or for one alone: greedy ones, or samples if there is a key.
 

@@ -176,6 +176,24 @@ def test_tensorboard(tmp_path):
     assert events(tmp_path) == {"episode_return": [(10, 10.0), (BIG, float(BIG))]}
 
 
+def test_tensorboard_compares_runs_by_their_settings(tmp_path):
+    """With the plug-in's own messages: what a run was given, and the column that it is compared by."""
+    plugin_data = pytest.importorskip("tensorboardX.proto.plugin_hparams_pb2").HParamsPluginData
+    how = {"steps": 64, "progress": False, **TINY}
+    rljax.train("ppo", PROBE, lr=0.02, out=tmp_path / "a", **how)
+    said = {
+        value.tag: plugin_data.FromString(value.metadata.plugin_data.content)
+        for event in event_records(tmp_path / "a" / "tensorboard")
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "hparams"
+    }
+    given = said["_hparams_/session_start_info"].session_start_info.hparams
+    assert given["lr"].number_value == pytest.approx(0.02) and given["algo"].string_value == "ppo"
+    assert given["normalize_obs"].bool_value is False and given["hidden"].string_value == "[8]"
+    [metric] = said["_hparams_/experiment"].experiment.metric_infos
+    assert metric.name.tag == "episode_return"
+
+
 def test_tensorboard_resumes(tmp_path):
     """Rows that a killed run wrote after its checkpoint are hidden: the format has the start of a session for it."""
     from tensorboardX.proto.event_pb2 import SessionLog  # pyright: ignore[reportAttributeAccessIssue]

@@ -24,7 +24,7 @@ ORDER = """
     on_policy off_policy
     algos
     progress saved_leaves checkpoint jsonl log results
-    divergence run task build spec policy footprint warm_start evaluation watch trainer api
+    divergence run task build spec policy deploy footprint warm_start evaluation watch trainer api
     engine
     sweeps meta folders templates
     cli __main__

@@ -15,7 +15,7 @@ from rljax.cli import parser
 from rljax.cli.check_env import CheckEnv
 from rljax.cli.meta_eval import MetaEval
 from rljax.cli.new import New
-from rljax.cli.runs import Eval, List, Plot, Render
+from rljax.cli.runs import Eval, Export, List, Plot, Render
 from rljax.cli.sweep import Merge, Report
 from rljax.errors import (
     SIGNALLED,
@@ -42,6 +42,7 @@ COMMANDS: Registry[Any] = Registry(  # a class of options that is called, or wha
         "eval": Eval,
         "plot": Plot,
         "render": Render,
+        "export": Export,
         "report": Report,
         "merge": Merge,
         "meta-eval": MetaEval,
@@ -66,6 +67,7 @@ OVERVIEW = """usage: rljax COMMAND [options]
   eval RUN           evaluate it:             rljax eval runs/a --episodes 128
   plot RUN...        draw its learning curve
   render RUN         film an episode as a GIF
+  export RUN         its policy as a file: --out policy.onnx, policy.jax, or policy.npz for plain numpy
   check-env ENV      play an environment and find its faults
   list WHAT          algos, envs, objectives, learned, presets, torsos, wrappers, sinks ..., or plugins
   new WHAT NAME      a file to begin with: an algorithm, an environment or a torso of your own

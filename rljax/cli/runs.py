@@ -15,7 +15,7 @@ from rljax.algos.presets import PRESETS
 from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
 from rljax.errors import require
-from rljax.kinds import Count
+from rljax.kinds import Count, Maybe
 from rljax.progress import amount
 from rljax.settings import assignments
 from rljax.storage import absolute, shown, write_json
@@ -141,6 +141,36 @@ class Render:
         frames = policy.film(self.steps, self.greedy, self.seed)
         with elsewhere():
             print(shown(video.save_film(frames, out, self.fps)))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write the greedy policy of a run into a file that needs no rljax.
+
+    Args:
+      run: the run folder.
+      out: the file: .jax, .onnx, or .npz for plain numpy; by default policy.jax in the run folder.
+      best: the policy of the best evaluation while it was trained, where that was kept.
+      batch: observations that an .onnx file takes at once; by default one.
+      objective: module:Class, where that is one of your own.
+    """
+
+    run: Positional[Path]
+    out: str | None = None
+    best: bool = False
+    batch: Annotated[int | None, Maybe(SOME)] = None
+    objective: str | None = None
+
+    def __call__(self) -> int:
+        from rljax import api, deploy
+
+        out = absolute(self.run, "run") / "policy.jax" if self.out is None else absolute(self.out)
+        policy = api.load(self.run, best=self.best, objective=self.objective)
+        with elsewhere():
+            print(shown(deploy.export(policy, out, self.batch)))
+        if out.suffix == ".npz":
+            print("to act with it: rljax/deploy/numpy_policy.py, a file that needs numpy alone")
         return 0
 
 
