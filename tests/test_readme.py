@@ -35,8 +35,8 @@ PROGRAMS = [body for language, body in FENCE.findall(TEXT) if language == "pytho
 
 def commands() -> Iterator[str]:
     """The commands in blocks and within sentences, in their order; `rljax report` alone is the name of one."""
-    for block, span in re.findall(r"^```\n(.*?)^```$|`(rljax [^`\n]+)`", TEXT, re.DOTALL | re.MULTILINE):
-        for line in block.splitlines() or [span]:
+    for language, block, span in re.findall(r"^```(\w*)\n(.*?)^```$|`(rljax [^`\n]+)`", TEXT, re.DOTALL | re.MULTILINE):
+        for line in [span] if span else block.splitlines() if not language else []:
             if line.startswith("rljax ") and len(line.split()) > 2:
                 yield line
 
