@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax import algos, envs, objectives, plugins, registry, runtime, settings, shipped
+from rljax import algos, envs, objectives, registry, runtime, settings, shipped
 from rljax.errors import ConfigError, require
 from rljax.fields import Entry
 from rljax.fingerprint import fingerprint, foreign
@@ -69,8 +69,7 @@ def plugged_name(what: str, given: Any) -> str:
         return registry.of(what).register_own(given)
     called = registry.parsed(given).name
     if COLON in called:
-        source = called.partition(COLON)[0]
-        registry.of(what).register(called, plugins.imported(called), warn=False, source=source)
+        registry.of(what).register_path(called)
     registry.of(what).check(called)
     return given
 

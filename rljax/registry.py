@@ -105,6 +105,14 @@ class Registry(Mapping[str, T], Generic[T]):
         self.register(name, taken, warn=False, source=_script(vars(sys.modules.get(entry.__module__, sys))))
         return name
 
+    def register_path(self, path: str) -> None:
+        """Adds what `module:Class` or `module:function` leads to, as the user wrote it, under that name.
+
+        Raises:
+          ConfigError: there is nothing.
+        """
+        self.register(path, plugins.imported(path), warn=False, source=path.partition(COLON)[0])
+
     def remove(self, name: str) -> None:
         """Forgets an entry that was added, if there is one."""
         self.registered().pop(name, None)

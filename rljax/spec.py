@@ -81,7 +81,7 @@ class RunSpec:
         """
         known, env = algos.settings(algo), envs.given(env)
         if isinstance(env, str):
-            envs.check_name(env)  # before presets are looked for: a plugin may have some
+            (envs.check_name if recorded else envs.accept)(env)  # before presets: a plugin may have some
         use_preset = Flag().convert("use_preset", use_preset) and isinstance(env, str)
         start = preset(algo, env) if use_preset and isinstance(env, str) else None
         given = given if recorded else plugged_in(known, given)

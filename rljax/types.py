@@ -6,8 +6,9 @@ Axis letters, used in every docstring of the package: `T` time, `E` parallel env
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 
 from rljax import modes
-from rljax.errors import ConfigError
+from rljax.errors import ConfigError, require
 from rljax.kinds import Count
 from rljax.spaces import LEGAL as LEGAL
 from rljax.spaces import Box as Box
@@ -181,6 +182,25 @@ class WithData(NamedTuple):
     data: Any  # a pytree of arrays
 
 
+def _takes_a_number(kind: type[Env]) -> type[Env]:
+    """Lets `max_episode_steps=n` stand for a `time_limit` that is n under every task; no field, so no copy has it."""
+    init = kind.__init__
+
+    @functools.wraps(init)
+    def takes(self: Env, *args: Any, max_episode_steps: int | None = None, **fields: Any) -> None:
+        if max_episode_steps is not None:
+            most = Count().convert("max_episode_steps", max_episode_steps)
+            require(
+                "time_limit" not in fields, "max_episode_steps", most, "says what time_limit does; give one of them"
+            )
+            fields["time_limit"] = lambda task: most
+        init(self, *args, **fields)
+
+    kind.__init__ = takes
+    return kind
+
+
+@_takes_a_number
 @dataclass(frozen=True)
 class Env:
     """An environment: pure functions and two spaces. It never resets itself.
@@ -194,10 +214,10 @@ class Env:
       task: the default environment parameters, a pytree of numbers: traced, so physics can be swept.
       observation_space, action_space: what `obs` and `action` look like, those of several agents together.
       time_limit: `task -> []`, the steps of the longest episode under a task; None where nothing bounds it.
-      max_episode_steps: only an argument: a number in place of `time_limit`, the same under every task.
+      max_episode_steps: the limit under its own task; as an argument, a number in place of `time_limit`.
 
     Raises:
-      ConfigError: `max_episode_steps` is no positive whole number.
+      ConfigError: `max_episode_steps` is no positive whole number, or given beside `time_limit`.
       agents: how many there are, where there are several: rewards and flags are `[agents]` then, and an episode ends
         when each of them has a flag set. None: one, whose reward and flags are `[]`.
       costly_reset: whether a rollout should reset only the environments whose episode ended, block by block, instead
@@ -219,17 +239,16 @@ class Env:
     costly_reset: bool = False
     new_task: Callable[[Array], Any] | None = field(default=None, compare=False)
     render: Callable[[Any, Any], np.ndarray] | None = None
-    max_episode_steps: InitVar[int | None] = None
-
-    def __post_init__(self, max_episode_steps: int | None) -> None:
-        if max_episode_steps is not None:
-            most = Count().convert("max_episode_steps", max_episode_steps)
-            object.__setattr__(self, "time_limit", lambda task: most)
 
     def ended(self, terminated: Array, truncated: Array) -> Array:
         """Whether episodes ended, `[...]`, by flags `[...]` or, where there are several agents, `[..., agents]`."""
         over = terminated | truncated
         return over if self.agents is None else over.all(-1)
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The steps of the longest episode under its own task; None where nothing bounds it."""
+        return None if self.time_limit is None else int(self.time_limit(self.task))
 
     def longest_episode(self, task: Any = None) -> Scalar:
         """The bound on the steps of an episode under `task`, by default the environment's own; else `DEFAULT_BOUND`."""

@@ -201,6 +201,26 @@ SCRIPT = """
 """
 
 
+def test_a_factory_of_an_environment_is_given_by_its_path(tmp_path):
+    """As `module:function`, to be imported because the user wrote it; a record of it imports nothing."""
+    (tmp_path / "places.py").write_text(
+        "import rljax\n\ndef short():\n    return rljax.envs.make('probe/truncation')\n"
+    )
+    how = {"folder": tmp_path, "site": tmp_path}
+    run("train", "ppo", "places:short|time_limit(4)", *SHORT, **how)
+    [folder] = (tmp_path / "runs").iterdir()
+    assert folder.name == "ppo-places-short|time_limit(4)-s0"
+    record = json.loads((folder / "config.json").read_text())
+    assert record["env"] == "places:short|time_limit(4)" and list(record["plugins"]) == ["places"]
+    _, error = run("eval", folder, "--episodes=2", ok=False, **how)
+    assert "--plugin places" in error
+    said, _ = run("eval", folder, "--episodes=2", "--plugin", "places", **how)
+    assert said.startswith("return ")
+    run("sweep", "ppo", "places:short", "--steps=64", "--seeds=2", "--workers=2", "--width=1", *TINY[:3], **how)
+    _, error = run("train", "ppo", "places:long", *SHORT, ok=False, **how)
+    assert error == "rljax: places:long: there is no long in module places\n"
+
+
 def test_what_a_script_trained_is_read_with_the_script_as_a_plugin(tmp_path):
     (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
     env = os.environ | {"PYTHONPATH": str(PACKAGE)}

@@ -25,7 +25,12 @@ def test_a_limit_may_be_a_number():
     given = {f.name: getattr(counter(), f.name) for f in dataclasses.fields(Env) if f.name != "time_limit"}
     env = Env(**given, max_episode_steps=np.int32(7))
     assert env.longest_episode() == 7 and dataclasses.replace(env, agents=2).longest_episode() == 7
-    assert envs.check(env).longest_episode() == 7
+    assert envs.check(env).longest_episode() == 7 and env.max_episode_steps == 7
+    assert dataclasses.replace(env, time_limit=lambda task: 3).max_episode_steps == 3
+    assert envs.make("CartPole-v1").max_episode_steps == 500
+    assert dataclasses.replace(env, time_limit=None).max_episode_steps is None
+    with pytest.raises(ConfigError, match="give one of them"):
+        Env(**given, max_episode_steps=7, time_limit=None)
     for bad in (0, 2.5, "7", lambda task: 7):
         with pytest.raises(ConfigError, match="max_episode_steps="):
             Env(**given, max_episode_steps=bad)

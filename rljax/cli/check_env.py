@@ -26,7 +26,7 @@ class CheckEnv:
     seed: Annotated[int, SEED] = 0
 
     def __call__(self) -> int:
-        envs.check_name(self.env)
+        envs.accept(self.env)
         from rljax.envs import trial
 
         env, faults = envs.check(self.env), 0

@@ -60,7 +60,7 @@ class MetaEval:
     def __call__(self) -> int:
         places = [named(text, "env") for text in self.env]
         for env, _ in places:
-            envs.check_name(env)
+            envs.accept(env)
         rivals = _rivals(self.against)
         from rljax import records, runtime
         from rljax.meta import compare

@@ -155,7 +155,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
     require(len(options.env) > 0, "env", None, "say on which environment, e.g. --env CartPole-v1")
     places = [named(text, "env") for text in options.env]
     for env, _ in places:
-        envs.check_name(env)
+        envs.accept(env)
     from rljax import runtime
     from rljax.meta import search
     from rljax.results.folder import Numbered

@@ -10,6 +10,11 @@ from typing import Any
 from rljax.errors import ConfigError, Stopped, StorageError
 
 
+def file_name(text: str) -> str:
+    """A name for a folder, of names of algorithms and environments."""
+    return text.replace("/", "-").replace(":", "-")
+
+
 def outcome(call: Callable[[], Any]) -> Any:
     """The result of a call, or its partial result if a signal stopped it (`stopped_by`)."""
     try:

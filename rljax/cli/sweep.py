@@ -24,7 +24,7 @@ from rljax.cli.options import (
     split_names,
     with_chosen_objective,
 )
-from rljax.cli.shared import elsewhere, keep, outcome
+from rljax.cli.shared import elsewhere, file_name, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Count, Maybe
 from rljax.settings import assignments, pairs, split_commas, values
@@ -116,7 +116,7 @@ def _parse(arguments: Sequence[str]) -> Callable[[], int]:
     every = {name: setting for algo in reversed(algorithms) for name, setting in algos.settings(algo).items()}
     known = with_chosen_objective(arguments, every)
     for env in environments:
-        envs.check_name(env)
+        envs.accept(env)
     start = preset(algorithms[0], environments[0]) if len(algorithms) == len(environments) == 1 else None
     defaults = {name: setting.default for name, setting in known.items()} | (start.settings if start else {})
     doc = "Train every row of settings with every seed; several algorithms or environments, with commas, are swept too."
@@ -161,7 +161,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
     from rljax.results.folder import Numbered
     from rljax.sweeps import driver, planning, spec
 
-    name = "-".join([*algorithms, *environments]).replace("/", "-")
+    name = file_name("-".join([*algorithms, *environments]))
     where = Numbered(absolute("sweeps"), name) if options.out is None else absolute(options.out)
     asked = spec.specify(
         algorithms,

@@ -24,7 +24,7 @@ from rljax.cli.options import (
     with_chosen_objective,
 )
 from rljax.cli.runs import after, evaluate, sentence
-from rljax.cli.shared import keep, outcome
+from rljax.cli.shared import file_name, keep, outcome
 from rljax.errors import SIGNALLED, require
 from rljax.kinds import Maybe
 from rljax.progress import amount
@@ -66,7 +66,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     algo = names[0] if names else "ppo"
     known = with_chosen_objective(arguments, algos.settings(algo))  # refuses an unknown algorithm
     if len(names) > 1:
-        envs.check_name(names[1])
+        envs.accept(names[1])
     start = preset(algo, names[1]) if len(names) > 1 else None
     defaults = {name: setting.default for name, setting in known.items()} | (start.settings if start else {})
     doc = f"Train one {algo} agent: a live progress bar, a run folder, its score and its learning curve."
@@ -101,7 +101,7 @@ def _train(algo: str, env: str, options: Any, settings: dict[str, Any]) -> int:
     from rljax import api
     from rljax.results.folder import Numbered
 
-    numbered = Numbered(absolute("runs"), f"{algo}-{env.replace('/', '-')}-s{options.seed}")
+    numbered = Numbered(absolute("runs"), file_name(f"{algo}-{env}-s{options.seed}"))
     run = outcome(
         lambda: api.train(
             algo,

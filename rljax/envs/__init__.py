@@ -15,6 +15,7 @@ from rljax import registry, runtime
 from rljax.arguments import NUMBER, SEED
 from rljax.envs import catalogue
 from rljax.errors import ConfigError, require
+from rljax.plugins import COLON
 from rljax.registry import Registry, parsed
 
 if TYPE_CHECKING:
@@ -179,6 +180,19 @@ def named(name: str) -> list[tuple[str, str]]:
     inner, *wrappers = name.split(WRAPPED)
     known = inner if inner in ENVIRONMENTS else _family(inner)
     return [(ENVIRONMENTS.what, known), *((WRAPPERS.what, parsed(wrapper).name) for wrapper in wrappers)]
+
+
+def accept(name: str) -> None:
+    """Refuse a name that a user gave and `make` does not take, and import `module:function`, a factory of the user's.
+
+    A record imports nothing: what it names goes by `check_name` alone.
+
+    Raises:
+      ConfigError: there is no such environment or wrapper.
+    """
+    if COLON in base(name):
+        ENVIRONMENTS.register_path(base(name))
+    check_name(name)
 
 
 def check_name(name: str) -> None:

@@ -118,7 +118,7 @@ def _row(
         if name not in known and not name.startswith((TASK, OBJECTIVE)):
             raise unknown(f"field of {algo}", name, [*known, "algo", "env"], f"rljax train {algo} --help")
     if isinstance(env, str):
-        envs.check_name(env)
+        envs.accept(env)
     return dataclasses.replace(Row.of(algo, env, **how, **{**fixed, **point}), varied=varied)
 
 

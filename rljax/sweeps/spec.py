@@ -154,7 +154,7 @@ def _check_evaluation(
     require(evaluation is not None or keep != BEST, "keep", keep, remedy)
     require(keep != BEST or not search.keep_states, "keep", keep, "halving goes on from the last state of a run")
     if evaluation is not None and isinstance(evaluation.env, str):
-        envs.check_name(evaluation.env)
+        envs.accept(evaluation.env)
 
 
 def _seeds(given: Any) -> list[int]:
