@@ -202,7 +202,7 @@ SCRIPT = """
 
 
 def test_a_factory_of_an_environment_is_given_by_its_path(tmp_path):
-    """As `module:function`, to be imported because the user wrote it; a record of it imports nothing."""
+    """The path `module:function` is imported because the user wrote it; a record of it imports nothing."""
     (tmp_path / "places.py").write_text(
         "import rljax\n\ndef short():\n    return rljax.envs.make('probe/truncation')\n"
     )
