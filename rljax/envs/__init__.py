@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rljax import registry, runtime
 from rljax.arguments import NUMBER, SEED
 from rljax.envs import catalogue
+from rljax.envs.suites import catalogue as suites
 from rljax.errors import ConfigError, require
 from rljax.plugins import COLON
 from rljax.registry import Registry, parsed
@@ -32,6 +33,7 @@ ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
         **dict.fromkeys(catalogue.GYMNAX, "rljax.envs.gymnax:make"),
         **dict.fromkeys(catalogue.BRAX, "rljax.envs.brax:make"),
         **dict.fromkeys(catalogue.GRIDWORLDS, "rljax.envs.gridworld:make"),
+        **{name: f"rljax.envs.suites.{name.partition('/')[0]}:make" for name in suites.NAMES},
         **{name: f"rljax.envs.probes:{name.removeprefix('probe/').replace('-', '_')}" for name in catalogue.PROBES},
     },
     "rljax list envs",
@@ -148,6 +150,8 @@ def make(name: str, **kwargs: Any) -> Env:
         return _make(name, ENVIRONMENTS.registered().get(base(name)), **dict(sorted(kwargs.items())))
     except TypeError as error:
         unhashable = [k for k, v in kwargs.items() if v.__hash__ is None]
+        if not unhashable and "unhashable" in str(error):  # arrays within it: made anew each time
+            return _make.__wrapped__(name, ENVIRONMENTS.registered().get(base(name)), **kwargs)
         if not unhashable:
             raise
         raise ConfigError(f"{unhashable[0]}={kwargs[unhashable[0]]}: must be hashable; pass a tuple") from error
@@ -202,7 +206,7 @@ def check_name(name: str) -> None:
         registry.of(what).check(part)
     if ours(inner):
         return
-    excluded = catalogue.GYMNAX_EXCLUDED | catalogue.BRAX_EXCLUDED
+    excluded = catalogue.GYMNAX_EXCLUDED | catalogue.BRAX_EXCLUDED | suites.EXCLUDED
     if inner in excluded:
         raise ConfigError(f"environment '{inner}' is left out: it {excluded[inner]}")
     ENVIRONMENTS.check(inner)
@@ -222,7 +226,7 @@ def _factory(name: str) -> Callable[..., Env]:
     made = ENVIRONMENTS.load(name if name in ENVIRONMENTS else _family(name))
     if name in catalogue.GRIDWORLDS:
         return functools.partial(made, name.removeprefix("gridworld/"))
-    by_name = name in catalogue.GYMNAX or _family(name) in catalogue.BRAX
+    by_name = name in (*catalogue.GYMNAX, *suites.NAMES) or _family(name) in catalogue.BRAX
     return functools.partial(made, name) if by_name else made
 
 

@@ -23,7 +23,7 @@ def as_arrays(tree: Any) -> Any:
 
     def strong(x: Any) -> jax.Array:
         if isinstance(x, jax.Array):
-            return jnp.asarray(x, dtype=x.dtype) if x.weak_type else x
+            return jnp.asarray(x, dtype=x.dtype) if getattr(x, "weak_type", False) else x  # keys have none
         return jnp.asarray(numbers(x))
 
     return jax.tree.map(strong, tree)
