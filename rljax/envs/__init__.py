@@ -20,11 +20,13 @@ from rljax.plugins import COLON
 from rljax.registry import Registry, parsed
 
 if TYPE_CHECKING:
+    from rljax.envs.gymnasium import from_gymnasium
     from rljax.envs.gymnax_api import from_gymnax
     from rljax.types import Env
 
-__all__ = ["check", "from_gymnax", "make", "names", "register", "register_wrapper"]
+__all__ = ["check", "from_gymnasium", "from_gymnax", "make", "names", "register", "register_wrapper"]
 
+GYMNASIUM = "gymnasium/"  # followed by the name that an environment has there
 WRAPPED = "|"  # what stands between an environment and its wrappers in a name
 
 ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
@@ -34,6 +36,7 @@ ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
         **dict.fromkeys(catalogue.BRAX, "rljax.envs.brax:make"),
         **dict.fromkeys(catalogue.GRIDWORLDS, "rljax.envs.gridworld:make"),
         **{name: f"rljax.envs.suites.{name.partition('/')[0]}:make" for name in suites.NAMES},
+        GYMNASIUM: "rljax.envs.gymnasium:make",
         **{name: f"rljax.envs.probes:{name.removeprefix('probe/').replace('-', '_')}" for name in catalogue.PROBES},
     },
     "rljax list envs",
@@ -48,6 +51,10 @@ def __getattr__(name: str) -> Any:  # which imports jax
         from rljax.envs.gymnax_api import from_gymnax
 
         return from_gymnax
+    if name == "from_gymnasium":
+        from rljax.envs.gymnasium import from_gymnasium
+
+        return from_gymnasium
     raise AttributeError(f"module 'rljax.envs' has no attribute '{name}'")
 
 
@@ -121,7 +128,7 @@ def check(env: str | Env, steps: int = 0, seed: int = 0) -> Env:
 
 
 def given(env: Any) -> Any:
-    """An environment as drivers take it: a name and an `Env` as they are, one of Gymnax's kind as an `Env`.
+    """An environment as drivers take it: a name and an `Env` as they are, one of Gymnax's or Gymnasium's as an `Env`.
 
     Others are returned as they are, to be refused by `check`.
     """
@@ -129,8 +136,11 @@ def given(env: Any) -> Any:
 
     if isinstance(env, str | Env):
         return env
+    from rljax.envs.gymnasium import from_gymnasium, is_gymnasium
     from rljax.envs.gymnax_api import from_gymnax, is_gymnax
 
+    if is_gymnasium(env):
+        return from_gymnasium(env)
     return from_gymnax(env) if is_gymnax(env) else env
 
 
@@ -182,7 +192,7 @@ def base(name: str) -> str:
 def named(name: str) -> list[tuple[str, str]]:
     """The parts of a name, each with what it is: `("environment", "CartPole-v1")`, `("wrapper", "frame_stack")`."""
     inner, *wrappers = name.split(WRAPPED)
-    known = inner if inner in ENVIRONMENTS else _family(inner)
+    known = inner if inner in ENVIRONMENTS else GYMNASIUM if inner.startswith(GYMNASIUM) else _family(inner)
     return [(ENVIRONMENTS.what, known), *((WRAPPERS.what, parsed(wrapper).name) for wrapper in wrappers)]
 
 
@@ -223,10 +233,11 @@ def _family(name: str) -> str:
 
 def _factory(name: str) -> Callable[..., Env]:
     check_name(name)
-    made = ENVIRONMENTS.load(name if name in ENVIRONMENTS else _family(name))
+    made = ENVIRONMENTS.load(named(name)[0][1])
     if name in catalogue.GRIDWORLDS:
         return functools.partial(made, name.removeprefix("gridworld/"))
     by_name = name in (*catalogue.GYMNAX, *suites.NAMES) or _family(name) in catalogue.BRAX
+    by_name = by_name or name.startswith(GYMNASIUM)
     return functools.partial(made, name) if by_name else made
 
 
