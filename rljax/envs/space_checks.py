@@ -49,7 +49,7 @@ def action_space(space: Space) -> Space:
         return space if parts == space.spaces else Dict(parts)
     if isinstance(space, Box) and space.dtype != np.float32:
         return Box(space.low.astype(np.float32), space.high.astype(np.float32))
-    return space
+    return MultiDiscrete(space.nvec, space.grid) if isinstance(space, MultiDiscrete) else space
 
 
 def _kind(space: Box | Discrete | MultiDiscrete) -> type:
@@ -64,7 +64,10 @@ def _multi_discrete(space: MultiDiscrete) -> str:
     fine = isinstance(space.nvec, tuple) and space.nvec and all(map(_count, space.nvec))
     if not fine:
         return f".nvec is {space.nvec!r}: must be whole numbers, each at least 1"
-    return "" if all(map(_count, space.grid)) else f".grid is {space.grid!r}: must be whole numbers, each at least 1"
+    if not all(map(_count, space.grid)):
+        return f".grid is {space.grid!r}: must be whole numbers, each at least 1"
+    holds = jnp.issubdtype(space.dtype, jnp.integer) and max(space.nvec) - 1 <= np.iinfo(space.dtype).max
+    return "" if holds else f".dtype is {space.dtype}: must be one of whole numbers that holds {max(space.nvec) - 1}"
 
 
 def _count(n: Any) -> bool:

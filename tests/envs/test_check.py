@@ -131,6 +131,10 @@ MISTAKES = {
     "action_space.n is 2.5": {"action_space": Discrete(2.5)},  # pyright: ignore
     "action_space.nvec is (2, 0)": {"action_space": MultiDiscrete((2, 0))},
     "action_space.nvec is ()": {"action_space": MultiDiscrete(())},
+    "action_space.dtype is uint8: must be one of whole numbers that holds 299": {
+        "action_space": MultiDiscrete((2, 300), dtype=np.dtype(np.uint8))
+    },
+    "action_space.dtype is float32": {"action_space": MultiDiscrete((2,), dtype=np.dtype(np.float32))},
     "action_space is a Box of int32: must be of floats": {"action_space": Box(-THREE, THREE, np.dtype(np.int32))},
     "action_space is <class": {"action_space": Discrete},
     "task['mode'] is a str: must be a number": {"task": {"mode": "fast"}},

@@ -72,4 +72,7 @@ def test_a_grid_of_categories_is_an_image_of_ones_and_zeros():
     assert space.shape == (2, 2, 2) and feature_shape(space) == (2, 2, 5) and image_shapes(space) == ((2, 2, 5),)
     obs = jnp.array([[[0, 1], [2, 0]], [[1, 1], [1, 0]]])
     assert bool(space.contains(obs)) and not bool(space.contains(obs.at[0, 0, 1].set(2)))
+    small = MultiDiscrete((3, 2), (2, 2), np.dtype(np.uint8))
+    np.testing.assert_array_equal(features(small, obs.astype(jnp.uint8)), features(space, obs))
+    assert small.sample(jax.random.key(0)).dtype == np.uint8 != space.dtype and small != space
     assert features(space, obs)[0, 1].tolist() == [0, 0, 1, 1, 0] and space.sample(jax.random.key(0)).shape == (2, 2, 2)

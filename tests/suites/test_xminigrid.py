@@ -105,4 +105,4 @@ def test_it_can_be_drawn():
     state, obs = env.reset(jax.random.key(0), env.task)
     picture = env.render(state, env.task)
     assert picture.dtype == np.uint8 and picture.shape[-1] == 3 and picture.std() > 5
-    assert obs.shape == (7, 7, 2) and obs.dtype == jnp.int32
+    assert obs.shape == (7, 7, 2) and obs.dtype == jnp.uint8

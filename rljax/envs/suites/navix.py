@@ -65,7 +65,7 @@ def make(name: str, max_steps: int | None = None, view: str = "full") -> Env:
         reset=modes.single(reset, (1,)),
         step=modes.single(step, (3,)),
         task=task,
-        observation_space=MultiDiscrete(KINDS, grid),
+        observation_space=MultiDiscrete(KINDS, grid, np.dtype(np.uint8)),
         action_space=Discrete(len(made.action_set)),
         time_limit=lambda task: task.max_steps,
         render=lambda state, task: np.asarray(navix.observations.rgb(state.inner.replace(cache=sprites))),
@@ -73,4 +73,4 @@ def make(name: str, max_steps: int | None = None, view: str = "full") -> Env:
 
 
 def _seen(obs: Array) -> Array:
-    return jnp.asarray(obs, jnp.int32)
+    return jnp.asarray(obs, jnp.uint8)

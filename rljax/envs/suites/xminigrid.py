@@ -76,7 +76,7 @@ def make(
         reset=modes.single(reset, (1,)),
         step=modes.single(step, (3,)),
         task=task,
-        observation_space=MultiDiscrete((core.NUM_TILES, core.NUM_COLORS), (height, width)),
+        observation_space=MultiDiscrete((core.NUM_TILES, core.NUM_COLORS), (height, width), np.dtype(np.uint8)),
         action_space=Discrete(int(made.num_actions(params))),
         time_limit=lambda task: limit,
         new_task=None if rulesets is None else rulesets.sample_ruleset,
@@ -111,4 +111,4 @@ def _benchmark(given: str | Path) -> Any:
 
 
 def _seen(obs: Array) -> Array:
-    return jnp.asarray(obs, jnp.int32)
+    return jnp.asarray(obs, jnp.uint8)
