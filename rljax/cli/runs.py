@@ -204,6 +204,7 @@ class List:
             names = registry.resolve(LISTED[self.what], self.what)
             for name in sorted(names) if self.what == "algos" else names:
                 source = registry.source(names.what, name)
+                name += "..." if name.endswith("/") else ""  # a family
                 print(f"{name}  ({source})" if source else name)
         return 0
 

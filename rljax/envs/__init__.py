@@ -59,8 +59,8 @@ def __getattr__(name: str) -> Any:  # which imports jax
 
 
 def names() -> list[str]:
-    """The names that `make` takes, the user's own last; imports nothing."""
-    return ENVIRONMENTS.names()
+    """The names that `make` takes but for those of Gymnasium, the user's own last; imports nothing."""
+    return [name for name in ENVIRONMENTS if name != GYMNASIUM]
 
 
 def register(name: str, factory: Callable[..., Env] | str) -> None:
