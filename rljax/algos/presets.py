@@ -62,6 +62,14 @@ _replay: dict[str, Any] = {
     "target_period": 256.0,
     "exploration_fraction": 0.16,
 }
+_grid: dict[str, Any] = {
+    "num_envs": 64,
+    "num_steps": 128,
+    "num_epochs": 4,
+    "num_minibatches": 8,
+    "lr": 1e-3,
+    "entropy_coef": 0.01,
+}
 _small: dict[str, Any] = {"hidden": (64, 64), "batch_size": 128, "lr": 1e-3}
 
 PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a pattern of names of environments
@@ -75,6 +83,12 @@ PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a patt
         "ppo SpaceInvaders-MinAtar": Preset(10_000_000, {**_minatar, "lr": 7e-3}, _MINATAR),
         "ppo *-MinAtar": Preset(10_000_000, _minatar, _MINATAR),
         "ppo brax/*": Preset(50_000_000, _brax, _BRAX),
+        "ppo navix/Empty-8x8": Preset(300_000, _grid, "found here: 4 seeds evaluate to 1"),
+        "ppo navix/DoorKey-5x5": Preset(1_000_000, _grid, "found here: 4 seeds evaluate to 1"),
+        "ppo xminigrid/Empty-8x8": Preset(300_000, _grid, "found here: 4 seeds evaluate to 0.958 to 0.961, mean 0.960"),
+        "ppo xminigrid/DoorKey-5x5": Preset(
+            1_000_000, _grid, "found here: 4 seeds evaluate to 0.964 to 0.966, mean 0.965"
+        ),
         "dqn CartPole-v1": Preset(100_000, _replay, "found here: 8 seeds end at returns of 500"),
         "dqn Catch-bsuite": Preset(50_000, {**_replay, "n_step": 3}, "found here: 8 seeds end at returns of 1"),
         "pqn CartPole-v1": Preset(500_000, {}, "found here: 8 seeds end at returns of 490 to 500, mean 499"),
