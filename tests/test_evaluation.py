@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -102,6 +103,18 @@ def test_it_is_kept_through_a_kill(tmp_path, monkeypatch):
     again = rljax.resume(tmp_path / "a", progress=False)
     assert again.best.score == whole.best.score and leaves_equal(again.best.policy.state, whole.best.policy.state)
     assert leaves_equal(again.policy.state, whole.policy.state)
+
+
+def test_a_best_of_a_later_update_than_the_run_has_come_to_gives_way(tmp_path):
+    """A machine that rounds otherwise may go on with a run that was killed."""
+    how = {"evaluate_every": 2, "evaluation": CARTPOLE, "keep": "best", "out": tmp_path / "a", "save_every": 4}
+    whole = trained(**how)
+    path = tmp_path / "a"
+    for folder in (path / "best", *(path / "checkpoints").glob("12")):
+        shutil.rmtree(folder)
+    trainer.checkpointer(whole.record, path, "best").save(12, whole.policy.state, {"score": -1.0})
+    again = rljax.resume(path, progress=False)
+    assert again.best.score == np.nanmax(whole.metrics["evaluation_return"][4:])
 
 
 def test_a_damaged_best_is_no_obstacle(tmp_path):

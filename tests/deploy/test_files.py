@@ -17,6 +17,7 @@ from toys import tiny
 from rljax import algos, deploy, envs
 from rljax.deploy import numpy_policy
 from rljax.deploy.numpy_policy import NumpyPolicy
+from rljax.deploy.trace import trace
 from rljax.errors import ConfigError
 from rljax.policy import Policy
 from rljax.spaces import zeros
@@ -159,6 +160,12 @@ def test_operations(name, tmp_path):
         np.testing.assert_allclose(read(policy, tmp_path, obs), expected, rtol=2e-5, atol=2e-6, err_msg=form)
 
 
+def test_what_does_not_act_is_left_out():
+    """Of a PPO that acts greedily two layers, a head and the largest logit stay; biases are still zeros."""
+    names = [operation.name for operation in trace(made("ppo", "CartPole-v1", hidden=(8, 8))).operations]
+    assert names == [*["dot_general", "tanh"] * 2, "dot_general", "argmax"]
+
+
 def test_what_a_file_cannot_hold_is_named(tmp_path):
     policy = acting(lambda x: jnp.sort(x, -1))
     for suffix in (".npz", ".onnx"):
@@ -194,6 +201,7 @@ def test_a_memory_is_carried(tmp_path):
     act.reset()
     assert act(one).tolist() == [2, 4, 6]
     session = onnxruntime.InferenceSession(str(deploy.export(remembering(), tmp_path / "policy.onnx")))
+    assert [x.name for x in session.get_outputs()] == ["action", "next_carry.sum"]
     carry, reset = np.full((1, 3), 5, np.float32), np.ones(1, bool)
     for expected in ([2, 4, 6], [4, 8, 12]):
         action, carry = session.run(
