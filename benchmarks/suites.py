@@ -42,6 +42,7 @@ class Library(NamedTuple):
 
 
 def craftax() -> Library:
+    """Craftax-Classic, which resets by itself unless told not to."""
     from craftax.craftax_env import make_craftax_env_from_name
 
     env = make_craftax_env_from_name("Craftax-Classic-Symbolic-v1", auto_reset=False)
@@ -51,6 +52,7 @@ def craftax() -> Library:
 
 
 def xminigrid() -> Library:
+    """An empty room of XLand-MiniGrid."""
     import xminigrid
 
     env, params = xminigrid.make("MiniGrid-Empty-6x6")
@@ -58,6 +60,7 @@ def xminigrid() -> Library:
 
 
 def navix() -> Library:
+    """An empty room of NAVIX; `step` would reset by itself."""
     import navix
 
     env = navix.make("Navix-Empty-6x6-v0", max_steps=2**31 - 1)
@@ -65,6 +68,7 @@ def navix() -> Library:
 
 
 def jumanji() -> Library:
+    """Snake, without a limit."""
     import jumanji
 
     env = jumanji.make("Snake-v1", time_limit=2**31 - 1)
@@ -72,6 +76,7 @@ def jumanji() -> Library:
 
 
 def jaxmarl() -> Library:
+    """Three agents of a particle environment, without a limit."""
     import jaxmarl
 
     env = jaxmarl.make("MPE_simple_spread_v3", max_steps=2**31 - 1)
@@ -84,6 +89,7 @@ def jaxmarl() -> Library:
 
 
 def playground() -> Library:
+    """A cart with a pole, in MJX."""
     from mujoco_playground import registry
 
     env = registry.load("CartpoleBalance", config_overrides={"impl": "jax"})
@@ -116,6 +122,7 @@ def stepping(reset: Callable[..., Any], step: Callable[..., Any], space: Any, st
 
 
 def timed(program: Callable[[Any], Any], seed: int) -> float:
+    """Seconds of a call."""
     began = time.perf_counter()
     jax.block_until_ready(program(jax.random.key(seed)))
     return time.perf_counter() - began
@@ -183,6 +190,7 @@ def learning() -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
+    """The result as Markdown."""
     lines = ["| environment | k steps/s | time over the library's step |", "| --- | --- | --- |"]
     for each in found["pairs"]:
         lines.append(f"| {each['env']} | {each['steps_per_second'] / 1e3:.3g} | {each['ratio']:.3f} |")
@@ -197,6 +205,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Measures, and stores the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()

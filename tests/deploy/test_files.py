@@ -161,7 +161,7 @@ def test_operations(name, tmp_path):
 
 
 def test_what_does_not_act_is_left_out():
-    """Of a PPO that acts greedily two layers, a head and the largest logit stay; biases are still zeros."""
+    """Two layers, a head and the largest logit stay of a PPO that acts greedily; its biases are still zeros."""
     names = [operation.name for operation in trace(made("ppo", "CartPole-v1", hidden=(8, 8))).operations]
     assert names == [*["dot_general", "tanh"] * 2, "dot_general", "argmax"]
 
