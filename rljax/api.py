@@ -129,14 +129,14 @@ def _begin(
     if watch.wandb is not None:
         log.check_wandb(watch.wandb["project"])
     if out is None:
-        return trainer.go_on(record, prepared, None, progress, sinks, hooks)
+        return trainer.go_on(record, prepared, None, progress, sinks, hooks, watch)
     with locked(out, RUN) as folder:
         if folder.recorded:
             remedy = f"{_what_is_there(folder.path)}, or choose another folder"
             raise ConfigError(f"out={folder.path}: exists; {remedy}")
         folder.record(record)
         try:
-            return trainer.go_on(record, prepared, folder, progress, sinks, hooks)
+            return trainer.go_on(record, prepared, folder, progress, sinks, hooks, watch)
         except RljaxError:
             raise
         except Exception:  # of the user's code, say; the corrected call must not find the folder taken
@@ -264,7 +264,8 @@ def _what_is_there(folder: Path) -> str:
 def _prepared_again(record: dict[str, Any], env: Env | None, objective: Any, data: Any, call: str) -> Prepared:
     """Builds the run of a record; the user gives the parts that a record cannot hold."""
     plug_in_again([(record["objective"] or {}).get("name")], objective, call)
-    origins.check(Watch.from_json(record).names(), record["plugins"])
+    given = None if env is None else ("environment", env.name)
+    origins.check((name for name in Watch.from_json(record).names() if name != given), record["plugins"])
     if data is None and record["data"] is not None:
         raise ConfigError(
             f"data={record['data']}: was learned from, and no record holds it; give it again: {call}, data=...)"

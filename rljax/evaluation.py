@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from rljax import envs
 from rljax import run as drivers
 from rljax.algos.curriculum import Moving
 from rljax.arguments import EVERY, SOME
@@ -62,6 +63,7 @@ class Evaluation:
             require(not given, "evaluation", given, "has no effect without evaluate_every")
             return None
         kinds = {"episodes": SOME, "greedy": Flag(), "task": Table(), "env": None}
+        given |= {"env": envs.given(given["env"])} if "env" in given else {}
         dotted = {name.removeprefix(TASK): given.pop(name) for name in tuple(given) if name.startswith(TASK)}
         given |= {"task": {**given.get("task", {}), **dotted}} if dotted else {}
         for name in given:
@@ -83,8 +85,6 @@ class Evaluation:
 
     def names(self) -> list[tuple[str, str]]:
         """Lists the names that stand for code: (what it is, name)."""
-        from rljax import envs
-
         return envs.named(self.env) if isinstance(self.env, str) else []
 
     def is_due(self, updates: int, size: int, total: int) -> bool:
@@ -97,7 +97,8 @@ class Evaluation:
         Raises:
           ConfigError: it is of other spaces, or has no such numbers.
         """
-        return with_task(env if self.env is None else elsewhere(env, self.env), self.task)
+        same = self.env in (None, env.name)  # perhaps one of the user's own, given again
+        return with_task(env if same else elsewhere(env, self.env), self.task)  # pyright: ignore[reportArgumentType]
 
     def returns(self, policy: Policy, where: Env, seed: int) -> np.ndarray:
         """The returns `[episodes]` of a policy there, by the run's seed: as `policy.evaluate` with that one gives."""

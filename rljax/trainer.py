@@ -102,9 +102,11 @@ class KeptRows:
 class _Between:
     """The work of the host between two chunks."""
 
-    def __init__(self, record: dict[str, Any], prepared: Prepared, hooks: Hooks, folder: Locked | None):
+    def __init__(
+        self, record: dict[str, Any], prepared: Prepared, hooks: Hooks, folder: Locked | None, watch: Watch | None
+    ):
         self.record, self.prepared, self.hooks, self.folder = record, prepared, hooks, folder
-        self.watch, path = Watch.from_json(record), folder and folder.path
+        self.watch, path = watch or Watch.from_json(record), folder and folder.path
         self.checkpoints = checkpointer(record, path) if path else None
         self._best = None if path is None else _best(record, prepared, path)
         self._where = self.watch.evaluation.where(prepared.env) if self.watch.evaluation else prepared.env
@@ -154,17 +156,19 @@ def go_on(
     progress: bool,
     more: Sequence[log.Sink] = (),
     hooks: Hooks | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Trains from the newest checkpoint in the folder, or from the start, to the end that the record says.
 
     Args:
       more: sinks besides those that the record names.
+      watch: as the record has it, with an environment of the user's own.
 
     Raises:
       DivergedError, StorageError, Interrupted, Terminated: as `rljax.train` says.
     """
     path, algorithm, stopped = folder and folder.path, prepared.algorithm, None
-    between = _Between(record, prepared, hooks or Hooks(), folder)
+    between = _Between(record, prepared, hooks or Hooks(), folder, watch)
     checkpoints = between.checkpoints
     found = checkpoints.restore_latest(abstract_state(prepared)) if checkpoints else None
     done, before, kept = found.step if found else 0, metrics(path) if path else {}, KeptRows(folder)

@@ -59,6 +59,18 @@ def test_it_may_be_elsewhere(where):
     assert found.metrics["evaluation_return"][-1] != found.evaluate(8, greedy=False).mean()
 
 
+def test_it_may_be_elsewhere_on_an_object_of_gymnax(tmp_path):
+    import gymnax
+
+    found = trained(evaluate_every=12, evaluation={**CARTPOLE, "env": gymnax.make("CartPole-v1")}, out=tmp_path / "a")
+    assert found.record["evaluation"]["env"] == "gymnax/CartPole-v1"
+    counts, out = counter(), tmp_path / "b"
+    asked = {"env": counts, "episodes": 2, "task": {"terminate_at": 3}}
+    mine = trained(counts, evaluate_every=6, evaluation=asked, out=out)
+    again = rljax.resume(out, env=counts, steps=4 * 8 * 14, progress=False)
+    assert mine.metrics["evaluation_return"][-1] == again.metrics["evaluation_return"][-1] == 6, "1 + 2 + 3"
+
+
 def test_a_curriculum_is_evaluated_as_it_ends():
     found = trained(evaluate_every=6, evaluation=CARTPOLE, task={"length": "linear(0.1,1.0)"})
     ends = envs.make("CartPole-v1")

@@ -212,6 +212,8 @@ def from_record(
     found = rows.from_record(record, known, objective, call, data)
     asked = record["asked"]
     evaluated = Evaluation.from_json(asked.get("evaluation"))
+    if evaluated is not None and known and evaluated.env in known:  # given again
+        evaluated = dataclasses.replace(evaluated, env=known[evaluated.env])
     return Sweep(found, record["seeds"], record["log_every"], asked, search, evaluated, asked.get("keep", LAST))
 
 

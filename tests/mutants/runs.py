@@ -19,7 +19,7 @@ MUTANTS = [
         "evaluation.py",
         EVALUATED,
         ("updates == total or updates %", "updates %", "no evaluation at the end"),
-        ("return with_task(env if self.env is None", "return (env if self.env is None", "its task is not changed"),
+        ("else elsewhere(env, self.env), self.task)", "else elsewhere(env, self.env), {})", "its task is not changed"),
         ("here = env.task if self.env is not None else", "here = env.task if True else", "a row's own task", SWEPT),
         ("return _replaced(learned_on.task, learned_on.ends)", "return learned_on.task", "as it begins", SWEPT),
     ),

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from populations import dying
-from toys import TINY, assert_same_results, sweep
+from toys import TINY, assert_same_results, counter, sweep
 
 import rljax
 from rljax.errors import ConfigError
@@ -101,6 +101,15 @@ def test_the_task_of_a_row_is_that_of_its_evaluation():
         assert found.metrics[RETURN][row, 0, -1] == policy.evaluate(**EVALUATION).mean()
         changed = policy.evaluate(**EVALUATION, task={"length": 1.6}).mean()
         assert same.metrics[RETURN][row, 0, -1] == changed != found.metrics[RETURN][row, 0, -1]
+
+
+def test_an_environment_that_has_no_name_is_given_again(tmp_path):
+    counts = counter()
+    asked = {"env": counts, "episodes": 2, "task": {"terminate_at": 3}}
+    found = sweep(env=counts, evaluate_every=20, evaluation=asked, seeds=1, out=tmp_path / "a")
+    assert (found.metrics[RETURN][..., -1] == 6).all(), "1 + 2 + 3"
+    again = driver.resume(tmp_path / "a", progress=False, envs={counts.name: counts}, seeds=2)
+    assert (again.metrics[RETURN][..., -1] == 6).all() and again.finished.all()
 
 
 def test_a_curriculum_is_evaluated_as_it_ends():
