@@ -212,7 +212,7 @@ def from_record(
     found = rows.from_record(record, known, objective, call, data)
     asked = record["asked"]
     evaluated = Evaluation.from_json(asked.get("evaluation"))
-    if evaluated is not None and known and evaluated.env in known:  # given again
+    if evaluated is not None and known and isinstance(evaluated.env, str) and evaluated.env in known:  # given again
         evaluated = dataclasses.replace(evaluated, env=known[evaluated.env])
     return Sweep(found, record["seeds"], record["log_every"], asked, search, evaluated, asked.get("keep", LAST))
 
