@@ -74,7 +74,7 @@ def test_a_sweep_is_refused_before_it_compiles(tmp_path):
     with pytest.raises(ConfigError, match="num_envs=10000000: takes at least"):
         rljax.sweep("ppo", "CartPole-v1", 10**10, 1, num_envs=10_000_000, out=tmp_path / "a", progress=False)
     with pytest.raises(ConfigError, match="unknown metric 'episode_retrun'; did you mean 'episode_return'"):
-        rljax.sweep("ppo", PROBE, 64, 1, use_preset=False, halving=2, metric="episode_retrun", progress=False)
+        rljax.sweep("ppo", PROBE, 64, 1, use_preset=False, halving=2, score="episode_retrun", progress=False)
     assert not os.listdir(tmp_path)
 
 

@@ -104,6 +104,7 @@ def specify(
 ) -> Sweep:
     """Specifies a sweep; arguments and errors as for `sweep`."""
     runtime.start()
+    require("metric" not in settings, "metric", settings.get("metric"), "is called score")
     numbers = _seeds(seeds)
     log_every, steps = EVERY.convert("log_every", log_every), Maybe(STEPS).convert("steps", steps)
     asked = space.space(grid or {}, sample or {}, trials, sample_seed)

@@ -156,7 +156,7 @@ def test_processes_get_the_data_once_for_all_rounds(monkeypatch):
     monkeypatch.setattr(pool.Worker, "tell", noted)
     monkeypatch.setattr(resources, "free", lambda: 2**36)  # tests beside this one may take what there is
     how = HOW | {"seeds": 2, "grid": {"lr": [0.5, 0.1, 0.02]}, "width": 1, "data": DATA}
-    how |= {"halving": 2, "rungs": 2, "metric": "loss"}
+    how |= {"halving": 2, "rungs": 2, "score": "loss"}
     alone, together = (rljax.sweep("cloning", PROBE, workers=workers, **how) for workers in (1, 2))
     np.testing.assert_array_equal(alone.metrics["loss"], together.metrics["loss"])
     for number in (0, 1):

@@ -48,6 +48,7 @@ def test_a_plain_sweep_is_not_a_search():
         ({"keep": "best", "evaluate_every": 1, "halving": 2}, "keep=best: halving goes on from the last state"),
         ({"evaluate_every": 1, "evaluation": {"env": "Acrobat-v1"}}, "did you mean 'Acrobot-v1'"),
         ({"score": 3}, "score=3: must be text"),
+        ({"metric": "value_loss"}, "metric=value_loss: is called score"),
         ({"sample_seed": 1}, "sample_seed=1: has no effect where nothing is sampled"),
         ({"seeds": "3"}, "seeds='3': must be a whole number, not text"),
         ({"seeds": 10**11}, "seeds=100000000000: must be at most"),
