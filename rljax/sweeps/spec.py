@@ -104,11 +104,10 @@ def specify(
 ) -> Sweep:
     """Specifies a sweep; arguments and errors as for `sweep`."""
     runtime.start()
-    require("metric" not in settings, "metric", settings.get("metric"), "is called score")
     numbers = _seeds(seeds)
     log_every, steps = EVERY.convert("log_every", log_every), Maybe(STEPS).convert("steps", steps)
     asked = space.space(grid or {}, sample or {}, trials, sample_seed)
-    scored_by, evaluated = _score(score), Evaluation.of(evaluate_every, evaluation)
+    scored_by, evaluated = _score(score, settings), Evaluation.of(evaluate_every, evaluation)
     search = _asked_search(asked, sampler, batch, halving, rungs, scored_by)
     points = (search.points(None) if isinstance(search, Optuna) else []) or asked.rows()
     fixed = {**settings, **{rows.TASK + name: value for name, value in Table().convert("task", task).items()}}
@@ -139,8 +138,9 @@ def specify(
     )
 
 
-def _score(given: Any) -> str:
+def _score(given: Any, settings: Mapping[str, Any]) -> str:
     """The metric that a score is of. Raises ConfigError where it cannot be one."""
+    require("metric" not in settings, "metric", settings.get("metric"), "is called score")
     name = Text().convert("score", given)
     return RETURN if name == "evaluation" else name
 
