@@ -121,10 +121,13 @@ class _Between:
 
     def on_row(self, updates: int, row: dict[str, Any], state: Any) -> dict[str, Any]:
         """The row, with the columns of an evaluation that is due, and those that the user's function adds."""
-        policy = policy_at(self.record, self.prepared, state, updates)
         asked, total = self.watch.evaluation, self.record["updates"]
-        if asked is not None and asked.is_due(updates, drivers.point_size(total, self.record["log_every"]), total):
-            row = row | self._evaluated(asked, policy)
+        if asked is not None and not asked.is_due(updates, drivers.point_size(total, self.record["log_every"]), total):
+            asked = None
+        if asked is None and self.hooks.on_rows is None:
+            return row
+        policy = policy_at(self.record, self.prepared, state, updates)
+        row = row if asked is None else row | self._evaluated(asked, policy)
         if self.hooks.on_rows is None:
             return row
         more = self.hooks.on_rows(dict(row), policy)

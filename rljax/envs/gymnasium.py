@@ -24,6 +24,7 @@ from rljax import modes
 from rljax.errors import ConfigError, require
 from rljax.kinds import Count
 from rljax.ops.tree import as_arrays
+from rljax.spaces import like
 from rljax.types import Array, Box, Dict, Discrete, Env, MultiDiscrete, Space, StepResult
 
 KEPT = 1024  # environments that the host keeps of each kind
@@ -83,12 +84,12 @@ def from_gymnasium(env: Any, max_steps: int | None = None, name: str | None = No
     if isinstance(action_space, Dict):
         raise ConfigError(f"environment '{name}': action_space is a Dict: must be one space")
     host = _Host(factory, observation_space, first)
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _zeros(observation_space))
+    seen = like(observation_space)
     flags = (jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((), bool), jax.ShapeDtypeStruct((), bool))
 
     def reset(key: Array, task: Any) -> tuple[State, Any]:
         seed = jax.random.bits(key, (), jnp.uint32) >> 1  # Gymnasium takes 31 bits
-        obs = jax.pure_callback(host.reset, like, seed, vmap_method="expand_dims")
+        obs = jax.pure_callback(host.reset, seen, seed, vmap_method="expand_dims")
         actions = jnp.zeros((limit, *action_space.shape), action_space.dtype)
         return as_arrays((State(seed, jnp.int32(0), actions), obs))
 
@@ -97,7 +98,7 @@ def from_gymnasium(env: Any, max_steps: int | None = None, name: str | None = No
         actions = state.actions.at[state.time].set(action)
         given = (state.seed, state.time, actions)
         obs, reward, terminated, truncated = jax.pure_callback(
-            host.step, (like, *flags), *given, vmap_method="broadcast_all"
+            host.step, (seen, *flags), *given, vmap_method="broadcast_all"
         )
         time = state.time + 1
         truncated = (truncated | (time >= limit)) & ~terminated
@@ -196,12 +197,6 @@ class _Host:
             return np.asarray(values, space.dtype).reshape((*shape, *space.shape))
 
         return one(self._space, list(obs))
-
-
-def _zeros(space: Space) -> Any:
-    if isinstance(space, Dict):
-        return {name: _zeros(each) for name, each in space.spaces.items()}
-    return np.zeros(space.shape, space.dtype)
 
 
 def space_of(space: Any) -> Space:

@@ -146,18 +146,18 @@ class SweepWork(Work):
         column = self.metrics[evaluation.RETURN]
         before = np.max(column, axis=1, where=np.isfinite(column), initial=-np.inf)
         column[:, self.points.index(self.done)] = np.where(self.diverged, np.nan, found)
-        if self.job.keep == BEST:
-            better, states, kept = ~self.diverged & (found > before), self._states(), self.best
-            for name, x in states.items():
+        better = ~self.diverged & (found > before)
+        if self.job.keep == BEST and (better.any() or not self.best):
+            for name, x in self._states().items():
                 chosen = better.reshape(-1, *[1] * (x.ndim - 1))
-                self.best[name] = np.where(chosen, x, kept.get(name, x))
+                self.best[name] = np.where(chosen, x, self.best.get(name, x))
 
     def _states(self) -> dict[str, np.ndarray]:
         """The leaves of the members' states that are stored."""
-        kept = named_leaves(self.program.state)
+        leaves = named_leaves(self.state)
         if not self.job.keep_states:
-            kept = {name: kept[name] for name in self.job.read_by_act(self.shards[0].group)}
-        return {name: x for name, x in named_leaves(self.program.fetch(self.state)).items() if name in kept}
+            leaves = {name: leaves[name] for name in self.job.read_by_act(self.shards[0].group)}
+        return self.program.fetch(leaves)
 
     def finish(self) -> Report:
         """Stores each shard, and reports the last scores of its members."""

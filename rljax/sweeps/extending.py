@@ -11,15 +11,13 @@ from typing import Any
 from rljax.build import Hashed
 from rljax.engine import machine
 from rljax.engine.plan import Group
-from rljax.engine.plan import group as group_rows
-from rljax.engine.width import choose_width
 from rljax.errors import ConfigError, require
 from rljax.parts import of_record
 from rljax.records import versioned
 from rljax.storage import write_json
 from rljax.sweeps import rows, store
 from rljax.sweeps.execute import pending, shards_of
-from rljax.sweeps.planning import Plan, programs_of, recorded_groups, to_record, watched
+from rljax.sweeps.planning import Plan, groups_of_new_rows, programs_of, recorded_groups, to_record, watched
 from rljax.sweeps.spec import STATE, Sweep
 
 LACKS = "holds a sweep of {}, which this one has not; an extension has all that is there, and more"
@@ -59,10 +57,7 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     require(not lengthened, "seeds", len(asked.seeds), f"{why}; give seeds first, and then steps")
     planned += further
     here = machine.again(how.get("workers") or recorded["workers"])
-    for group in group_rows(programs, asked.log_every, known):
-        model = asked.rows[group.rows[0]]
-        new = group if group.width_by else dataclasses.replace(group, width=1)
-        planned.append(dataclasses.replace(choose_width(programs, new, len(asked.seeds), here, model), seeds=[]))
+    planned += [dataclasses.replace(g, seeds=[]) for g in groups_of_new_rows(asked, programs, known, here)]
     found = Plan(asked, planned, here, programs)
     if len(planned) > len(known):
         write_json(folder / store.RECORD, versioned(to_record(found)))

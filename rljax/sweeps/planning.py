@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,19 @@ def programs_of(sweep: Sweep) -> Programs:
     return Programs(prepared, sweep.rows, evaluate=asked, every=asked.every)
 
 
+def groups_of_new_rows(
+    asked: Sweep, programs: Programs, known: Sequence[Group], here: Machine, width: int | None = None
+) -> list[Group]:
+    """Groups of the rows that no known one has; where a program is another, as wide as given, or as measures best."""
+    return [
+        choose_width(programs, group, len(asked.seeds), here, asked.rows[group.rows[0]], width is not None)
+        for group in (
+            group if group.width_by else dataclasses.replace(group, width=width or 1)
+            for group in group_rows(programs, asked.log_every, known)
+        )
+    ]
+
+
 def next_round(planned: Plan, found: SweepResult) -> Plan | None:
     """The plan with what the search adds to it, given the results so far; None if it is done."""
     asked = planned.sweep
@@ -166,13 +179,7 @@ def next_round(planned: Plan, found: SweepResult) -> Plan | None:
         model = planned.groups[0]
         given = jax.process_count() > 1 or model.width_by == "user"  # processes would each measure something else
         new = dataclasses.replace(planned.programs, prepared=[row.prepare() for row in asked.rows], rows=asked.rows)
-        groups = [
-            choose_width(new, group, len(asked.seeds), planned.machine, asked.rows[group.rows[0]], given)
-            for group in (
-                group if group.width_by else dataclasses.replace(group, width=model.width if given else 1)
-                for group in group_rows(new, asked.log_every, planned.groups)
-            )
-        ]
+        groups = groups_of_new_rows(asked, new, planned.groups, planned.machine, model.width if given else None)
         return dataclasses.replace(planned, sweep=asked, groups=[*planned.groups, *groups], programs=new)
     further = asked.search.further(planned.groups, found)
     return dataclasses.replace(planned, groups=[*planned.groups, *further]) if further else None

@@ -180,11 +180,12 @@ def measured(folder: Path, record: dict[str, Any]) -> Measured:
 
 def _points(record: dict[str, Any]) -> list[list[int]]:
     """The updates done at each point of every row: it may be in several groups, one after the other."""
-    found: list[set[int]] = [set() for _ in record["rows"]]
-    for group in record["plan"]:
+    groups: list[tuple[int, ...]] = [()] * len(record["rows"])
+    for i, group in enumerate(record["plan"]):
         for row in group["rows"]:
-            found[row].update(group["points"])
-    return [sorted(points) for points in found]
+            groups[row] += (i,)
+    points = {key: sorted({x for i in key for x in record["plan"][i]["points"]}) for key in set(groups)}
+    return [points[key] for key in groups]
 
 
 def _check_chunk(path: Path, chunk: dict[str, np.ndarray], count: int, seeds: Collection[int]) -> None:

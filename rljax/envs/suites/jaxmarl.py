@@ -16,7 +16,7 @@ import numpy as np
 from rljax import modes
 from rljax.envs.catalogue import check_arguments
 from rljax.envs.suites.catalogue import JAXMARL
-from rljax.envs.suites.shared import NEVER, Counted, Limit, begun, library
+from rljax.envs.suites.shared import NEVER, Counted, Limit, begun, counted, library
 from rljax.kinds import Count
 from rljax.ops.tree import as_arrays
 from rljax.types import Array, Box, Env, MultiDiscrete, StepResult
@@ -36,12 +36,13 @@ def make(name: str, max_steps: int | None = None, **kwargs: Any) -> Env:
       ConfigError: jaxmarl is not installed, or there is no such argument.
     """
     jaxmarl, number = library("jaxmarl", "jaxmarl"), JAXMARL[name.removeprefix("jaxmarl/")]
-    default = jaxmarl.make(number, **kwargs) if not kwargs else _checked(jaxmarl, number, name, kwargs)
-    has_limit = hasattr(default, "max_steps")
+    default = jaxmarl.make(number)
+    known = [argument for argument in inspect.signature(type(default).__init__).parameters if argument != "self"]
+    check_arguments(name, kwargs, known)
     limit = int(getattr(default, "max_steps", DEFAULT)) if max_steps is None else max_steps
     limit = Count().convert("max_steps", limit)
-    made = jaxmarl.make(number, **kwargs, **({"max_steps": NEVER} if _takes(default, "max_steps") else {}))
-    if has_limit and not _takes(default, "max_steps"):
+    made = jaxmarl.make(number, **kwargs, **({"max_steps": NEVER} if "max_steps" in known else {}))
+    if hasattr(made, "max_steps"):
         made.max_steps = NEVER
     agents = list(made.agents)
     discrete = all(hasattr(made.action_space(agent), "n") for agent in agents)
@@ -65,9 +66,8 @@ def make(name: str, max_steps: int | None = None, **kwargs: Any) -> Env:
     def step(key: Array, state: Counted, action: Array, task: Limit) -> tuple[Counted, StepResult]:
         obs, inner, rewards, dones, _ = made.step_env(key, state.inner, each(action))
         terminated = jnp.asarray(dones["__all__"], bool).reshape(())
-        truncated = jnp.logical_and(state.time + 1 >= task.max_steps, ~terminated)
         reward = jnp.stack([jnp.asarray(rewards[agent], jnp.float32).reshape(()) for agent in agents]).mean()
-        return as_arrays((Counted(inner, state.time + 1), StepResult(seen(obs), reward, terminated, truncated)))
+        return counted(state, inner, seen(obs), reward, terminated, task.max_steps)
 
     task = as_arrays(Limit(limit))
     like = jax.eval_shape(reset, jax.random.key(0), task)[1]
@@ -81,17 +81,6 @@ def make(name: str, max_steps: int | None = None, **kwargs: Any) -> Env:
         action_space=MultiDiscrete(tuple(sizes)) if discrete else _bounds(made, agents),
         time_limit=lambda task: task.max_steps,
     )
-
-
-def _checked(jaxmarl: Any, number: str, name: str, kwargs: dict[str, Any]) -> Any:
-    """The environment with these arguments. Raises ConfigError for one that it does not have."""
-    default = jaxmarl.make(number)
-    check_arguments(name, kwargs, [x for x in inspect.signature(type(default).__init__).parameters if x != "self"])
-    return jaxmarl.make(number, **kwargs)
-
-
-def _takes(made: Any, argument: str) -> bool:
-    return argument in inspect.signature(type(made).__init__).parameters
 
 
 def _size(space: Any) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 from rljax import modes
 from rljax.envs.catalogue import check_arguments
 from rljax.envs.suites.catalogue import JUMANJI
-from rljax.envs.suites.shared import NEVER, Counted, Limit, begun, library
+from rljax.envs.suites.shared import NEVER, Counted, Limit, begun, counted, library
 from rljax.errors import require
 from rljax.kinds import Count
 from rljax.ops.tree import as_arrays
@@ -65,13 +65,10 @@ def make(name: str, max_steps: int | None = None, **kwargs: Any) -> Env:
         del key  # the library's state has one
         choice = action if joint is None else jnp.stack(jnp.unravel_index(action, joint))
         inner, timestep = made.step(state.inner, choice)
-        reached = state.time + 1 >= task.max_steps
-        terminated = jnp.logical_and(timestep.last(), ~reached) if fixed else timestep.last()
-        truncated = jnp.logical_and(reached, ~terminated)
+        last = timestep.last()
+        terminated = jnp.logical_and(last, state.time + 1 < task.max_steps) if fixed else last
         reward = jnp.asarray(timestep.reward, jnp.float32).mean()
-        return as_arrays(
-            (Counted(inner, state.time + 1), StepResult(seen(timestep.observation), reward, terminated, truncated))
-        )
+        return counted(state, inner, seen(timestep.observation), reward, terminated, task.max_steps)
 
     task = as_arrays(Limit(limit))
     like = jax.eval_shape(reset, jax.random.key(0), task)[1]

@@ -12,7 +12,7 @@ import numpy as np
 
 from rljax import modes
 from rljax.envs.suites.catalogue import NAVIX
-from rljax.envs.suites.shared import NEVER, Counted, Limit, begun, library
+from rljax.envs.suites.shared import NEVER, Counted, Limit, as_bytes, begun, counted, library
 from rljax.kinds import Choice, Count
 from rljax.ops.tree import as_arrays
 from rljax.types import Array, Discrete, Env, MultiDiscrete, StepResult
@@ -41,7 +41,7 @@ def make(name: str, max_steps: int | None = None, view: str = "full") -> Env:
 
     def reset(key: Array, task: Limit) -> tuple[Counted, Array]:
         timestep = made.reset(key)
-        return as_arrays((begun(timestep.state.replace(cache=None)), _seen(timestep.observation)))
+        return as_arrays((begun(timestep.state.replace(cache=None)), as_bytes(timestep.observation)))
 
     def step(key: Array, state: Counted, action: Array, task: Limit) -> tuple[Counted, StepResult]:
         before = timestep_of(
@@ -53,10 +53,8 @@ def make(name: str, max_steps: int | None = None, view: str = "full") -> Env:
             state=state.inner.replace(key=key),  # which the library draws once, when it resets
         )
         after = made._step(before, action)  # `step` would reset by itself
-        terminated = jnp.asarray(after.is_termination(), bool)
-        truncated = jnp.logical_and(state.time + 1 >= task.max_steps, ~terminated)
-        result = StepResult(_seen(after.observation), jnp.asarray(after.reward, jnp.float32), terminated, truncated)
-        return as_arrays((Counted(after.state, state.time + 1), result))
+        obs = as_bytes(after.observation)
+        return counted(state, after.state, obs, after.reward, after.is_termination(), task.max_steps)
 
     task = as_arrays(Limit(limit))
     grid = jax.eval_shape(reset, jax.random.key(0), task)[1].shape[:-1]
@@ -70,7 +68,3 @@ def make(name: str, max_steps: int | None = None, view: str = "full") -> Env:
         time_limit=lambda task: task.max_steps,
         render=lambda state, task: np.asarray(navix.observations.rgb(state.inner.replace(cache=sprites))),
     )
-
-
-def _seen(obs: Array) -> Array:
-    return jnp.asarray(obs, jnp.uint8)

@@ -18,7 +18,7 @@ from flax import struct
 
 from rljax import modes
 from rljax.envs.suites.catalogue import PLAYGROUND
-from rljax.envs.suites.shared import Counted, begun, library
+from rljax.envs.suites.shared import Counted, begun, counted, library
 from rljax.kinds import Count, Table
 from rljax.ops.tree import as_arrays
 from rljax.types import Array, Box, Env, Scalar, StepResult
@@ -59,10 +59,7 @@ def make(name: str, max_steps: int | None = None, config: Any = None) -> Env:
     def step(key: Array, state: Counted, action: Array, task: Task) -> tuple[Counted, StepResult]:
         del key  # the state has one, where there is chance
         after = with_model(task).step(state.inner, action)
-        terminated = jnp.asarray(after.done, bool)
-        truncated = jnp.logical_and(state.time + 1 >= task.max_steps, ~terminated)
-        result = StepResult(_seen(after.obs), jnp.asarray(after.reward, jnp.float32), terminated, truncated)
-        return as_arrays((Counted(_kept(after), state.time + 1), result))
+        return counted(state, _kept(after), _seen(after.obs), after.reward, after.done, task.max_steps)
 
     model = jax.tree.map(np.asarray, made._mjx_model)  # by way of the host, as a task must follow the other arguments
     task = as_arrays(Task(model, limit))

@@ -9,12 +9,12 @@ import warnings
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from rljax.envs.suites.catalogue import REQUIRES
 from rljax.errors import ConfigError
-from rljax.types import Array, Scalar
+from rljax.ops.tree import as_arrays
+from rljax.types import Array, Scalar, StepResult
 
 NEVER = 2**31 - 1  # a limit that no episode comes to
 
@@ -37,6 +37,20 @@ def begun(inner: Any) -> Counted:
     return Counted(inner, jnp.zeros((), jnp.int32))
 
 
+def counted(
+    before: Counted, inner: Any, obs: Any, reward: Any, terminated: Any, max_steps: Scalar
+) -> tuple[Counted, StepResult]:
+    """The next state, and the result of a step by which the library's state became `inner`: the limit truncates."""
+    time, terminated = before.time + 1, jnp.asarray(terminated, bool)
+    truncated = jnp.logical_and(time >= max_steps, ~terminated)
+    return as_arrays((Counted(inner, time), StepResult(obs, jnp.asarray(reward, jnp.float32), terminated, truncated)))
+
+
+def as_bytes(obs: Array) -> Array:
+    """Categories `[H, W, C]`, of which none has more than 256 kinds, as uint8."""
+    return jnp.asarray(obs, jnp.uint8)
+
+
 def library(suite: str, module: str) -> Any:
     """Imports a module of a suite's library, without what it prints and warns of.
 
@@ -50,8 +64,3 @@ def library(suite: str, module: str) -> Any:
     except ModuleNotFoundError as error:
         why = "" if (error.name or module).partition(".")[0] == module.partition(".")[0] else f" ({error})"
         raise ConfigError(f"an environment of {suite} needs {suite}: pip install '{REQUIRES[suite]}'{why}") from None
-
-
-def one_hot(obs: Array, sizes: tuple[int, ...]) -> Array:
-    """Categories `[..., C]`, of so many kinds in each channel, as `[..., sum(sizes)]` zeros and ones of float32."""
-    return jnp.concatenate([(obs[..., i, None] == np.arange(n)).astype(jnp.float32) for i, n in enumerate(sizes)], -1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rljax import modes
 from rljax.envs.suites.catalogue import XMINIGRID
-from rljax.envs.suites.shared import library
+from rljax.envs.suites.shared import as_bytes, library
 from rljax.errors import require
 from rljax.kinds import Count
 from rljax.ops.tree import as_arrays
@@ -59,14 +59,14 @@ def make(
 
     def reset(key: Array, task: Any) -> tuple[Any, Array]:
         timestep = made.reset(with_goal(task), key)
-        return as_arrays((timestep, _seen(timestep.observation)))
+        return as_arrays((timestep, as_bytes(timestep.observation)))
 
     def step(key: Array, timestep: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
         timestep = made.step(with_goal(task), _with_key(timestep, key), action)
         terminated = timestep.discount == 0.0
         truncated = jnp.logical_and(timestep.last(), ~terminated)
         reward = jnp.asarray(timestep.reward, jnp.float32)
-        return as_arrays((timestep, StepResult(_seen(timestep.observation), reward, terminated, truncated)))
+        return as_arrays((timestep, StepResult(as_bytes(timestep.observation), reward, terminated, truncated)))
 
     task = as_arrays(ruleset) if worlds else ()
     height, width, _ = jax.eval_shape(reset, jax.random.key(0), task)[1].shape
@@ -108,7 +108,3 @@ def _benchmark(given: str | Path) -> Any:
     if path.exists():
         return library_of.load_benchmark_from_path(str(path))
     return library("xminigrid", "xminigrid").load_benchmark(str(given))
-
-
-def _seen(obs: Array) -> Array:
-    return jnp.asarray(obs, jnp.uint8)
