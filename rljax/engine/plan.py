@@ -174,7 +174,8 @@ def group(programs: Programs, log_every: int | None = None, known: Sequence[Grou
     for key, rows in alike.items():
         updates, varying = key[-1], differing([_member(programs.prepared[row]) for row in rows])
         if key in models and varying <= set(models[key].varying):
-            found.append(dataclasses.replace(models[key], rows=rows))
+            whole = {"start": 0, "updates": updates, "last": updates, "seeds": []}  # as the model need not
+            found.append(dataclasses.replace(models[key], rows=rows, **whole))
         else:
             found.append(Group(rows, sorted(varying), updates, point_size(updates, log_every), updates))
     return found

@@ -57,7 +57,7 @@ def plan_in(folder: Path, asked: Sweep, **how: Any) -> Plan:
     require(not lengthened, "seeds", len(asked.seeds), f"{why}; give seeds first, and then steps")
     planned += further
     here = machine.again(how.get("workers") or recorded["workers"])
-    planned += [dataclasses.replace(g, seeds=[]) for g in groups_of_new_rows(asked, programs, known, here)]
+    planned += groups_of_new_rows(asked, programs, known, here)
     found = Plan(asked, planned, here, programs)
     if len(planned) > len(known):
         write_json(folder / store.RECORD, versioned(to_record(found)))

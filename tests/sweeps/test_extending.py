@@ -103,6 +103,15 @@ def test_more_steps_where_nothing_anneals(tmp_path):
         sweep(**how, steps=1280, seeds=3, out=tmp_path / "a", extend=True)
 
 
+def test_new_rows_have_the_length_that_the_others_were_given(tmp_path):
+    how = {"horizon": 40.0, "keep": "state", "steps": 1280}
+    sweep(**how | {"steps": 640}, out=tmp_path / "a")
+    sweep(**how, out=tmp_path / "a", extend=True)
+    found = sweep(**how, grid=WIDER, out=tmp_path / "a", extend=True)
+    assert (found.reached == 40).all() and found.finished.all()
+    same_rows(found, sweep(**how, grid=WIDER, log_every=2))
+
+
 def test_seeds_and_steps_at_once_are_refused(tmp_path):
     sweep(keep="state", out=tmp_path / "a")
     with pytest.raises(ConfigError, match="give seeds first, and then steps"):
