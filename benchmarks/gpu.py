@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ def with_preset(env: str, steps: int | None = None) -> Workload:
     return Workload(env, steps or known.steps, known.settings)
 
 
-def cases(quick: bool) -> list[tuple[Workload, int]]:
+def cases(quick: bool, agents: Sequence[int] = AGENTS) -> list[tuple[Workload, int]]:
     """Workloads with their number of agents, the quick ones first."""
     breakout, ant = with_preset("Breakout-MinAtar", 2**20), with_preset("brax/ant")
-    found = [(workload, n) for n in AGENTS for workload in (CARTPOLE, breakout)]
+    found = [(workload, n) for n in agents for workload in (CARTPOLE, breakout)]
     found = [(workload, n) for workload, n in found if workload is CARTPOLE or n <= MOST_BREAKOUT]
     found.append((ant, 0))
     if quick:
@@ -64,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="of each case but ant, which runs once")
     parser.add_argument("--only", default="", help="run the cases whose environment contains this")
+    parser.add_argument("--agents", type=int, nargs="+", default=AGENTS, help="how many train together in each case")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to try the script, not to report")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds after which a case counts as hung")
     parser.add_argument("--out", type=Path, help="the JSON; by default results/gpu-PLATFORM-DATE.json")
@@ -73,7 +75,7 @@ def main() -> None:
         print(table(json.loads(options.table.read_text())))
         return
     result = header("gpu") | {"contestants": []}
-    for workload, agents in cases(options.quick):
+    for workload, agents in cases(options.quick, options.agents):
         if options.only not in workload.env:
             continue
         case = Contestant(f"{workload.env}, {agents} agents", "rljax run", workload, agents, timeout=options.timeout)

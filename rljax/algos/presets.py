@@ -70,6 +70,15 @@ _grid: dict[str, Any] = {
     "lr": 1e-3,
     "entropy_coef": 0.01,
 }
+_craftax: dict[str, Any] = {
+    "num_envs": 64,
+    "num_steps": 64,
+    "num_epochs": 4,
+    "num_minibatches": 8,
+    "hidden": (256, 256),
+    "lr": 1e-3,
+    "entropy_coef": 0.01,
+}
 _small: dict[str, Any] = {"hidden": (64, 64), "batch_size": 128, "lr": 1e-3}
 
 PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a pattern of names of environments
@@ -88,6 +97,9 @@ PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a patt
         "ppo xminigrid/Empty-8x8": Preset(300_000, _grid, "found here: 4 seeds evaluate to 0.958 to 0.961, mean 0.960"),
         "ppo xminigrid/DoorKey-5x5": Preset(
             1_000_000, _grid, "found here: 4 seeds evaluate to 0.964 to 0.966, mean 0.965"
+        ),
+        "ppo craftax/classic-symbolic": Preset(
+            1_000_000, _craftax, "found here: 4 seeds evaluate to 5.4 to 6.1, mean 5.6, of 22 achievements"
         ),
         "dqn CartPole-v1": Preset(100_000, _replay, "found here: 8 seeds end at returns of 500"),
         "dqn Catch-bsuite": Preset(50_000, {**_replay, "n_step": 3}, "found here: 8 seeds end at returns of 1"),

@@ -114,7 +114,9 @@ def ranked(result: SweepResult, metric: str, last: float, statistic: stats.Stati
 
     def order_of(score: Score) -> tuple[Any, ...]:
         known = np.isfinite(score.value)
-        return order[score.environment], not known, -share[score.row], -score.value if known else 0.0
+        # Of two that score alike the one whose interval begins higher comes first.
+        by_score = (-score.value, -np.nan_to_num(score.low, nan=-np.inf)) if known else (0.0, 0.0)
+        return order[score.environment], not known, -share[score.row], *by_score
 
     return sorted(found, key=order_of)
 

@@ -53,6 +53,9 @@ def test_a_ranking_is_of_one_environment():
     ]
     assert TWO.best(env="Catch-bsuite").row == TWO.best(env="Catch-bsuite", lr=0.1).row == 2
     assert TWO.select(env="Catch-bsuite").best().settings == {"env": "Catch-bsuite", "lr": 0.1}
+    # The middle half of both scores 1.
+    alike = made([{"lr": lr} for lr in (0.1, 0.2)], [[1.0, 1, 1, 0.5], [1, 1, 1, 1]])
+    assert [score.row for score in alike.ranked()] == [1, 0]
     for use in (TWO.best, TWO.policy):
         with pytest.raises(
             ConfigError, match=r"CartPole-v1 and Catch-bsuite do not compare.*best\(env='CartPole-v1'\)"

@@ -193,9 +193,9 @@ def _curves(view: View) -> Html:
     grey = f"{others} more, the mean over seeds of each" if others > 0 else None
     grey = "each seed" if len(view.result) == 1 and seeds > 1 else grey
     note = "The interquartile mean over seeds, with its pointwise 95% interval, " if seeds > 1 else ""
-    note += (
-        "where at least half of them have ended an episode; a line breaks where none ended for long." if note else ""
-    )
+    ended = "where at least half of them have ended an episode; a line breaks where none ended for long."
+    known = "where at least half of them have one."
+    note += (ended if view.metric.startswith("episode_") else known) if note else ""
     note += " A diverged run is in its curve for as long as it has numbers." if view.result.diverged.any() else ""
     return _keyed(view, figure(figures.curves(view), "Learning curves of the best settings", note), grey)
 
@@ -233,6 +233,8 @@ def _importance(view: View) -> str:
 
 def _extremes(view: View, field: Field) -> str:
     places, means = field.marginal(view.values)
+    if np.ptp(means) == 0:
+        return f"{field.name}: {view.text(means[0])} at every value"
     ends = ((word, int(pick(means))) for word, pick in (("best", np.argmax), ("worst", np.argmin)))
     near = ((word, i, field.ticks[places[i]] if field.ticks else f"about {places[i]:.2g}") for word, i in ends)
     return f"{field.name}: " + ", ".join(f"{word} at {value} ({view.text(means[i])})" for word, i, value in near)
