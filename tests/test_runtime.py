@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from rljax import runtime
 from rljax.runtime import CACHE, THREADS, cpu_threads, report
 
 
@@ -37,7 +38,35 @@ def test_pool_size(flags, version, threads):
 
 def test_importing_settles_the_pool_and_the_cache_without_jax(tmp_path):
     program = f"import os, sys, rljax; print(os.environ['{THREADS}'], os.environ['{CACHE}'], 'jax' in sys.modules)"
-    assert python(program, XDG_CACHE_HOME=str(tmp_path)) == f"1 {tmp_path}/rljax/xla False"
+    assert python(program, XDG_CACHE_HOME=str(tmp_path), JAX_PLATFORMS="cpu") == f"1 {tmp_path}/rljax/xla False"
+
+
+@pytest.mark.parametrize(
+    ("device", "plugin", "environment", "expected"),
+    [
+        (True, True, {}, True),
+        (True, True, {"JAX_PLATFORMS": "cuda,cpu"}, True),
+        (True, True, {"JAX_PLATFORMS": "cpu"}, False),
+        (True, True, {"CUDA_VISIBLE_DEVICES": ""}, False),
+        (True, False, {}, False),  # jax without support for it
+        (False, True, {}, False),  # a login node
+    ],
+)
+def test_with_an_accelerator_programs_are_compiled_by_all_cores(
+    device, plugin, environment, expected, tmp_path, monkeypatch
+):
+    found = tmp_path / "nvidia0"
+    if device:
+        found.touch()
+    for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES", THREADS):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(runtime, "DEVICES", (str(tmp_path / "nvidia[0-9]*"),))
+    monkeypatch.setattr(runtime, "version", lambda name: "0.11.2" if plugin and "cuda13" in name else None)
+    assert runtime.accelerated() is expected
+    runtime.settle()
+    assert (THREADS in os.environ) is not expected
 
 
 def test_a_users_own_variables_win():
