@@ -52,7 +52,8 @@ def settle() -> None:
     """Chooses the thread pool and turns on the persistent compile cache; a variable the user has set is left alone.
 
     With an accelerator the pool stays that of JAX: programs do not run in it, but are compiled in it. With one thread
-    a first run of PPO on an H200 with 16 cores took 46 s instead of 15. Warns where the CPU client has already started with a pool that can hang.
+    a first run of PPO on an H200 with 16 cores took 46 s instead of 15. Warns where the CPU client has already started
+    with a pool that can hang.
     """
     version = tuple(int(n) for n in importlib.metadata.version("jax").split(".")[:2])
     if THREADS not in os.environ and not accelerated():
