@@ -258,8 +258,8 @@ MUTANTS = [
             "sweeps/test_ranking.py::test_a_diverged_run_is_the_worst_on_its_environment",
         ),
         (
-            "-score.value if known",
-            "score.value if known",
+            "(-score.value, ",
+            "(score.value, ",
             "worst first",
             "sweeps/test_ranking.py::test_a_ranking_is_of_one_environment",
         ),
