@@ -14,6 +14,7 @@ from rljax import plugins, registry, shipped
 from rljax.algos.presets import PRESETS
 from rljax.arguments import SEED, SOME
 from rljax.cli.shared import elsewhere, keep
+from rljax.envs.references import REFERENCES
 from rljax.errors import require
 from rljax.kinds import Count, Maybe
 from rljax.progress import amount
@@ -205,7 +206,8 @@ class List:
             for name in sorted(names) if self.what == "algos" else names:
                 source = registry.source(names.what, name)
                 name += "..." if name.endswith("/") else ""  # a family
-                print(f"{name}  ({source})" if source else name)
+                known = str(REFERENCES.get(name, "")) if self.what == "envs" else ""
+                print(f"{name}  ({source})" if source else f"{name}  ({known})" if known else name)
         return 0
 
 
