@@ -101,7 +101,7 @@ import json, sys, rljax
 seeds, steps, limit, out, settings = json.loads(sys.argv[1])
 what = {"use_preset": False, **settings, "hidden": tuple(settings["hidden"])}
 grid = {"lr": [1e-3 * 0.9**i for i in range(16)]}
-rljax.sweep("ppo", "CartPole-v1", steps, seeds // 16, grid=grid, out=out, memory=f"{limit}GB", **what)
+rljax.sweep("ppo", "CartPole-v1", steps, seeds // 16, grid=grid, out=out, memory_limit=f"{limit}GB", **what)
 """
 
 

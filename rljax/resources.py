@@ -41,7 +41,7 @@ def read(text: str | int) -> int:
     """Reads `16GB`, `800MB` or a number of bytes. Raises ConfigError where the text is none of these."""
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([kmgt]?)b?", str(text).strip().lower())
     if not found or not float(found[1]):
-        raise ConfigError(f"memory={text}: write it as 16GB, 800MB or a number of bytes")
+        raise ConfigError(f"memory_limit={text}: write it as 16GB, 800MB or a number of bytes")
     return int(float(found[1]) * UNITS[found[2]])
 
 

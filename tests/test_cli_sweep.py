@@ -119,7 +119,7 @@ def test_commas_inside_the_arguments_of_a_wrapper_part_no_environments(capsys, m
         ("sweep ppo Acrobot-v1", "steps=None: there is no preset"),
         ("sweep ppo CartPole-v1 --workers 0", "workers=0: must be at least 1"),
         ("sweep ppo CartPole-v1 --width 0", "width=0: must be at least 1"),
-        ("sweep ppo CartPole-v1 --memory much", "memory=much: write it as 16GB"),
+        ("sweep ppo CartPole-v1 --memory-limit much", "memory_limit=much: write it as 16GB"),
         ("sweep ppo CartPole-v1 --halving 1", "halving=1: must be at least 2"),
         ("sweep ppo CartPole-v1 --task gravity", "NAME=NUMBER"),
         ("sweep ppo CartPole-v1 --submit local", "num_processes=None: say how many to start"),
@@ -140,7 +140,7 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, message, capsys, tmp_p
 
 def test_a_refused_sweep_leaves_no_folder(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for arguments in (["--grid", "num-minibatches=1,3"], ["--memory", "1kB"]):
+    for arguments in (["--grid", "num-minibatches=1,3"], ["--memory-limit", "1kB"]):
         code, *_ = call(capsys, *COMMAND, *arguments)
         assert code == 2
     assert not list(tmp_path.rglob("ppo*"))
@@ -148,7 +148,7 @@ def test_a_refused_sweep_leaves_no_folder(capsys, tmp_path, monkeypatch):
 
 def test_a_row_too_big_is_refused_with_the_figure_and_the_field(capsys, tmp_path):
     command = instead(COMMAND, "--num-epochs=1", "--num-minibatches=1", "--num-steps=1", "--width=1")
-    code, out, err = call(capsys, *command, "--memory", "1kB", "--out", tmp_path / "a")
+    code, out, err = call(capsys, *command, "--memory-limit", "1kB", "--out", tmp_path / "a")
     assert code == 2 and err.startswith("rljax: num_envs=4: one run needs ") and "1 kB are free" in err
     assert err.count("\n") == 1 and not out
 

@@ -175,8 +175,8 @@ sweep ppo CartPole-v1 --metric foo
 sweep ppo CartPole-v1 --halving 1
 sweep ppo CartPole-v1 --halving 2 --rungs 1
 sweep ppo CartPole-v1 --sampler optuna
-sweep ppo CartPole-v1 --memory much
-sweep ppo CartPole-v1 --memory 0
+sweep ppo CartPole-v1 --memory-limit much
+sweep ppo CartPole-v1 --memory-limit 0
 sweep ppo CartPole-v1 --num-processes 2
 sweep ppo CartPole-v1 --process-id 1
 sweep ppo CartPole-v1 --submit-with a=1

@@ -28,7 +28,7 @@ def test_memory_is_read(text, count):
 
 @pytest.mark.parametrize("text", ["", "GB", "16XB", "-1GB", "0", "0GB", "nan", "inf", "1e9", "1.2.3GB", "."])
 def test_what_is_no_memory_is_refused(text):
-    with pytest.raises(ConfigError, match=r"memory=.*: write it as 16GB, 800MB or a number of bytes"):
+    with pytest.raises(ConfigError, match=r"memory_limit=.*: write it as 16GB, 800MB or a number of bytes"):
         resources.read(text)
 
 

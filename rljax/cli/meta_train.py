@@ -147,7 +147,7 @@ def _options(learnable: Learnable) -> list[Option]:
         ),
         Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
         Option("width", Maybe(SOME), None, "runs side by side in a program; by default what measures fastest"),
-        Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
+        Option("memory_limit", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
     ]
 
 
@@ -173,7 +173,7 @@ def _train(what: str, learnable: Learnable, options: Any, settings: dict[str, An
         "validate_every": options.validate_every,
     }
     name = "-".join([what, *(env for env, _ in places)]).replace("/", "-")
-    how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
+    how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory_limit}
     where = Numbered(absolute("searches"), name) if options.out is None else absolute(options.out)
     asked = _search(common, options)
     return _finish(outcome(lambda: search.run(asked, where, **how)))

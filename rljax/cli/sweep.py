@@ -146,7 +146,7 @@ def _options(steps: int | None) -> list[Option]:
         Option("dry_run", bool, False, "print the plan: groups, programs, memory, time; run nothing"),
         Option("workers", PROCESSES, None, "processes; by default one for each core, or one for all accelerators"),
         Option("width", Maybe(SOME), None, "members side by side in a program; by default what measures fastest"),
-        Option("memory", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
+        Option("memory_limit", str | None, None, "for all arrays, e.g. 16GB; by default most of what is free"),
         Option("log_every", EVERY, None, "updates per logged point; by default a 100th of the run"),
         Option("task", tuple[str, ...], (), "environment parameters of all rows: NAME=NUMBER ..."),
         Option("curriculum", str | None, None, "a function (progress, task) -> task of yours, module:function"),
@@ -187,7 +187,7 @@ def _sweep(algorithms: list[str], environments: list[str], options: Any, setting
         env_args=values(options.env_args, "env_args"),
         **settings,
     )
-    how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory}
+    how = {"workers": options.workers, "width": options.width, "memory_limit": options.memory_limit}
     require(options.out is not None or not options.extend, "extend", True, "needs the sweep's folder, --out")
     cluster.agree(lambda: {"dry_run": options.dry_run})
     if options.dry_run:

@@ -111,7 +111,7 @@ class Worker:
         """Describes how it ended."""
         code = self.process.wait()
         why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        why += " (out of memory? give less with --memory, or fewer --workers)" if code == -signal.SIGKILL else ""
+        why += " (out of memory? give less with --memory-limit, or fewer --workers)" if code == -signal.SIGKILL else ""
         last = self.log.read_text(errors="replace").strip().splitlines()[-1:]
         said = f": {last[0][:200]}" if last else ""
         return WorkerError(f"worker {self.number} {why}{said}")

@@ -134,5 +134,5 @@ def _too_big(programs: Programs, alone: Group, row: RunSpec, need: int, budget: 
     value = programs.prepared[alone.rows[0]].config[field]
     return (
         f"{field}={value}: one run needs {resources.write(need)} and {resources.write(budget)} are free; "
-        f"give a smaller {field}, or more with memory="
+        f"give a smaller {field}, or more with memory_limit="
     )

@@ -110,13 +110,13 @@ def descend(
     out: str | Path | None = None,
     progress: bool = True,
     workers: int | None = None,
-    memory: str | int | None = None,
+    memory_limit: str | int | None = None,
     **settings: Any,
 ) -> Learned:
     """Learns parts of an algorithm's hypers by meta-gradients. Killed, the same call goes on.
 
     Args:
-      algo, env, steps, learn, generations, out, progress, workers, memory: as for `evolve`; workers validate.
+      algo, env, steps, learn, generations, out, progress, workers, memory_limit: as for `evolve`; workers validate.
       **settings: `agents`, `num_updates`, `meta_steps`, `meta_lr`, `meta_max_grad_norm`, `kind`, `seed`,
         `validation_runs`, `validate_every` as in `Descent`; others are of the algorithm.
 
@@ -126,7 +126,7 @@ def descend(
     how, rest = Descent.split(settings)
     where = spec.domains(algo, env, steps, rest)
     asked = Descent(domains=where, learn=tuple(learn), generations=generations, **how)
-    return search.run(asked, out, progress, workers=workers, memory_limit=memory)
+    return search.run(asked, out, progress, workers=workers, memory_limit=memory_limit)
 
 
 class _Descending:

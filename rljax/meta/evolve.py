@@ -102,7 +102,7 @@ def evolve(
     progress: bool = True,
     workers: int | None = None,
     width: int | None = None,
-    memory: str | int | None = None,
+    memory_limit: str | int | None = None,
     **settings: Any,
 ) -> Learned:
     """Evolves parts of an algorithm's hypers, a learned objective by default. Killed, the same call goes on.
@@ -115,7 +115,7 @@ def evolve(
       generations: how many.
       out: a folder, new or of this same search; None keeps nothing.
       progress: show a progress bar.
-      workers, width, memory: as for `rljax.sweep`.
+      workers, width, memory_limit: as for `rljax.sweep`.
       **settings: `strategy`, `runs`, `shared`, `kind`, `normalise`, `seed`, `validation_runs`, `validate_every`
         as in `Evolution`; others are of the algorithm, on environments that are no domains: `objective=LPO()`, say, to
         begin at PPO.
@@ -134,7 +134,7 @@ def evolve(
     how, rest = Evolution.split(settings)
     where = spec.domains(algo, env, steps, rest)
     asked = Evolution(domains=where, learn=tuple(learn), generations=generations, **how)
-    return search.run(asked, out, progress, workers=workers, width=width, memory_limit=memory)
+    return search.run(asked, out, progress, workers=workers, width=width, memory_limit=memory_limit)
 
 
 class _Evolving:

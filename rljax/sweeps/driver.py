@@ -52,7 +52,7 @@ def sweep(
     extend: bool = False,
     workers: int | None = None,
     width: int | None = None,
-    memory: str | int | None = None,
+    memory_limit: str | int | None = None,
     progress: bool = True,
     **what: Any,
 ) -> result.SweepResult:
@@ -69,7 +69,7 @@ def sweep(
       extend: the folder holds a part of this sweep: run the seeds and rows that it lacks, or all of it for longer.
       workers: processes; by default one for each core of a CPU, and one where there are other devices.
       width: members side by side in a program; by default what measures fastest and fits.
-      memory: for all arrays, on each device or of all processes, e.g. `16GB`; by default most of what is free.
+      memory_limit: for all arrays, on each device or of all processes, e.g. `16GB`; by default most of what is free.
       progress: show a progress bar.
       **what: `sample_seed`, `log_every`, `use_preset`, `task`, `env_args`, `data`, and settings of all rows;
         `evaluate_every`, `evaluation`, `keep` as for `train`; `score`: what ranks the rows, `evaluation`, or a metric;
@@ -84,7 +84,7 @@ def sweep(
     """
     where = None if out is None else absolute(out)
     asked = spec.specify(algo, env, steps, seeds, grid=grid, sample=sample, trials=trials, **what)
-    how = {"workers": workers, "width": width, "memory_limit": memory, "extend": extend}
+    how = {"workers": workers, "width": width, "memory_limit": memory_limit, "extend": extend}
     require(out is not None or not extend, "extend", extend, "needs the folder of the sweep that is there, out=")
     require(out is not None or jax.process_count() == 1, "out", None, "several processes need a folder they share")
     if where is not None:

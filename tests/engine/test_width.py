@@ -131,5 +131,5 @@ def test_a_row_too_big_even_alone_is_refused_with_the_figure_and_the_field(monke
     with pytest.raises(ConfigError) as caught:
         choose_width(programs, planned, 2, Machine(2, 1, 100_000), found.rows[0])
     assert str(caught.value) == (
-        "num_steps=4: one run needs 56 kB and 50 kB are free; give a smaller num_steps, or more with memory="
+        "num_steps=4: one run needs 56 kB and 50 kB are free; give a smaller num_steps, or more with memory_limit="
     )

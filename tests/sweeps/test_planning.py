@@ -75,7 +75,7 @@ def test_a_row_too_big_is_refused_before_anything_runs(tmp_path):
     [
         ({"workers": 0}, "workers=0: must be at least 1"),
         ({"width": 0}, "width=0: must be at least 1"),
-        ({"memory_limit": "plenty"}, "memory=plenty: write it as"),
+        ({"memory_limit": "plenty"}, "memory_limit=plenty: write it as"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(how, message):
