@@ -35,6 +35,8 @@ ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
         **dict.fromkeys(catalogue.GYMNAX, "rljax.envs.gymnax:make"),
         **dict.fromkeys(catalogue.BRAX, "rljax.envs.brax:make"),
         **dict.fromkeys(catalogue.GRIDWORLDS, "rljax.envs.gridworld:make"),
+        **dict.fromkeys(catalogue.POPGYM, "rljax.envs.popgym:make"),
+        **{name: f"rljax.envs.tmaze:{name.removeprefix('tmaze/')}" for name in catalogue.TMAZES},
         **{name: f"rljax.envs.suites.{name.partition('/')[0]}:make" for name in suites.NAMES},
         GYMNASIUM: "rljax.envs.gymnasium:make",
         **{name: f"rljax.envs.probes:{name.removeprefix('probe/').replace('-', '_')}" for name in catalogue.PROBES},
@@ -236,7 +238,7 @@ def _factory(name: str) -> Callable[..., Env]:
     made = ENVIRONMENTS.load(named(name)[0][1])
     if name in catalogue.GRIDWORLDS:
         return functools.partial(made, name.removeprefix("gridworld/"))
-    by_name = name in (*catalogue.GYMNAX, *suites.NAMES) or _family(name) in catalogue.BRAX
+    by_name = name in (*catalogue.GYMNAX, *catalogue.POPGYM, *suites.NAMES) or _family(name) in catalogue.BRAX
     by_name = by_name or name.startswith(GYMNASIUM)
     return functools.partial(made, name) if by_name else made
 

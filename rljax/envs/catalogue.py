@@ -77,6 +77,29 @@ GRIDWORLDS = (
     "gridworld/rand-all",
 )
 
+POPGYM = tuple(
+    f"popgym/{family}-{level}"
+    for family in (
+        "RepeatFirst",
+        "RepeatPrevious",
+        "Autoencode",
+        "CountRecall",
+        "Concentration",
+        "HigherLower",
+        "Battleship",
+        "MineSweeper",
+        "MultiarmedBandit",
+        "PositionOnlyCartPole",
+        "VelocityOnlyCartPole",
+        "NoisyPositionOnlyCartPole",
+        "PositionOnlyPendulum",
+        "NoisyPositionOnlyPendulum",
+    )
+    for level in ("easy", "medium", "hard")
+)
+
+TMAZES = ("tmaze/passive", "tmaze/active")
+
 PROBES = (
     "probe/constant",
     "probe/discounted",
