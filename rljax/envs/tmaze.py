@@ -1,18 +1,21 @@
 r"""T-mazes: a cue at the beginning of a corridor says where to turn at its end, any number of steps later.
 
-The corridor is the cells (0, 0) to (o + length, 0), the ends are (o + length, 1) and (o + length, -1), one of which is the goal
-by chance. Actions: right, up, left, down; an invalid move stays. The cue is seen at (0, 0), on the first visit only.
+The corridor is the cells (0, 0) to (o + length, 0), the ends are (o + length, 1) and (o + length, -1), one of which is
+the goal by chance. Actions: right, up, left, down; an invalid move stays. The cue is seen at (0, 0), on the first visit
+only: (0, goal). The corridor shows (0, 0), the junction and the ends (1, y).
 
-| | start | steps | observation |
-|---|---|---|---|
-| `tmaze/passive` | (0, 0), o = 0 | length + 1 | (0, goal) at the cue, (0, 0) in the corridor, (1, y) at the junction and the ends |
-| `tmaze/active` | (1, 0), o = 1: the cue is a step to the left | length + 3 | the same |
+| | start | steps |
+|---|---|---|
+| `tmaze/passive` | (0, 0), so o = 0 | length + 1 |
+| `tmaze/active` | (1, 0), so o = 1: the cue is a step to the left | length + 3 |
 
-Reward of step t, with x and y after it: `-penalty / length` if `x < t - o`, which is off the shortest way; at the last step instead
-`goal_reward` if y is the goal's, else 0. Whoever runs right and guesses gets 0.5, whoever remembers 1. The corridor's length shapes no
-array, so it is a number of the task. The horizon is part of the task, so it terminates there.
+Reward of step t, with x and y after it: `-penalty / length` if `x < t - o`, which is off the shortest way, and at the
+last step instead `goal_reward` if y is the goal's, else 0. Running right and guessing gives 0.5, remembering 1.
+The corridor's length shapes no array, so it is a number of the task. The horizon belongs to the task, so the episode
+terminates there.
 
-Source: Bakker 2001; Ni et al. 2023 (When do transformers shine in RL?, arXiv:2307.03864), appendix C and `envs/tmaze.py` of its code.
+Source: Bakker 2001; Ni et al. 2023 (When do transformers shine in RL?, arXiv:2307.03864) and `envs/tmaze.py` of its
+code, with a penalty of 1 / length.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Autoencode: watch a deck, then name the suits of its cards in reverse order.
 
-N = 52 D cards are shown, one at each step (mode 1); with the last one the mode becomes 0. Then N suits are to be named, from the last
-card to the first, 1 / N each if right and -1 / N if not, while the suit field shows 0. It terminates after 2 N - 1
-steps. The whole sequence is to be stored, about 2 N bits.
+N = 52 D cards are shown, one at each step, in mode 1; with the last one the mode becomes 0. Then N suits are to be
+named, from the last card to the first, 1 / N each if right and -1 / N if not, while the suit field shows 0. It
+terminates after 2 N - 1 steps. The whole sequence is to be stored, about 2 N bits.
 
 Source: Morad et al. 2023 (POPGym, ICLR), `popgym.envs.autoencode`: D is 1, 2, 3.
 """

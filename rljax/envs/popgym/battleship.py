@@ -45,13 +45,14 @@ def make(name: str, board: int = 8, ships: Sequence[int] = SHIPS) -> Env:
       ships: the sizes of the ships, placed in this order.
 
     Raises:
-      ConfigError: there is no ship, a size that is not positive, or no certain room for them.
+      ConfigError: there is no ship, a size that is not positive, or a board that may have no room for them.
     """
     require(len(ships) > 0 and min(ships) >= 1, "ships", ships, "must be one size or more, each at least 1")
-    # Each ship that lies already can block as many rows as it is long, so that one is free.
-    room = max(ships) <= board and sum(ships[:-1]) < board
-    require(room or (tuple(ships) == SHIPS and board >= 6), "board", board, f"may have no room for ships={ships}")
-    cells, steps = sum(ships), board**2
+    cells = sum(ships)
+    # The rows hold `board * (board // size)` ways that share no cell, of which each cell that is taken spoils one.
+    room = all(sum(ships[:i]) < board * (board // size) for i, size in enumerate(ships))
+    require(room and cells < board**2, "board", board, f"may have no room for ships={tuple(ships)}; make it larger")
+    steps = board**2
 
     def reset(key: Array, task: Any) -> tuple[State, Array]:
         lie = jnp.zeros((board, board), bool)

@@ -1,9 +1,9 @@
 """MineSweeper: visit every cell without a mine, told only how many mines lie around the cell that was visited.
 
 M mines lie on a board of n x n, and L = n^2 - M cells are free. An action visits a cell. A free one that is new pays
-1 / L, one that was visited before costs 0.5 / (L - 2), a mine costs 0.5 + 1 / L. The observation is the number of mines in
-the 3 x 3 cells around the one visited, itself included. It terminates on a mine or when all free cells are visited, and
-truncates after L steps.
+1 / L, one that was visited before costs 0.5 / (L - 2), a mine costs 0.5 + 1 / L. The observation is the number of mines
+in the 3 x 3 cells around the one visited, itself included. It terminates on a mine or when all free cells are visited,
+and truncates after L steps.
 
 The action is no part of the observation: POPGym says that an agent needs the previous one, for which there is a
 wrapper.

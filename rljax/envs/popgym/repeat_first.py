@@ -1,7 +1,7 @@
 """RepeatFirst: at every step, name the suit of the first card of the episode.
 
-N = 52 D cards are dealt, one shown at each step; naming the suit of the first one pays 1 / (N - 1), another -1 / (N - 1).
-It terminates with the last card, after N - 1 steps. One item is to be kept for the whole episode.
+N = 52 D cards are dealt, one shown at each step; naming the suit of the first one pays 1 / (N - 1), another costs as
+much. It terminates with the last card, after N - 1 steps. One item is to be kept for the whole episode.
 
 Source: Morad et al. 2023 (POPGym, ICLR), `popgym.envs.repeat_first`: D is 1, 8, 16.
 """
