@@ -29,7 +29,117 @@ class Reference(NamedTuple):
         return ", ".join(f"{name} {value:g}" for name, value in named if value is not None)
 
 
+_Three = tuple[float | None, float | None, float | None]
+_UNKNOWN: _Three = (None, None, None)
+
+
+def _popgym(family: str, source: str, random: _Three, memoryless: _Three, best: _Three) -> dict[str, Reference]:
+    """The references of a family of POPGym's, in its levels."""
+    levels = zip(("easy", "medium", "hard"), random, memoryless, best)
+    return {f"popgym/{family}-{level}": Reference(*returns, source) for level, *returns in levels}
+
+
+_ONE = (1.0, 1.0, 1.0)
+_HALF = (-0.5, -0.5, -0.5)
+_PUBLISHED = "best and without memory: the highest, and a perceptron's, in the table of Morad et al. 2023 (hard alone)"
+
+POPGYM: dict[str, Reference] = {
+    **_popgym("RepeatFirst", "exact: the newest suit is named, or the first", _HALF, (-0.499, -0.5, -0.5), _ONE),
+    **_popgym(
+        "RepeatPrevious",
+        "exact: any suit but the newest is named, or that asked for",
+        _HALF,
+        (-0.49, -0.495, -0.497),
+        _ONE,
+    ),
+    **_popgym(
+        "Autoencode", "exact: the suit that is shown is named, or that asked for", _HALF, (-0.471, -0.486, -0.49), _ONE
+    ),
+    **_popgym(
+        "CountRecall",
+        "exact: one number for the kind that is shown and one for others; with a clock as well -.405, -.492, -.414",
+        (-0.926, -0.926, -0.882),
+        (-0.923, -0.924, -0.881),
+        _ONE,
+    ),
+    **_popgym(
+        "Concentration",
+        "measured: no card that is up is flipped, or each card is remembered and pairs are taken when known",
+        (-0.189, -0.186, -0.835),
+        (0.451, 0.468, -0.819),
+        (0.82, 0.81, 0.70),
+    ),
+    **_popgym(
+        "HigherLower",
+        "exact: higher below the middle rank; best measured: all cards are counted",
+        (0.0, 0.0, 0.0),
+        (0.497, 0.497, 0.497),
+        (0.527, 0.519, 0.512),
+    ),
+    **_popgym(
+        "Battleship",
+        "measured; best: hunt and target, with parity; never to repeat a cell gives 1/13",
+        (-0.448, -0.415, -0.4),
+        _UNKNOWN,
+        (0.48, 0.52, 0.56),
+    ),
+    **_popgym(
+        "MineSweeper",
+        "measured; best: a simple solver of constraints, +- 0.06",
+        (-0.232, -0.4, -0.432),
+        _UNKNOWN,
+        (0.76, 0.36, 0.35),
+    ),
+    **_popgym(
+        "MultiarmedBandit",
+        "exact; best measured: Thompson sampling",
+        (0.0, 0.0, 0.0),
+        _UNKNOWN,
+        (0.64, 0.73, 0.77),
+    ),
+    **_popgym(
+        "PositionOnlyCartPole",
+        "random measured, best exact: the pole is balanced; without memory: a perceptron's, Morad et al. 2023",
+        (0.111, 0.056, 0.037),
+        (None, None, 0.265),
+        _ONE,
+    ),
+    **_popgym(
+        "VelocityOnlyCartPole",
+        "random measured, best exact: the pole is balanced",
+        (0.111, 0.056, 0.037),
+        _UNKNOWN,
+        _ONE,
+    ),
+    **_popgym(
+        "NoisyPositionOnlyCartPole",
+        f"random measured; {_PUBLISHED}",
+        (0.111, 0.111, 0.111),
+        (None, None, 0.229),
+        (None, None, 0.404),
+    ),
+    **_popgym(
+        "PositionOnlyPendulum",
+        f"random measured; {_PUBLISHED}",
+        (0.245, 0.244, 0.242),
+        (None, None, 0.477),
+        (None, None, 0.828),
+    ),
+    **_popgym(
+        "NoisyPositionOnlyPendulum",
+        f"random measured; {_PUBLISHED}",
+        (0.244, 0.244, 0.244),
+        (None, None, 0.351),
+        (None, None, 0.657),
+    ),
+}
+
 REFERENCES: dict[str, Reference] = {
     "MemoryChain-bsuite": Reference(0.0, 0.0, 1.0, "exact: a coin is guessed, or remembered"),
     "BernoulliBandit-misc": Reference(50.0, 50.0, 89.375, "exact: dynamic programme over two complementary arms"),
+    "tmaze/passive": Reference(-0.966, 0.5, 1.0, "random measured, others exact: runs and guesses, or remembers"),
+    "tmaze/active": Reference(
+        -0.973, 0.5, 1.0, "random measured, others exact: runs and guesses, or looks and remembers"
+    ),
+    **POPGYM,
 }

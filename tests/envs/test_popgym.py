@@ -187,7 +187,7 @@ def test_each_step_of_a_system_is_popgyms(name):
     oracle, env = getattr(popgym.envs, family + level.title())(), envs.make(name)
     task = env.task
     if "Noisy" in name:
-        assert (oracle.noise_sigma == np.asarray(task.sigma)).all()
+        np.testing.assert_allclose(oracle.noise_sigma, task.sigma, rtol=1e-6)
         oracle.noise_sigma, task = 0.0 * oracle.noise_sigma, task.replace(sigma=jnp.float32(0.0))
     np.testing.assert_allclose(env.observation_space.low, oracle.observation_space.low)
     begun, first, steps = play(name, SHARES, task=task)
@@ -330,7 +330,9 @@ def test_mines_and_arms():
     env = envs.make("popgym/MultiarmedBandit-easy")
     arms = starts(env, 4096)[0].arms
     assert np.abs(np.quantile(arms, [0.1, 0.5, 0.9]) - [0.1, 0.5, 0.9]).max() < 0.01
-    high = starts(envs.check(env).__class__(**{**vars(env), "task": env.task.replace(low=jnp.float32(0.8))}), 64)[0].arms
+    high = starts(envs.check(env).__class__(**{**vars(env), "task": env.task.replace(low=jnp.float32(0.8))}), 64)[
+        0
+    ].arms
     assert 0.8 <= high.min() and high.max() <= 1.0
 
 
