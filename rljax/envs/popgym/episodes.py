@@ -35,6 +35,7 @@ def environment(
         observation_space,
         action_space,
         time_limit=steps if callable(steps) else lambda task: steps,
+        costly_reset=True,  # to shuffle a deck, or to lay out a board, takes 5 to 80 steps of a game
     )
 
 
