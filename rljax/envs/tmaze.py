@@ -99,7 +99,7 @@ def _tmaze(name: str, oracle: int, length: int, goal_reward: float, penalty: flo
         return after, StepResult(obs, reward, terminated, jnp.zeros((), bool))
 
     space = Box(np.array([0.0, -1.0], np.float32), np.ones(2, np.float32))
-    single = modes.single(reset, (1,)), modes.single(step, (3,))
+    single = modes.single(reset, (1,)), modes.single(step, (2, 3))
     return Env(name, *single, task, space, Discrete(len(MOVES)), time_limit=limit)
 
 

@@ -53,7 +53,7 @@ EXPERTS = {
     "MineSweeper": lambda state, task: cell(~state.mines & ~state.visited),
     "MultiarmedBandit": lambda state, task: jnp.argmax(state.arms),
     "PositionOnlyCartPole": balance,
-    "VelocityOnlyCartPole": balance,
+    "VelocityOnlyCartPole": lambda state, task: state.theta_dot + 0.1 * state.x_dot > 0,  # which it shows
     "NoisyPositionOnlyCartPole": balance,
     "PositionOnlyPendulum": lambda state, task: jnp.float32([2.0]) * jnp.sign(state.theta_dot),
     "NoisyPositionOnlyPendulum": lambda state, task: jnp.float32([2.0]) * jnp.sign(state.theta_dot),

@@ -30,7 +30,7 @@ def environment(
     return Env(
         name,
         modes.single(reset, (1,)),
-        modes.single(step, (3,)),
+        modes.single(step, (2, 3)),
         task,
         observation_space,
         action_space,
