@@ -34,7 +34,18 @@ TORSOS: Registry[Any] = Registry(
     },
     "rljax list torsos",
 )
-MEMORIES: Registry[Any] = Registry("memory", {})
+MEMORIES: Registry[Any] = Registry(
+    "memory",
+    {
+        "none": "rljax.nets.memory.base:NoMemory",
+        "gru": "rljax.nets.memory.gated:GRU",
+        "lstm": "rljax.nets.memory.gated:LSTM",
+        "mingru": "rljax.nets.memory.linear:MinGRU",
+        "lru": "rljax.nets.memory.linear:LRU",
+        "s5": "rljax.nets.memory.linear:S5",
+    },
+    "rljax list memories",
+)
 ACTIVATIONS: Registry[Any] = Registry(
     "activation",
     {

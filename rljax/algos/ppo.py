@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from rljax.errors import require
 from rljax.fields import INF, choice, flag, number, policy_objective, share
 from rljax.nets.heads import PolicyHead, ValueHead
+from rljax.nets.memory import Past, memory, remember
 from rljax.nets.torsos import check_torso, torso
 from rljax.objectives import Objective, PPOClip
 from rljax.objectives.base import bounded
@@ -19,6 +21,7 @@ from rljax.on_policy import loop
 from rljax.ops import normalise
 from rljax.ops.explore import legal
 from rljax.ops.losses import clipped_value_loss, explained_variance
+from rljax.ops.minibatch import flatten_time
 from rljax.ops.normalise import standardise
 from rljax.ops.returns import gae
 from rljax.types import Array, Box, Scalar, Space
@@ -70,21 +73,31 @@ class Batch(NamedTuple):
     value: Array  # of the observation, then
     advantage: Array
     target: Array  # for the value
+    past: Any = ()  # of a memory
 
 
 class ActorCritic(nn.Module):
-    """Two separate networks: features of observations `[..., *]` -> (distribution over actions, value `[...]`)."""
+    """Two separate networks, or one with a memory below both heads.
+
+    Features of observations `[..., *]` -> (distribution over actions, value `[...]`, carry, states); those of a memory
+    are `[T * B, *]`, see `rljax.nets.memory`.
+    """
 
     config: Config
     observation_space: Space
     action_space: Space
 
     @nn.compact
-    def __call__(self, x: Array) -> tuple[Any, Array]:
+    def __call__(self, x: Array, past: Any = (), states: Any = None) -> tuple[Any, Array, Any, Any]:
         config, space = self.config, self.observation_space
         sizes = {"hidden": config.hidden, "activation": config.activation}
-        actor, critic = (torso(config.torso, x, space, **sizes) for _ in range(2))
-        return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic)
+        if config.memory == "none":
+            actor, critic = (torso(config.torso, x, space, **sizes) for _ in range(2))
+            carry = states = ()
+        else:
+            x, carry, states = remember(config.memory, torso(config.torso, x, space, **sizes), past, states)
+            actor = critic = x
+        return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic), carry, states
 
 
 @dataclass(frozen=True)
@@ -111,27 +124,43 @@ class PPO(loop.OnPolicy):
         )
 
     def initial_params(self, key, obs):
-        return self.network.init(key, self.preprocess(obs))
+        past = Past(self.initial_carry((), 1), jnp.ones((1, 1), bool)) if self.remembers else ()
+        return self.network.init(key, self.preprocess(obs), past)
 
-    def forward(self, params, obs_stats, obs):
+    def initial_carry(self, state, batch_size):
+        return memory(self.config.memory).initial_carry(batch_size)
+
+    def forward(self, params, obs_stats, obs, past=()):
         """(distribution over legal actions, value) `[...]` for observations `[..., *shape]`."""
+        return self.unroll(params, obs_stats, obs, past)[:2]
+
+    def unroll(self, params, obs_stats, obs, past=(), states=None):
+        """What `forward` gives, and the carry and states of the memory; with `states`, one step ahead of each."""
         x = self.preprocess(obs)
         x = normalise.normalise(obs_stats, x) if self.config.normalize_obs else x
-        policy, value = self.network.apply(params, x)
-        return policy.restrict(legal(self.env.observation_space, obs)), value
+        policy, *others = self.network.apply(params, x, past, states)
+        return policy.restrict(legal(self.env.observation_space, obs)), *others
+
+    def one_step(self, state, carry, obs, reset):
+        """(distribution, value, carry) of one step, `[B]`."""
+        past = Past(carry, reset[None]) if self.remembers else ()
+        return self.unroll(state.params, state.obs_stats, obs, past)[:3]
 
     def to_env(self, action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not
         return self.env.action_space.clip(action) if isinstance(self.env.action_space, Box) else action
 
     def act(self, state, carry, obs, reset, key, greedy):
-        policy, _ = self.forward(state.params, state.obs_stats, obs)
+        policy, _, carry = self.one_step(state, carry, obs, reset)
         return carry, self.to_env(jnp.where(greedy, policy.mode(), policy.sample(key)))
 
     def policy(self, state, carry, obs, reset):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return carry, *self.forward(state.params, state.obs_stats, obs)
+        if not self.remembers:
+            return carry, *self.forward(state.params, state.obs_stats, obs)
+        policy, value, carry, _ = self.unroll(state.params, state.obs_stats, flatten_time(obs), Past(carry, reset))
+        return carry, *jax.tree.map(lambda x: x.reshape(*reset.shape, *x.shape[1:]), (policy, value))
 
     def behave(self, state, carry, obs, reset, key):
-        policy, value = self.forward(state.params, state.obs_stats, obs)
+        policy, value, carry = self.one_step(state, carry, obs, reset)
         action = policy.sample(key)
         return carry, self.to_env(action), Extras(action, policy.log_prob(action), value)
 
@@ -141,21 +170,30 @@ class PPO(loop.OnPolicy):
         if self.config.normalize_reward:
             ended = steps.terminated | steps.truncated
             reward_scale, reward = normalise.scale_rewards(reward_scale, reward, ended, hypers.discount)
-        _, next_value = self.forward(state.params, state.obs_stats, steps.next_obs)
+        past, next_value = self.past(state, steps), self.next_values(state, steps)
         flags = steps.terminated, steps.truncated
         advantage = gae(reward, value, next_value, *flags, hypers.discount, hypers.gae_lambda)
         target = advantage + value
         if self.config.normalize_advantage == "batch":
             advantage = standardise(advantage)
-        batch = Batch(steps.obs, action, log_prob, value, advantage, target)
+        batch = Batch(steps.obs, action, log_prob, value, advantage, target, past)
         state = state.replace(reward_scale=reward_scale)
         return state, batch, {"explained_variance": explained_variance(value, target)}
+
+    def next_values(self, state, steps):
+        """V of the true successors, `[T, E]`: with a memory, by its state after each step."""
+        if not self.remembers:
+            return self.forward(state.params, state.obs_stats, steps.next_obs)[1]
+        past = self.past(state, steps)
+        *_, states = self.unroll(state.params, state.obs_stats, flatten_time(steps.obs), past)
+        _, value, *_ = self.unroll(state.params, state.obs_stats, flatten_time(steps.next_obs), past, states)
+        return value.reshape(steps.reward.shape)
 
     def loss(self, params, state, hypers, batch, key):
         """The policy objective, the value loss and the entropy bonus on a Batch `[B, ...]` -> (loss, metrics)."""
         per_minibatch = self.config.normalize_advantage == "minibatch"
         advantage = standardise(batch.advantage) if per_minibatch else batch.advantage
-        policy, value = self.forward(params, state.obs_stats, batch.obs)
+        policy, value = self.forward(params, state.obs_stats, batch.obs, batch.past)
         log_ratio = policy.log_prob(batch.action) - batch.log_prob
         policy_loss = hypers.objective(log_ratio, advantage, self.progress(state, hypers)).mean()
         value_loss = clipped_value_loss(value, batch.value, batch.target, hypers.value_clip).mean()

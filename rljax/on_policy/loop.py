@@ -13,9 +13,10 @@ from flax import struct
 from rljax.errors import require
 from rljax.fields import INF, count, entry, number, share, sizes
 from rljax.nets.features import features
+from rljax.nets.memory.base import Past
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
-from rljax.ops.minibatch import flatten_time, minibatch_epochs
+from rljax.ops.minibatch import by_environment, flatten_time, in_time, minibatch_epochs
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
 
@@ -33,8 +34,11 @@ class Config(RolloutConfig):
     """The shapes and branches of learning in epochs of minibatches. Changing one compiles a new program."""
 
     num_epochs: int = count(4, "passes over each batch")
-    num_minibatches: int = count(4, "parts a batch is cut into; must divide num_envs * num_steps")
+    num_minibatches: int = count(
+        4, "parts a batch is cut into; must divide num_envs * num_steps, with a memory num_envs"
+    )
     torso: str = entry("mlp", "torso", "layers below the heads")
+    memory: str = entry("none", "memory", "what lasts from step to step of an episode: gru, s5(layers=1), ...")
     hidden: tuple[int, ...] = sizes((64, 64), "widths of the hidden layers")
     activation: str = entry("tanh", "activation", "of the hidden layers")
     optimiser: str = entry("adam", "optimiser", "of optax, possibly with arguments, 'adamw(weight_decay=1e-4)'")
@@ -60,6 +64,7 @@ class State(struct.PyTreeNode):
     carry: Any  # of the policy; () without a memory
     key: Array
     updates: Array  # [] updates done
+    start: Any = ()  # within an update, `carry` as it was before the rollout
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,18 @@ class OnPolicy(Algorithm):
         return self.optimiser(hypers).init(params)
 
     def targets(self, state: Any, hypers: Any, steps: TimeStep) -> tuple[Any, Any, Metrics]:
-        """Computes what is learned from a rollout: (state, batch, a tree of arrays `[T, E, ...]`, metrics)."""
+        """Computes what is learned from a rollout: (state, batch, a tree of arrays `[T, E, ...]`, metrics).
+
+        The batch of an agent with a memory has a field `past`, of which `past(state, steps)` is the value.
+        """
         raise NotImplementedError
 
     def loss(self, params: Any, state: Any, hypers: Any, batch: Any, key: Array) -> tuple[Array, Metrics]:
-        """The loss of `params` on a minibatch `[B, ...]` -> (loss `[]`, metrics); `state` is that before the update."""
+        """The loss of `params` on a minibatch `[B, ...]` -> (loss `[]`, metrics); `state` is that before the update.
+
+        With a memory the B steps are those of whole sequences, the first of all of them first, and `batch.past` says
+        how they begin.
+        """
         raise NotImplementedError
 
     def init(self, key: Array, hypers: Any, task: Any) -> Any:
@@ -100,6 +112,7 @@ class OnPolicy(Algorithm):
 
     def step(self, state: Any, hypers: Any, task: Any) -> tuple[Any, Metrics]:
         key, k_collect, k_learn = jax.random.split(state.key, 3)
+        state = state.replace(start=state.carry)
         # 1. roll out
         state, steps, collected = self.collect(state, hypers, task, k_collect)
         # 2. targets, bootstrapped from the true successors
@@ -107,7 +120,7 @@ class OnPolicy(Algorithm):
         state, batch, found = self.targets(state, hypers, steps)
         # 3. epochs of minibatch updates
         state, learned = self.learn(state, hypers, batch, k_learn)
-        return state.replace(key=key, updates=state.updates + 1), collected | found | learned
+        return state.replace(key=key, updates=state.updates + 1, start=()), collected | found | learned
 
     def collect(self, state: Any, hypers: Any, task: Any, key: Array) -> tuple[Any, TimeStep, Metrics]:
         """Rolls out -> (state with its episodes, steps `[T, E, ...]`, metrics)."""
@@ -127,19 +140,33 @@ class OnPolicy(Algorithm):
         return steps
 
     def learn(self, state: Any, hypers: Any, batch: Any, key: Array) -> tuple[Any, Metrics]:
-        """Descends on `loss` in epochs of minibatches of a batch `[T, E, ...]` -> (state, metrics)."""
+        """Descends on `loss` in epochs of minibatches of a batch `[T, E, ...]` -> (state, metrics).
+
+        A minibatch is any of the steps, or with a memory the whole rollout of some of the environments.
+        """
         optimiser = self.optimiser(hypers, self.progress(state, hypers))
+        rows = by_environment(batch) if self.remembers else flatten_time(batch)
 
         def update(carry, batch, key):
             params, opt = carry
+            batch = in_time(batch) if self.remembers else batch
             grads, metrics = jax.grad(self.loss, has_aux=True)(params, state, hypers, batch, key)
             return optim.apply(optimiser, grads, opt, params), metrics | {"grad_norm": optim.global_norm(grads)}
 
         config, start = self.config, (state.params, state.opt)
         (params, opt), metrics = minibatch_epochs(
-            update, start, flatten_time(batch), key, config.num_epochs, config.num_minibatches
+            update, start, rows, key, config.num_epochs, config.num_minibatches
         )
         return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the agent has a memory."""
+        return getattr(self.config, "memory", "none") != "none"
+
+    def past(self, state: Any, steps: TimeStep) -> Any:
+        """The `past` of the rollout that began with `state.start`; () without a memory."""
+        return Past(state.start, steps.reset) if self.remembers else ()
 
     def optimiser(self, hypers: Any, progress: Scalar = 0.0) -> optax.GradientTransformation:
         """The optimiser, with its learning rate for that part of the run."""
@@ -160,8 +187,12 @@ class OnPolicy(Algorithm):
         config = self.config
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
-        size = self.steps_per_update
-        fits = f"must divide num_envs * num_steps = {size}"
+        size, fits = self.steps_per_update, f"must divide num_envs * num_steps = {self.steps_per_update}"
+        if self.remembers:
+            can = type(self).initial_carry is not Algorithm.initial_carry
+            require(can, "memory", config.memory, f"{type(self).__name__} has none; leave it out")
+            size = config.num_envs
+            fits = f"must divide num_envs={size}: with a memory a minibatch is whole rollouts; give more environments"
         require(size % config.num_minibatches == 0, "num_minibatches", config.num_minibatches, fits)
         optim.check(config.optimiser)
         schedules.check(config.lr_schedule)

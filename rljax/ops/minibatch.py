@@ -30,6 +30,20 @@ def sequences(tree: Any, length: int) -> Any:
     return jax.tree.map(cut, tree)
 
 
+def by_environment(batch: Any) -> Any:
+    """A batch `[T, E, ...]` whose field `past` says how its E sequences begin, as rows: leaves `[E, T, ...]`."""
+    past = batch.past
+    steps, reset = jax.tree.map(lambda x: x.swapaxes(0, 1), (batch._replace(past=()), past.reset))
+    return steps._replace(past=past._replace(reset=reset))
+
+
+def in_time(rows: Any) -> Any:
+    """Rows of `by_environment`, `[B, T, ...]`, as steps `[T * B, ...]`; `past.reset` is `[T, B]`."""
+    past = rows.past
+    steps, reset = jax.tree.map(lambda x: x.swapaxes(0, 1), (rows._replace(past=()), past.reset))
+    return flatten_time(steps)._replace(past=past._replace(reset=reset))
+
+
 def permutation(key: Array, size: int) -> Array:
     """A random order of `0 .. size-1`, int32, by one sort of random high bits above index low bits.
 

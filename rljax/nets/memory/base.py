@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from rljax.types import Array
+
+
+class Past(NamedTuple):
+    """What a memory needs to see sequences `[T, B, ...]` again as it saw them when it acted."""
+
+    carry: Any  # [B, ...] before the first step
+    reset: Array  # [T, B] bool: the step opens an episode
 
 
 class Memory(nn.Module):
@@ -48,3 +55,13 @@ class Memory(nn.Module):
         flat = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), states)
         _, y, _ = self(flat, x.reshape(1, -1, x.shape[-1]), jnp.zeros((1, lead[0] * lead[1]), bool))
         return y.reshape(*lead, -1)
+
+
+class NoMemory(Memory):
+    """Passes its inputs on."""
+
+    def initial_carry(self, batch_size: int) -> Any:
+        return ()
+
+    def __call__(self, carry: Any, x: Array, reset: Array) -> tuple[Any, Array, Any]:
+        return (), x, ()
