@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from rljax.errors import require
@@ -21,7 +20,7 @@ from rljax.on_policy import loop
 from rljax.ops import normalise
 from rljax.ops.explore import legal
 from rljax.ops.losses import clipped_value_loss, explained_variance
-from rljax.ops.minibatch import flatten_time
+from rljax.ops.minibatch import flatten_time, with_time
 from rljax.ops.normalise import standardise
 from rljax.ops.returns import gae
 from rljax.types import Array, Box, Scalar, Space
@@ -124,7 +123,7 @@ class PPO(loop.OnPolicy):
         )
 
     def initial_params(self, key, obs):
-        past = Past(self.initial_carry((), 1), jnp.ones((1, 1), bool)) if self.remembers else ()
+        past = self.one_step(self.initial_carry((), 1), jnp.ones(1, bool))
         return self.network.init(key, self.preprocess(obs), past)
 
     def initial_carry(self, state, batch_size):
@@ -132,35 +131,30 @@ class PPO(loop.OnPolicy):
 
     def forward(self, params, obs_stats, obs, past=()):
         """(distribution over legal actions, value) `[...]` for observations `[..., *shape]`."""
-        return self.unroll(params, obs_stats, obs, past)[:2]
+        return self.unroll(params, obs_stats, obs, past)[0]
 
     def unroll(self, params, obs_stats, obs, past=(), states=None):
         """What `forward` gives, and the carry and states of the memory; with `states`, one step ahead of each."""
         x = self.preprocess(obs)
         x = normalise.normalise(obs_stats, x) if self.config.normalize_obs else x
-        policy, *others = self.network.apply(params, x, past, states)
-        return policy.restrict(legal(self.env.observation_space, obs)), *others
-
-    def one_step(self, state, carry, obs, reset):
-        """(distribution, value, carry) of one step, `[B]`."""
-        past = Past(carry, reset[None]) if self.remembers else ()
-        return self.unroll(state.params, state.obs_stats, obs, past)[:3]
+        policy, value, carry, states = self.network.apply(params, x, past, states)
+        return (policy.restrict(legal(self.env.observation_space, obs)), value), carry, states
 
     def to_env(self, action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not
         return self.env.action_space.clip(action) if isinstance(self.env.action_space, Box) else action
 
     def act(self, state, carry, obs, reset, key, greedy):
-        policy, _, carry = self.one_step(state, carry, obs, reset)
+        (policy, _), carry, _ = self.unroll(state.params, state.obs_stats, obs, self.one_step(carry, reset))
         return carry, self.to_env(jnp.where(greedy, policy.mode(), policy.sample(key)))
 
     def policy(self, state, carry, obs, reset):  # pyright: ignore[reportIncompatibleVariableOverride]
         if not self.remembers:
             return carry, *self.forward(state.params, state.obs_stats, obs)
-        policy, value, carry, _ = self.unroll(state.params, state.obs_stats, flatten_time(obs), Past(carry, reset))
-        return carry, *jax.tree.map(lambda x: x.reshape(*reset.shape, *x.shape[1:]), (policy, value))
+        out, carry, _ = self.unroll(state.params, state.obs_stats, flatten_time(obs), Past(carry, reset))
+        return carry, *with_time(out, *reset.shape)
 
     def behave(self, state, carry, obs, reset, key):
-        policy, value, carry = self.one_step(state, carry, obs, reset)
+        (policy, value), carry, _ = self.unroll(state.params, state.obs_stats, obs, self.one_step(carry, reset))
         action = policy.sample(key)
         return carry, self.to_env(action), Extras(action, policy.log_prob(action), value)
 
@@ -170,24 +164,15 @@ class PPO(loop.OnPolicy):
         if self.config.normalize_reward:
             ended = steps.terminated | steps.truncated
             reward_scale, reward = normalise.scale_rewards(reward_scale, reward, ended, hypers.discount)
-        past, next_value = self.past(state, steps), self.next_values(state, steps)
+        _, next_value = self.successors(partial(self.unroll, state.params, state.obs_stats), state, steps)
         flags = steps.terminated, steps.truncated
         advantage = gae(reward, value, next_value, *flags, hypers.discount, hypers.gae_lambda)
         target = advantage + value
         if self.config.normalize_advantage == "batch":
             advantage = standardise(advantage)
-        batch = Batch(steps.obs, action, log_prob, value, advantage, target, past)
+        batch = Batch(steps.obs, action, log_prob, value, advantage, target, self.past(state, steps))
         state = state.replace(reward_scale=reward_scale)
         return state, batch, {"explained_variance": explained_variance(value, target)}
-
-    def next_values(self, state, steps):
-        """V of the true successors, `[T, E]`: with a memory, by its state after each step."""
-        if not self.remembers:
-            return self.forward(state.params, state.obs_stats, steps.next_obs)[1]
-        past = self.past(state, steps)
-        *_, states = self.unroll(state.params, state.obs_stats, flatten_time(steps.obs), past)
-        _, value, *_ = self.unroll(state.params, state.obs_stats, flatten_time(steps.next_obs), past, states)
-        return value.reshape(steps.reward.shape)
 
     def loss(self, params, state, hypers, batch, key):
         """The policy objective, the value loss and the entropy bonus on a Batch `[B, ...]` -> (loss, metrics)."""

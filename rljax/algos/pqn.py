@@ -1,4 +1,4 @@
-r"""Parallelised Q-learning (Gallici et al. 2024, arXiv:2407.04811), without memory or target network; all of it.
+r"""Parallelised Q-learning (Gallici et al. 2024, arXiv:2407.04811), without replay or target network; all of it.
 
 Many environments instead of a memory, layer normalisation instead of a target network. Targets are
 
@@ -10,12 +10,13 @@ over a rollout (eq. 7 there), the trace cut where an episode ends; the network d
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from rljax.fields import entry, flag, number, share
+from rljax.nets.memory import memory
 from rljax.nets.q import QNetwork, chosen
 from rljax.nets.torsos import check_torso
 from rljax.on_policy import loop
@@ -64,6 +65,7 @@ class Batch(NamedTuple):
     obs: Array
     action: Array
     target: Array
+    past: Any = ()  # of a memory
 
 
 @dataclass(frozen=True)
@@ -88,21 +90,31 @@ class PQN(loop.OnPolicy):
             activation=config.activation,
             layer_norm=config.layer_norm,
             dueling=config.dueling,
+            memory=config.memory,
         )
 
     def init(self, key, hypers, task):
         return State(**vars(super().init(key, hypers, task)), epsilon=jnp.float32(0.0))
 
     def initial_params(self, key, obs):
-        return self.network.init(key, self.preprocess(obs))
+        past = self.one_step(self.initial_carry((), 1), jnp.ones(1, bool))
+        return self.network.init(key, self.preprocess(obs), past)
 
-    def q_values(self, params, obs):
+    def initial_carry(self, state, batch_size):
+        return memory(self.config.memory).initial_carry(batch_size)
+
+    def q_values(self, params, obs, past=()):
         """Q `[..., A]` for observations `[..., *shape]`; -inf for illegal actions."""
-        values = self.network.apply(params, self.preprocess(obs))[..., 0]
-        return mask(values, legal(self.env.observation_space, obs))
+        return self.unroll(params, obs, past)[0]
+
+    def unroll(self, params, obs, past=(), states=None):
+        """Q, and the carry and states of the memory; with `states`, one step ahead of each."""
+        values, carry, states = self.network.apply(params, self.preprocess(obs), past, states)
+        return mask(values[..., 0], legal(self.env.observation_space, obs)), carry, states
 
     def act(self, state, carry, obs, reset, key, greedy):
-        best = self.q_values(state.params, obs).argmax(-1).astype(jnp.int32)
+        values, carry, _ = self.unroll(state.params, obs, self.one_step(carry, reset))
+        best = values.argmax(-1).astype(jnp.int32)
         epsilon = jnp.where(greedy, 0.0, state.epsilon)
         allowed = legal(self.env.observation_space, obs)
         return carry, epsilon_greedy(key, best, epsilon, self.network.actions, allowed)
@@ -116,14 +128,14 @@ class PQN(loop.OnPolicy):
 
     def targets(self, state, hypers, steps):
         """Lambda-returns: (state, Batch `[T, E, ...]`, no metrics)."""
-        next_value = self.q_values(state.params, steps.next_obs).max(-1)
+        next_value = self.successors(partial(self.unroll, state.params), state, steps).max(-1)
         flags = steps.terminated, steps.truncated
         target = lambda_returns(steps.reward, next_value, *flags, hypers.discount, hypers.trace_lambda)
-        return state, Batch(steps.obs, steps.action, target), {}
+        return state, Batch(steps.obs, steps.action, target, self.past(state, steps)), {}
 
     def loss(self, params, state, hypers, batch, key):
         """The squared error of a Batch `[B, ...]` -> (loss, metrics)."""
-        value = chosen(self.q_values(params, batch.obs)[..., None], batch.action)[..., 0]
+        value = chosen(self.q_values(params, batch.obs, batch.past)[..., None], batch.action)[..., 0]
         total = squared_error(value, batch.target).mean()
         fit = explained_variance(value, batch.target)
         return total, {"value_loss": total, "value": value.mean(), "explained_variance": fit}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from rljax.nets.critic import VECTOR
 from rljax.nets.initializers import orthogonal
+from rljax.nets.memory import remember
 from rljax.nets.noisy import NoisyDense
 from rljax.nets.torsos import torso
 from rljax.types import Array, Space
@@ -22,14 +25,16 @@ class QNetwork(nn.Module):
       actions, size: A and K.
       observation_space: of what comes in as features.
       torso, hidden, activation, layer_norm: of the layers below.
+      memory: between those and the outputs, see `rljax.nets.memory`.
       dueling: a stream of its own for the state.
       noisy: perturbed weights in all linear layers, where a random stream for them is given.
 
     Args of the call:
-      x: features `[..., *shape]`.
+      x: features `[..., *shape]`, with a memory `[T * B, *shape]`.
+      past, states: of the memory.
 
     Returns:
-      `[..., A, K]`.
+      (`[..., A, K]`, carry and states of the memory, () without one).
 
     Source: dueling: Wang et al. 2016, arXiv:1511.06581, eq. 9; for distributions Hessel et al. 2018, arXiv:1710.02298.
     """
@@ -43,21 +48,25 @@ class QNetwork(nn.Module):
     layer_norm: bool = False
     dueling: bool = False
     noisy: bool = False
+    memory: str = "none"
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, past: Any = (), states: Any = None) -> tuple[Array, Any, Any]:
         dense = NoisyDense if self.noisy else nn.Dense
         sizes = {"hidden": self.hidden, "activation": self.activation, "layer_norm": self.layer_norm, "dense": dense}
-        x = torso(self.torso, x, self.observation_space, **sizes)
+        x, carry = torso(self.torso, x, self.observation_space, **sizes), ()
+        if self.memory != "none":
+            x, carry, states = remember(self.memory, x, past, states)
 
         def outputs(actions: int, name: str) -> Array:
             made = dense(actions * self.size, kernel_init=orthogonal(1.0), name=name)(x)
             return made.reshape(*x.shape[:-1], actions, self.size)
 
         advantage = outputs(self.actions, "advantage" if self.dueling else "value")
-        if not self.dueling:
-            return advantage
-        return jnp.broadcast_to(outputs(1, "value"), advantage.shape) + advantage - advantage.mean(-2, keepdims=True)
+        if self.dueling:
+            centred = advantage - advantage.mean(-2, keepdims=True)
+            advantage = jnp.broadcast_to(outputs(1, "value"), advantage.shape) + centred
+        return advantage, carry, () if states is None else states
 
 
 def chosen(outputs: Array, action: Array) -> Array:

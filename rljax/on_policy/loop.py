@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from rljax.nets.features import features
 from rljax.nets.memory.base import Past
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
-from rljax.ops.minibatch import by_environment, flatten_time, in_time, minibatch_epochs
+from rljax.ops.minibatch import by_environment, flatten_time, in_time, minibatch_epochs, with_time
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
 
@@ -154,9 +155,7 @@ class OnPolicy(Algorithm):
             return optim.apply(optimiser, grads, opt, params), metrics | {"grad_norm": optim.global_norm(grads)}
 
         config, start = self.config, (state.params, state.opt)
-        (params, opt), metrics = minibatch_epochs(
-            update, start, rows, key, config.num_epochs, config.num_minibatches
-        )
+        (params, opt), metrics = minibatch_epochs(update, start, rows, key, config.num_epochs, config.num_minibatches)
         return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
 
     @property
@@ -167,6 +166,23 @@ class OnPolicy(Algorithm):
     def past(self, state: Any, steps: TimeStep) -> Any:
         """The `past` of the rollout that began with `state.start`; () without a memory."""
         return Past(state.start, steps.reset) if self.remembers else ()
+
+    def one_step(self, carry: Any, reset: Array) -> Any:
+        """The `past` of one step, `[B]`, before which the memory is `carry`; () without a memory."""
+        return Past(carry, reset[None]) if self.remembers else ()
+
+    def successors(self, unroll: Callable[..., tuple[Any, Any, Any]], state: Any, steps: TimeStep) -> Any:
+        """What a network gives for true successors, `[T, E, ...]`: with a memory, by what it knows after each step.
+
+        Args:
+          unroll: `(obs, past, states) -> (outputs, carry, states)`, obs and outputs being those of `[T * E]` steps.
+        """
+        if not self.remembers:
+            return unroll(steps.next_obs)[0]
+        past = self.past(state, steps)
+        _, _, states = unroll(flatten_time(steps.obs), past)
+        out, _, _ = unroll(flatten_time(steps.next_obs), past, states)
+        return with_time(out, *past.reset.shape)
 
     def optimiser(self, hypers: Any, progress: Scalar = 0.0) -> optax.GradientTransformation:
         """The optimiser, with its learning rate for that part of the run."""

@@ -30,6 +30,11 @@ def sequences(tree: Any, length: int) -> Any:
     return jax.tree.map(cut, tree)
 
 
+def with_time(tree: Any, length: int, num_envs: int) -> Any:
+    """Leaves `[T * E, ...]` -> `[T, E, ...]`."""
+    return jax.tree.map(lambda x: x.reshape(length, num_envs, *x.shape[1:]), tree)
+
+
 def by_environment(batch: Any) -> Any:
     """A batch `[T, E, ...]` whose field `past` says how its E sequences begin, as rows: leaves `[E, T, ...]`."""
     past = batch.past

@@ -73,7 +73,7 @@ class LSTM(Memory):
 
 
 def long(key: Array, longest: float, width: int) -> Array:
-    r"""Biases of gates that keep for up to so many steps, `[width]`: $\log U(1, \text{longest} - 1)$; 0 if that is 0."""
+    r"""Biases of gates that keep for up to that many steps, `[width]`: $\log U(1, \text{longest} - 1)$; 0 for 0."""
     if not longest:
         return jnp.zeros(width)
     return jnp.log(jax.random.uniform(key, (width,), minval=1.0, maxval=longest - 1.0))

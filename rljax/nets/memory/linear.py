@@ -1,4 +1,4 @@
-"""Linear recurrent networks: S5, LRU and minGRU, layers of a linear recurrence with all that is not linear around it."""
+"""Linear recurrent networks: S5, LRU and minGRU, layers of a linear recurrence between maps that are not linear."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from rljax.types import Array
 class LinearMemory(Memory):
     r"""Residual layers, each of which is a linear recurrence between two nonlinear maps.
 
-    $$x_0 = W x, \qquad x_{l+1} = x_l + g \odot \sigma(V g), \quad g = \mathrm{gelu}(\mathrm{recurrence}(\mathrm{norm}(x_l)))$$
+    $$x_0 = W x, \quad x_{l+1} = x_l + g \odot \sigma(V g), \quad
+    g = \mathrm{gelu}(\mathrm{recurrence}(\mathrm{norm}(x_l)))$$
 
     Attributes:
       width: H, of the layers and of the outputs.
@@ -45,12 +46,12 @@ class LinearMemory(Memory):
         return Pair(*(jnp.zeros((batch_size, self.states // 2)) for _ in range(2)))
 
     def recurrence(self, layer: int) -> Any:
-        """The recurrence of a layer: `(carry, x [T * B, H], reset [T, B]) -> (outputs [T * B, H], states [T, B, P])`."""
+        """The recurrence of a layer: `(carry, x [T * B, H], reset [T, B]) -> (outputs [T * B, H], states)`."""
         raise NotImplementedError
 
     @nn.compact
     def __call__(self, carry: Any, x: Array, reset: Array) -> tuple[Any, Array, Any]:
-        # Rows of a matrix: on CPUs the derivatives of products over two axes are slow, 8.5 instead of 5 ms for one layer.
+        # Rows of a matrix: on CPUs derivatives of products over two axes are slow, 8.5 instead of 5 ms for one layer.
         x, states = nn.Dense(self.width)(x.reshape(-1, x.shape[-1])), []
         for i in range(self.layers):
             y, found = self.recurrence(i)(carry[i], nn.LayerNorm()(x) if self.norm else x, reset)
@@ -114,10 +115,11 @@ def _in_rows(states: Any) -> Any:
 class S5Recurrence(nn.Module):
     r"""A diagonal state space model in discrete time.
 
-    $$h_t = e^{\Lambda \Delta} h_{t-1} + \Lambda^{-1} (e^{\Lambda \Delta} - 1) B x_t, \quad y_t = 2 \mathrm{Re}(C h_t) + D x_t$$
+    $$h_t = e^{\Lambda \Delta} h_{t-1} + \Lambda^{-1} (e^{\Lambda \Delta} - 1) B x_t, \quad
+    y_t = 2 \mathrm{Re}(C h_t) + D x_t$$
 
-    Λ begins as the eigenvalues of the normal part of HiPPO-LegS and B and C in its basis; the steps Δ, one for each state,
-    as log-uniform. The real parts of Λ stay below -1e-4, so that no state grows.
+    Λ begins as the eigenvalues of the normal part of HiPPO-LegS, B and C in its basis, and the steps Δ, one for each
+    state, as log-uniform. The real parts of Λ stay below -1e-4, so that no state grows.
 
     Attributes:
       width: H, of inputs and outputs.
@@ -256,7 +258,7 @@ class MinGRURecurrence(nn.Module):
 
 @cache
 def hippo(size: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""The normal part of the HiPPO-LegS matrix: eigenvalues `[P / 2]` of positive imaginary part, eigenvectors `[P, P / 2]`.
+    r"""The normal part of the HiPPO-LegS matrix: its eigenvalues above the real axis `[P / 2]`, eigenvectors `[P, P / 2]`.
 
     $$A_{nk} = -\sqrt{(n + 1/2)(k + 1/2)} \text{ for } n > k, \; + \text{ for } n < k, \; -1/2 \text{ for } n = k$$
 

@@ -1,10 +1,12 @@
 r"""Linear recurrences that forget, one step after the other or as a tree.
 
-$$h_t = a_t \odot \tilde h_{t-1} + b_t, \qquad \tilde h_{t-1} = 0 \text{ where } \mathrm{reset}_t \text{, else } h_{t-1}$$
+$$h_t = a_t \odot \tilde h_{t-1} + b_t, \quad
+\tilde h_{t-1} = 0 \text{ where } \mathrm{reset}_t \text{, else } h_{t-1}$$
 
 As a tree, elements $(a, b, c)$ with the flag c are combined by the associative
 
-$$(a_x, b_x, c_x) \circ (a_y, b_y, c_y) = (a_x a_y, \; b_y \text{ if } c_y \text{, else } a_y b_x + b_y, \; c_x \lor c_y).$$
+$$(a_x, b_x, c_x) \circ (a_y, b_y, c_y) = (a_x a_y, \; b_y \text{ if } c_y \text{, else } a_y b_x + b_y, \;
+c_x \lor c_y).$$
 
 Where the flag is set, what was before is dropped, so the a of such an element is never used: products of an a that is
 the same for all of a batch need no axis of the batch.
@@ -26,7 +28,7 @@ How = Literal["auto", "loop", "tree"]
 
 
 class Pair(NamedTuple):
-    """Complex numbers as two real arrays: loops over them are faster, and checkpoints and files need no complex ones."""
+    """Complex numbers as two real arrays: loops over them are faster, and files need no complex numbers."""
 
     re: Array
     im: Array
@@ -39,8 +41,8 @@ Number = Array | Pair
 def linear_scan(a: Number, b: Number, carry: Number, reset: Array, how: How = "auto") -> Number:
     r"""The states of a linear recurrence.
 
-    Derivatives are a scan backwards: $g_t = e_t + \bar a_{t+1} g_{t+1}$ (0 where $\mathrm{reset}_{t+1}$) with the errors e,
-    of which $\partial b_t = g_t$ and $\partial a_t = g_t \bar{\tilde h}_{t-1}$; only the states are kept for it.
+    Derivatives are a scan backwards: $g_t = e_t + \bar a_{t+1} g_{t+1}$ (0 where $\mathrm{reset}_{t+1}$) with the
+    errors e, of which $\partial b_t = g_t$ and $\partial a_t = g_t \bar{\tilde h}_{t-1}$; only states are kept for it.
 
     Args:
       a: `[T, B, P]`, or `[P]` if it is always the same.
