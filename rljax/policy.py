@@ -36,7 +36,7 @@ class Policy:
     def __init__(self, algo: Algorithm, env: Env, state: Any, step: int, spec: RunSpec | None = None, updates: int = 0):
         self.algo, self.env, self.state, self.step, self.updates = algo, env, state, step, updates
         self._spec = spec  # what `algo` and `env` were built from, if names and numbers did
-        self._carry: Any = None
+        self._carry, self._size = None, 0  # a memory, and that of how many episodes
         self._act = jax.jit(algo.act)
 
     def __repr__(self) -> str:
@@ -45,7 +45,7 @@ class Policy:
 
     def __copy__(self) -> Policy:
         copied = Policy(self.algo, self.env, self.state, self.step, self._spec, self.updates)
-        copied._carry = self._carry
+        copied._carry, copied._size = self._carry, self._size
         return copied
 
     def with_own_state(self) -> Policy:
@@ -91,8 +91,8 @@ class Policy:
         """Actions for a batch of observations `[B, ...]`, or for one alone: greedy ones, or samples if there is a key.
 
         Args:
-          reset: `[B]` bool, which observations open an episode; by default those of the first call. Only a policy
-            with a memory cares.
+          reset: `[B]` bool, which observations open an episode; by default those of the first call, and of one with
+            another B than the call before. Only a policy with a memory cares.
 
         Raises:
           ConfigError: observations that the environment cannot give, or a key that is none.
@@ -101,9 +101,9 @@ class Policy:
         batch = _batch_shape(self.env.observation_space, obs)
         size = batch[0] if batch else 1
         obs = obs if batch else jax.tree.map(lambda x: x[None], obs)
-        first = self._carry is None
+        first = self._carry is None or size != self._size
         if first:
-            self._carry = self.algo.initial_carry(self.state, size)
+            self._carry, self._size = self.algo.initial_carry(self.state, size), size
         reset = np.full(size, first) if reset is None else np.asarray(reset, bool).reshape(-1)
         require(reset.shape == (size,), "reset.shape", reset.shape, f"must be {(size,)}, as there are obs")
         greedy = key is None

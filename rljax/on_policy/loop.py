@@ -14,7 +14,7 @@ from flax import struct
 from rljax.errors import require
 from rljax.fields import INF, count, entry, number, share, sizes
 from rljax.nets.features import features
-from rljax.nets.memory.base import Past
+from rljax.nets.memory import Past, check_memory
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
 from rljax.ops.minibatch import by_environment, flatten_time, in_time, minibatch_epochs, with_time
@@ -65,7 +65,7 @@ class State(struct.PyTreeNode):
     carry: Any  # of the policy; () without a memory
     key: Array
     updates: Array  # [] updates done
-    start: Any = ()  # within an update, `carry` as it was before the rollout
+    start: Any  # within an update, `carry` as it was before the rollout; else ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class OnPolicy(Algorithm):
         key, k_env, k_net = jax.random.split(key, 3)
         episodes = begin(self.env, task, k_env, self.config.num_envs)
         params = self.initial_params(k_net, jax.tree.map(lambda x: x[:1], episodes.obs))
-        state = State(params, self.initial_opt(hypers, params), episodes, (), key, jnp.int32(0))
+        state = State(params, self.initial_opt(hypers, params), episodes, (), key, jnp.int32(0), ())
         return state.replace(carry=self.initial_carry(state, self.config.num_envs))
 
     def step(self, state: Any, hypers: Any, task: Any) -> tuple[Any, Metrics]:
@@ -207,6 +207,7 @@ class OnPolicy(Algorithm):
         if self.remembers:
             can = type(self).initial_carry is not Algorithm.initial_carry
             require(can, "memory", config.memory, f"{type(self).__name__} has none; leave it out")
+            check_memory(config.memory)
             size = config.num_envs
             fits = f"must divide num_envs={size}: with a memory a minibatch is whole rollouts; give more environments"
         require(size % config.num_minibatches == 0, "num_minibatches", config.num_minibatches, fits)

@@ -7,16 +7,42 @@ the sequences are that it is trained on.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from rljax.catalogue import MEMORIES
+from rljax.errors import ConfigError, reason, require
 from rljax.nets.memory.base import Past as Past
+from rljax.registry import parsed
 from rljax.types import Array
 
 
 def memory(text: str) -> Any:
     """The memory of a name, possibly with arguments: `gru`, `s5(layers=1)`."""
     return MEMORIES.make(text)
+
+
+@cache
+def check_memory(text: str) -> None:
+    """Refuses a memory with numbers that cannot be, or that gives other shapes than `Memory`. Raises ConfigError."""
+    MEMORIES.check(parsed(text).name)
+    made, x, reset = memory(text), jnp.zeros((2, 3, 4)), jnp.zeros((2, 3), bool)
+    if hasattr(made, "check"):
+        made.check()
+    try:
+        carry = made.initial_carry(3)
+        (after, y, _), _ = jax.eval_shape(lambda key: made.init_with_output(key, carry, x, reset), jax.random.key(0))
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a module of the user's raises
+        raise ConfigError(f"memory={text}: does not take inputs of the shape {x.shape} ({reason(error)})") from error
+    kept = jax.tree.map(lambda h: (h.shape, h.dtype), (carry, after))
+    require(kept[0] == kept[1], "memory", text, "gives another carry than it took; keep shapes and dtypes")
+    fits = getattr(y, "shape", ())[:2] == reset.shape and len(y.shape) == 3
+    require(fits, "memory", text, f"must give outputs [T, B, width], not {getattr(y, 'shape', type(y).__name__)}")
 
 
 def remember(text: str, x: Array, past: Past, states: Any = None) -> tuple[Array, Any, Any]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rljax.kinds import Count
 from rljax.types import Array
 
 
@@ -37,6 +38,15 @@ class Memory(nn.Module):
     """
 
     width: int = 128
+
+    def check(self) -> None:
+        """Refuses fields that cannot be. Raises ConfigError."""
+        self.check_counts("width")
+
+    def check_counts(self, *names: str) -> None:
+        """Refuses fields that are no positive whole numbers. Raises ConfigError."""
+        for name in names:
+            Count().convert(f"memory.{name}", getattr(self, name))
 
     def initial_carry(self, batch_size: int) -> Any:
         """The state before an episode, `[B, ...]`."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rljax.errors import require
 from rljax.nets.initializers import orthogonal
 from rljax.nets.memory.base import Memory
 from rljax.nets.memory.recurrence import unroll
@@ -29,6 +30,10 @@ class GRU(Memory):
     """
 
     chrono: float = 0.0
+
+    def check(self) -> None:
+        super().check()
+        check_chrono(self.chrono)
 
     def initial_carry(self, batch_size: int) -> Any:
         return (jnp.zeros((batch_size, self.width)),)
@@ -58,6 +63,10 @@ class LSTM(Memory):
 
     chrono: float = 0.0
 
+    def check(self) -> None:
+        super().check()
+        check_chrono(self.chrono)
+
     def initial_carry(self, batch_size: int) -> Any:
         return tuple(jnp.zeros((batch_size, self.width)) for _ in range(2))
 
@@ -70,6 +79,11 @@ class LSTM(Memory):
 
         carry, states = unroll(_lstm, _weights(self, x.shape[-1], 4, bias), carry, x, reset)
         return carry, states[0], states
+
+
+def check_chrono(chrono: float) -> None:
+    """Refuses a time that is too short to be remembered. Raises ConfigError."""
+    require(not chrono or chrono > 2, "memory.chrono", chrono, "must be above 2 steps, or 0 for none")
 
 
 def long(key: Array, longest: float, width: int) -> Array:

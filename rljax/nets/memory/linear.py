@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from rljax.errors import require
 from rljax.nets.memory.base import Memory
-from rljax.nets.memory.gated import long
+from rljax.nets.memory.gated import check_chrono, long
 from rljax.nets.memory.linear_scan import How, Number, Pair, linear_scan
 from rljax.types import Array
 
@@ -37,6 +38,10 @@ class LinearMemory(Memory):
     states: int = 128
     norm: bool = True
     scan: How = "auto"
+
+    def check(self) -> None:
+        self.check_counts("width", "layers", "states")
+        require(self.scan in get_args(How), "memory.scan", self.scan, f"must be one of {', '.join(get_args(How))}")
 
     def initial_carry(self, batch_size: int) -> Any:
         return tuple(self.empty(batch_size) for _ in range(self.layers))
@@ -70,6 +75,12 @@ class S5(LinearMemory):
     fastest: float = 1e-1
     slowest: float = 1e-3
 
+    def check(self) -> None:
+        super().check()
+        check_even(self.states)
+        fits = 0 < self.slowest < self.fastest
+        require(fits, "memory.slowest", self.slowest, f"must lie between 0 and fastest={self.fastest}")
+
     def recurrence(self, layer: int) -> Any:
         return S5Recurrence(self.width, self.states, self.fastest, self.slowest, self.scan, name=f"recurrence_{layer}")
 
@@ -80,6 +91,12 @@ class LRU(LinearMemory):
     radius: tuple[float, float] = (0.9, 0.999)
     phase: float = math.pi / 10
 
+    def check(self) -> None:
+        super().check()
+        check_even(self.states)
+        fits = len(self.radius) == 2 and 0 <= self.radius[0] < self.radius[1] <= 1
+        require(fits, "memory.radius", self.radius, "must be two numbers, 0 <= low < high <= 1")
+
     def recurrence(self, layer: int) -> Any:
         return LRURecurrence(self.width, self.states, self.radius, self.phase, self.scan, name=f"recurrence_{layer}")
 
@@ -89,11 +106,20 @@ class MinGRU(LinearMemory):
 
     chrono: float = 0.0
 
+    def check(self) -> None:
+        super().check()
+        check_chrono(self.chrono)
+
     def empty(self, batch_size: int) -> Number:
         return jnp.zeros((batch_size, self.states))
 
     def recurrence(self, layer: int) -> Any:
         return MinGRURecurrence(self.width, self.states, self.chrono, self.scan, name=f"recurrence_{layer}")
+
+
+def check_even(states: int) -> None:
+    """Refuses states that cannot be conjugate pairs. Raises ConfigError."""
+    require(states % 2 == 0, "memory.states", states, "must be even: half of conjugate pairs are kept")
 
 
 def _read(states: Pair, x: Array, kernel: Array, skip: Array) -> Array:
@@ -258,7 +284,7 @@ class MinGRURecurrence(nn.Module):
 
 @cache
 def hippo(size: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""The normal part of the HiPPO-LegS matrix: its eigenvalues above the real axis `[P / 2]`, eigenvectors `[P, P / 2]`.
+    r"""The normal part of HiPPO-LegS: its eigenvalues above the real axis `[P / 2]` and eigenvectors `[P, P / 2]`.
 
     $$A_{nk} = -\sqrt{(n + 1/2)(k + 1/2)} \text{ for } n > k, \; + \text{ for } n < k, \; -1/2 \text{ for } n = k$$
 
