@@ -27,6 +27,7 @@ LISTED = {  # registries, by the word that lists them
     "wrappers": "rljax.envs:WRAPPERS",
     "objectives": "rljax.catalogue:OBJECTIVES",
     "torsos": "rljax.catalogue:TORSOS",
+    "memories": "rljax.catalogue:MEMORIES",
     "activations": "rljax.catalogue:ACTIVATIONS",
     "optimisers": "rljax.catalogue:OPTIMISERS",
     "schedules": "rljax.catalogue:SCHEDULES",

@@ -159,7 +159,7 @@ def test_it_goes_on_from_a_checkpoint_and_through_a_sweep(algo, tmp_path):
     sweep = rljax.sweep(
         algo, "CartPole-v1", grid={"memory": memories, "lr": [1e-3, 1e-2]}, seeds=[1, 2], workers=1, **without
     )
-    assert len(sweep.record["groups"]) == 2  # as many programs as memories
+    assert [row["group"] for row in sweep.record["rows"]] == [0, 0, 1, 1]  # as many programs as memories
 
 
 def test_a_policy_forgets_by_itself():
