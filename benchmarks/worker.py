@@ -175,6 +175,20 @@ def bare(workload: Workload, agents: int, one_sort: bool = False) -> Program:
     )
 
 
+def bare_recurrent(workload: Workload, agents: int) -> Program:
+    """The hand-written scan of an agent with a GRU."""
+    import jax
+    from bare_recurrent import make_train
+
+    settings = dict(workload.settings)
+    settings["width"] = int(settings.pop("memory").removeprefix("gru(width=").rstrip(")"))
+    train = make_train(workload.env, workload.updates, settings)
+    return Program(
+        jitted(jax.vmap(train) if agents else train, lambda seed: (keys(seed, agents),)),
+        lambda out: final_return(out[1], out[2]),
+    )
+
+
 def rejax(workload: Workload, agents: int) -> Program:
     """The peer."""
     import rejax_peer
@@ -202,6 +216,7 @@ CONTESTANTS: dict[str, Callable[[Workload, int], Program]] = {
     "rljax sweep": rljax_sweep,
     "bare": bare,
     "bare, one sort": lambda workload, agents: bare(workload, agents, one_sort=True),
+    "bare recurrent": bare_recurrent,
     "rejax": rejax,
     "matmul": matmul,
 }

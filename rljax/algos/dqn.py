@@ -103,7 +103,7 @@ class DQN(HeadValues):
     def outputs(self, params, obs, key=None):
         """Outputs `[..., A, K]` for observations `[..., *shape]`; with a key, of a network perturbed by it."""
         noise = {NOISE: key} if self.config.noisy and key is not None else None
-        return self.network.apply(params, features(self.env.observation_space, obs), rngs=noise)[0]
+        return self.network.apply(params, features(self.env.observation_space, obs), rngs=noise)
 
     def legal(self, obs):
         """The mask of legal actions `[..., A]`, or None."""

@@ -78,8 +78,8 @@ class Batch(NamedTuple):
 class ActorCritic(nn.Module):
     """Two separate networks, or one with a memory below both heads.
 
-    Features of observations `[..., *]` -> (distribution over actions, value `[...]`, carry, states); those of a memory
-    are `[T * B, *]`, see `rljax.nets.memory`.
+    Features of observations `[..., *]` -> (distribution over actions, value `[...]`). With a memory they are those of
+    `[T * B]` steps, and its carry and states come with what it gives, see `rljax.nets.memory`.
     """
 
     config: Config
@@ -87,16 +87,16 @@ class ActorCritic(nn.Module):
     action_space: Space
 
     @nn.compact
-    def __call__(self, x: Array, past: Any = (), states: Any = None) -> tuple[Any, Array, Any, Any]:
+    def __call__(self, x: Array, past: Any = (), states: Any = None) -> Any:
         config, space = self.config, self.observation_space
         sizes = {"hidden": config.hidden, "activation": config.activation}
         if config.memory == "none":
             actor, critic = (torso(config.torso, x, space, **sizes) for _ in range(2))
-            carry = states = ()
+            remembered = ()
         else:
-            x, carry, states = remember(config.memory, torso(config.torso, x, space, **sizes), past, states)
-            actor = critic = x
-        return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic), carry, states
+            actor, *remembered = remember(config.memory, torso(config.torso, x, space, **sizes), past, states)
+            critic = actor
+        return PolicyHead(self.action_space, squash=config.squash)(actor), ValueHead()(critic), *remembered
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class PPO(loop.OnPolicy):
         """What `forward` gives, and the carry and states of the memory; with `states`, one step ahead of each."""
         x = self.preprocess(obs)
         x = normalise.normalise(obs_stats, x) if self.config.normalize_obs else x
-        policy, value, carry, states = self.network.apply(params, x, past, states)
+        policy, value, carry, states = (*self.network.apply(params, x, past, states), (), ())[:4]
         return (policy.restrict(legal(self.env.observation_space, obs)), value), carry, states
 
     def to_env(self, action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not

@@ -109,7 +109,8 @@ class PQN(loop.OnPolicy):
 
     def unroll(self, params, obs, past=(), states=None):
         """Q, and the carry and states of the memory; with `states`, one step ahead of each."""
-        values, carry, states = self.network.apply(params, self.preprocess(obs), past, states)
+        found = self.network.apply(params, self.preprocess(obs), past, states)
+        values, carry, states = found if self.remembers else (found, (), ())
         return mask(values[..., 0], legal(self.env.observation_space, obs)), carry, states
 
     def act(self, state, carry, obs, reset, key, greedy):

@@ -34,7 +34,7 @@ class QNetwork(nn.Module):
       past, states: of the memory.
 
     Returns:
-      (`[..., A, K]`, carry and states of the memory, () without one).
+      `[..., A, K]`; with a memory (`[T * B, A, K]`, its carry, its states).
 
     Source: dueling: Wang et al. 2016, arXiv:1511.06581, eq. 9; for distributions Hessel et al. 2018, arXiv:1710.02298.
     """
@@ -51,12 +51,13 @@ class QNetwork(nn.Module):
     memory: str = "none"
 
     @nn.compact
-    def __call__(self, x: Array, past: Any = (), states: Any = None) -> tuple[Array, Any, Any]:
+    def __call__(self, x: Array, past: Any = (), states: Any = None) -> Any:
         dense = NoisyDense if self.noisy else nn.Dense
         sizes = {"hidden": self.hidden, "activation": self.activation, "layer_norm": self.layer_norm, "dense": dense}
-        x, carry = torso(self.torso, x, self.observation_space, **sizes), ()
+        x = torso(self.torso, x, self.observation_space, **sizes)
+        remembered = ()
         if self.memory != "none":
-            x, carry, states = remember(self.memory, x, past, states)
+            x, *remembered = remember(self.memory, x, past, states)
 
         def outputs(actions: int, name: str) -> Array:
             made = dense(actions * self.size, kernel_init=orthogonal(1.0), name=name)(x)
@@ -66,7 +67,7 @@ class QNetwork(nn.Module):
         if self.dueling:
             centred = advantage - advantage.mean(-2, keepdims=True)
             advantage = jnp.broadcast_to(outputs(1, "value"), advantage.shape) + centred
-        return advantage, carry, () if states is None else states
+        return (advantage, *remembered) if remembered else advantage
 
 
 def chosen(outputs: Array, action: Array) -> Array:
