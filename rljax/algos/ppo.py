@@ -137,7 +137,8 @@ class PPO(loop.OnPolicy):
         """What `forward` gives, and the carry and states of the memory; with `states`, one step ahead of each."""
         x = self.preprocess(obs)
         x = normalise.normalise(obs_stats, x) if self.config.normalize_obs else x
-        policy, value, carry, states = (*self.network.apply(params, x, past, states), (), ())[:4]
+        found: Any = self.network.apply(params, x, past, states)
+        policy, value, carry, states = found if self.remembers else (*found, (), ())
         return (policy.restrict(legal(self.env.observation_space, obs)), value), carry, states
 
     def to_env(self, action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not

@@ -283,7 +283,7 @@ class MinGRURecurrence(nn.Module):
 
 
 @cache
-def hippo(size: int) -> tuple[np.ndarray, np.ndarray]:
+def hippo(size: int) -> tuple[Any, Any]:
     r"""The normal part of HiPPO-LegS: its eigenvalues above the real axis `[P / 2]` and eigenvectors `[P, P / 2]`.
 
     $$A_{nk} = -\sqrt{(n + 1/2)(k + 1/2)} \text{ for } n > k, \; + \text{ for } n < k, \; -1/2 \text{ for } n = k$$

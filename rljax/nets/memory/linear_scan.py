@@ -34,8 +34,8 @@ class Pair(NamedTuple):
     im: Array
 
 
-Number = Array | Pair
-"""Real or complex numbers."""
+Number = Any
+"""Numbers as an Array, or complex ones as a Pair."""
 
 
 def linear_scan(a: Number, b: Number, carry: Number, reset: Array, how: How = "auto") -> Number:
