@@ -115,6 +115,25 @@ def test_targets_use_the_memory_after_the_step_and_the_true_successor(algo, memo
     np.testing.assert_allclose(batch.target, expected, atol=2e-5)
 
 
+def test_an_update_begins_where_its_rollout_began():
+    """One step of learning from all of it, from a memory in use: the ratio is 1. Catches learning from a zero start."""
+    env = envs.make(ENV)
+    config = tiny("ppo", memory=MEMORY["gru"], num_envs=E, num_steps=T, num_epochs=1, num_minibatches=1)
+    algorithm = algos.load("ppo").make(env, config)
+    hypers, task = as_arrays(algorithm.hypers.replace(lr=0.1)), as_arrays(env.task)
+
+    @jax.jit
+    def kl():
+        state = algorithm.init(jax.random.key(0), hypers, task)
+        metrics = []
+        for _ in range(3):
+            state, found = algorithm.step(state, hypers, task)
+            metrics.append(found["approx_kl"])
+        return jnp.stack(metrics)
+
+    assert np.abs(kl()).max() < 1e-9
+
+
 def test_a_cue_reaches_values_and_targets_of_its_episode_alone():
     algorithm, _, state, steps, _ = rolled_out("ppo", MEMORY["gru"])
 
@@ -165,9 +184,12 @@ def test_it_goes_on_from_a_checkpoint_and_through_a_sweep(algo, tmp_path):
 def test_a_policy_forgets_by_itself():
     run = rljax.train("ppo", "CartPole-v1", memory=MEMORY["lstm"], **HOW, num_minibatches=2, hidden=(4,))
     policy, obs = run.policy, np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
+    policy.state = policy.state.replace(params=jax.tree.map(lambda p: 10.0 * p, policy.state.params))
     first = [policy(x, key=jax.random.key(i)) for i, x in enumerate(obs)]
     again = [policy(x, key=jax.random.key(i), reset=np.full(3, i == 0)) for i, x in enumerate(obs)]
     np.testing.assert_array_equal(first, again)
+    forgetful = [policy(x, key=jax.random.key(i), reset=np.full(3, True)) for i, x in enumerate(obs)]
+    assert (np.array(first) != forgetful).any()
     assert policy(obs[0][:2]).shape == (2,) and policy(obs[0][0]).shape == ()  # any number of episodes
     # Evaluations are what a loop by hand comes to.
     found = policy.evaluate(3, greedy=True, seed=0)
