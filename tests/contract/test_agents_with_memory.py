@@ -184,7 +184,9 @@ def test_it_goes_on_from_a_checkpoint_and_through_a_sweep(algo, tmp_path):
 def test_a_policy_forgets_by_itself():
     run = rljax.train("ppo", "CartPole-v1", memory=MEMORY["lstm"], **HOW, num_minibatches=2, hidden=(4,))
     policy, obs = run.policy, np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
-    policy.state = policy.state.replace(params=jax.tree.map(lambda p: 10.0 * p, policy.state.params))
+    policy.state = policy.state.replace(
+        params=jax.tree.map(lambda p: p + 2.0 * jax.random.normal(jax.random.key(p.size), p.shape), policy.state.params)
+    )
     first = [policy(x, key=jax.random.key(i)) for i, x in enumerate(obs)]
     again = [policy(x, key=jax.random.key(i), reset=np.full(3, i == 0)) for i, x in enumerate(obs)]
     np.testing.assert_array_equal(first, again)
