@@ -134,7 +134,7 @@ class PPO(loop.OnPolicy):
         return self.unroll(params, obs_stats, obs, past)[0]
 
     def unroll(self, params, obs_stats, obs, past=(), states=None):
-        """What `forward` gives, and the carry and states of the memory; with `states`, one step ahead of each."""
+        """Gives what `forward` does, and the carry and states of the memory; with `states`, one step ahead of each."""
         x = self.preprocess(obs)
         x = normalise.normalise(obs_stats, x) if self.config.normalize_obs else x
         found: Any = self.network.apply(params, x, past, states)

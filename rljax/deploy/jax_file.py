@@ -27,8 +27,6 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def write(policy: Policy, path: Path) -> None:
     """Writes `obs [B, ...] -> action`; of a policy with a memory `(carry, obs, reset [B]) -> (carry, action)`.
 
-    A carry of several arrays is a tuple of them, for the file may know no classes.
-
     Raises:
       ConfigError: `flatbuffers` is not installed.
     """
@@ -36,21 +34,15 @@ def write(policy: Policy, path: Path) -> None:
     obs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((batch, *x.shape), x.dtype), zeros(policy.env.observation_space))
     carry = jax.eval_shape(lambda: policy.algo.initial_carry(policy.state, 1))
 
-    leaves, structure = jax.tree.flatten(carry)
-    alone = jax.tree.structure(0) == structure
-
     def act(carry: Any, obs: Any, reset: Any) -> Any:
-        carry = carry if alone else structure.unflatten(carry)
-        carry, action = policy.algo.act(policy.state, carry, obs, reset, jax.random.key(0), True)
-        return carry if alone else tuple(jax.tree.leaves(carry)), action
+        return policy.algo.act(policy.state, carry, obs, reset, jax.random.key(0), True)
 
     def without_memory(obs: Any) -> Any:
         count = jax.tree.leaves(obs)[0].shape[0]
-        return act(tuple(policy.algo.initial_carry(policy.state, count)), obs, jnp.zeros(count, bool))[1]
+        return act(policy.algo.initial_carry(policy.state, count), obs, jnp.zeros(count, bool))[1]
 
-    if leaves:
-        shapes = tuple(jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype) for x in leaves)
-        carry = shapes[0] if alone else shapes
+    if jax.tree.leaves(carry):
+        carry = jax.tree.map(lambda x: jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype), carry)
         reset = jax.ShapeDtypeStruct((batch,), jnp.bool_)
         exported = jax.export.export(jax.jit(act), platforms=PLATFORMS)(carry, obs, reset)
     else:

@@ -172,7 +172,7 @@ class OnPolicy(Algorithm):
         return Past(carry, reset[None]) if self.remembers else ()
 
     def successors(self, unroll: Callable[..., tuple[Any, Any, Any]], state: Any, steps: TimeStep) -> Any:
-        """What a network gives for true successors, `[T, E, ...]`: with a memory, by what it knows after each step.
+        """The outputs of a network for true successors, `[T, E, ...]`: with a memory, by what it knows after each step.
 
         Args:
           unroll: `(obs, past, states) -> (outputs, carry, states)`, obs and outputs being those of `[T * E]` steps.

@@ -59,7 +59,7 @@ def rolled_out(algo, memory):
 
 
 def outputs(algorithm, state, obs, past, states=None):
-    """What the network says of steps `[T * E]`: a tree of arrays, without what is always the same."""
+    """The outputs of the network for steps `[T * E]`: a tree of arrays, without what is always the same."""
     context = (state.obs_stats,) if hasattr(state, "obs_stats") else ()
     return algorithm.unroll(state.params, *context, obs, past, states)
 
@@ -92,7 +92,7 @@ def test_learning_sees_what_acting_saw(algo, memory):
 
 @pairs
 def test_targets_use_the_memory_after_the_step_and_the_true_successor(algo, memory):
-    """By brute force: step by step, then one step further on `next_obs`, without a reset, and thrown away.
+    """Brute force: step by step, then one step further on `next_obs`, without a reset, and thrown away.
 
     Catches bootstrapping from the reset observation at a time limit, memory forgotten before the successor, and
     branches that advance the memory.

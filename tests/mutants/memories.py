@@ -6,7 +6,7 @@ from mutants.mutant import within
 
 NETS, AGENTS = "nets/test_memories.py", "contract/test_agents_with_memory.py"
 FORGETS, STEPS = f"{NETS}::test_it_forgets_before_it_looks", f"{NETS}::test_a_sequence_is_its_steps"
-SCAN = f"{NETS}::TestLinearScan"
+SCAN = f"{STEPS} {NETS}::test_derivatives_by_finite_differences"
 SEES, TARGETS = (
     f"{AGENTS}::test_learning_sees_what_acting_saw",
     f"{AGENTS}::test_targets_use_the_memory_after_the_step_and_the_true_successor",

@@ -1,4 +1,4 @@
-"""What every memory gives."""
+"""The interface of memories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rljax.types import Array
 
 
 class Past(NamedTuple):
-    """What a memory needs to see sequences `[T, B, ...]` again as it saw them when it acted."""
+    """The beginning of sequences `[T, B, ...]`, from which a memory sees them again as when it acted."""
 
     carry: Any  # [B, ...] before the first step
     reset: Array  # [T, B] bool: the step opens an episode

@@ -123,7 +123,7 @@ def check_even(states: int) -> None:
 
 
 def _read(states: Pair, x: Array, kernel: Array, skip: Array) -> Array:
-    r"""What is read of half of the conjugate pairs: $2 \mathrm{Re}(C h) + D x$, kernel `[2, P / 2, H]`."""
+    r"""The outputs by half of the conjugate pairs: $2 \mathrm{Re}(C h) + D x$, kernel `[2, P / 2, H]`."""
     states = _in_rows(states)
     return 2.0 * (states.re @ kernel[0] - states.im @ kernel[1]) + jnp.broadcast_to(skip, x.shape) * x
 
