@@ -28,7 +28,7 @@ _CROSSQ = {"batch_norm": True, "adam_b1": 0.5, "critic_lr": 1e-3, "lr": 1e-3, **
 ALGORITHMS: Registry[Any] = Registry(  # classes, or variants of others
     "algorithm",
     {
-        **{name: f"rljax.algos.{name}:{name.upper()}" for name in ("dqn", "lpg", "ppo", "pqn", "sac", "td3")},
+        **{name: f"rljax.algos.{name}:{name.upper()}" for name in ("dqn", "lpg", "ppo", "pqn", "sac", "td3", "udrl")},
         "revalued": "rljax.algos.revalued:REValueD",
         "dpo": Variant("ppo", {"objective": "dpo"}),  # Discovered Policy Optimisation
         "mdpo": Variant(
