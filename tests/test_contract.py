@@ -33,6 +33,7 @@ from rljax.types import Algorithm, Box, Env
 
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
 RAINBOW = {"head": "categorical", "dueling": True, "noisy": True, "n_step": 3, "prioritised": True, "capacity": 64}
+UPSIDE_DOWN = {"warmup": 256, "best_episodes": 6, "command_episodes": 3, "episode_steps": 32, "sequence": 4}
 CASES = [
     pytest.param("ppo", "CartPole-v1", {}, id="ppo-discrete"),
     pytest.param("ppo", "Pendulum-v1", {"normalize_obs": True, "normalize_reward": True}, id="ppo-gaussian"),
@@ -45,6 +46,8 @@ CASES = [
     pytest.param("sac", "CartPole-v1", {"head": "categorical", "prioritised": True}, id="sac-discrete"),
     pytest.param("td3", "Pendulum-v1", {"head": "hl-gauss", "prioritised": True, "n_step": 2}, id="td3"),
     pytest.param("revalued", "Pendulum-v1", {"critics": 2, "prioritised": True}, id="revalued"),
+    pytest.param("udrl", "CartPole-v1", UPSIDE_DOWN, id="udrl"),
+    pytest.param("udrl", "CartPole-v1", UPSIDE_DOWN | {"memory": "gru(width=4)", "segments": "any"}, id="udrl-memory"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
 WIDE = re.compile(r"[fiuc](64|128)\[")
@@ -339,6 +342,7 @@ def test_every_number_in_hypers_matters(algo, env, settings):
         "value_clip": 0.1,
         "max_grad_norm": 0.05,
         "target_period": 3.0,
+        "epsilon": 0.5,
         "epsilon_final": 0.5,
         "exploration_fraction": 2.0,
         "expectile": 0.8,

@@ -124,7 +124,7 @@ class UDRL(imitation.Imitation):
 
     def forward(self, params, scale, obs, command, past):
         """(distribution over legal actions, carry of the memory) for steps `[T * B, ...]` and commands `[T * B, 2]`."""
-        policy, after = self.network.apply(params, self.preprocess(obs), scale * command, past)
+        policy, after = self.network.apply(params, self.preprocess(obs), scale[None] * command, past)
         return policy.restrict(legal(self.env.observation_space, obs)), after
 
     def act(self, state, carry, obs, reset, key, greedy):

@@ -106,7 +106,7 @@ class BestEpisodes:
 
     def _rows(self, stream: Array, begin: Array, env: Array) -> Array:
         """The first L rows of the episodes of environments `[C]` that began at times `[C]`: `[C, L, W]`."""
-        number = jnp.arange(self.length)
+        number = jnp.arange(self.length)[None]
         time = begin[:, None] + number
         at = jnp.where(time < 0, number, jnp.minimum(self.length + time, stream.shape[1] - 1))
         return stream[env[:, None], at]
@@ -127,18 +127,18 @@ class BestEpisodes:
         end = length
         if anywhere:
             drawn = jax.random.randint(k_end, (batch_size,), start + 1, kept + 1)
-            _, _, before = self._read(best, episode, drawn)
+            before = self._read(best, episode[None], drawn[None])[2][0]
             # The last of these ends is that of the episode, which may lie behind what there was room for.
             returned, end = jnp.where(drawn < kept, before, returned), jnp.where(drawn < kept, drawn, length)
-        time = start + jnp.arange(run)[:, None]
-        obs, action, _ = self._read(best, episode, time)
-        mask = (time < jnp.minimum(end, kept)) & (count > 0)
-        command = jnp.stack([jnp.broadcast_to(returned, time.shape), (end - time).astype(jnp.float32)], axis=-1)
+        time = start[None] + jnp.arange(run)[:, None]
+        obs, action, _ = self._read(best, jnp.broadcast_to(episode, time.shape), time)
+        mask = (time < jnp.minimum(end, kept)[None]) & (count > 0)
+        command = jnp.stack([jnp.broadcast_to(returned, time.shape), jnp.float32(end[None] - time)], axis=-1)
         reset = jnp.broadcast_to(jnp.arange(run)[:, None] == 0, time.shape)
         return Stretch(obs, action, command, mask, reset)
 
     def _read(self, episodes: Trajectories, episode: Array, time: Array) -> Any:
-        """The steps of episodes `[B]` at times `[..., B]`."""
+        """The steps of episodes `[n, B]` at times `[n, B]`."""
         return self.layout.unpack(episodes.rows[episode, jnp.minimum(time, self.length - 1)])
 
 
