@@ -33,7 +33,7 @@ from rljax.types import Algorithm, Box, Env
 
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
 RAINBOW = {"head": "categorical", "dueling": True, "noisy": True, "n_step": 3, "prioritised": True, "capacity": 64}
-UPSIDE_DOWN = {"warmup": 256, "best_episodes": 6, "command_episodes": 3, "episode_steps": 32, "sequence": 4}
+UPSIDE_DOWN = {"warmup": 256, "best_episodes": 6, "command_episodes": 3, "episode_steps": 32, "segments": "any"}
 CASES = [
     pytest.param("ppo", "CartPole-v1", {}, id="ppo-discrete"),
     pytest.param("ppo", "Pendulum-v1", {"normalize_obs": True, "normalize_reward": True}, id="ppo-gaussian"),
@@ -47,7 +47,6 @@ CASES = [
     pytest.param("td3", "Pendulum-v1", {"head": "hl-gauss", "prioritised": True, "n_step": 2}, id="td3"),
     pytest.param("revalued", "Pendulum-v1", {"critics": 2, "prioritised": True}, id="revalued"),
     pytest.param("udrl", "CartPole-v1", UPSIDE_DOWN, id="udrl"),
-    pytest.param("udrl", "CartPole-v1", UPSIDE_DOWN | {"memory": "gru(width=4)", "segments": "any"}, id="udrl-memory"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
 WIDE = re.compile(r"[fiuc](64|128)\[")

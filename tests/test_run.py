@@ -24,7 +24,7 @@ from rljax.run import advance, as_arrays, evaluate, run, start, stop, stop_signa
 from rljax.spec import make
 from rljax.types import Algorithm
 
-NAMED = ["ppo-discrete", "lpg", "dqn", "pqn", "sac", "td3", "revalued"]
+NAMED = ["ppo-discrete", "lpg", "dqn", "pqn", "sac", "td3", "revalued", "udrl"]
 
 
 class Rows(list):

@@ -111,6 +111,7 @@ PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a patt
         "td3 Pendulum-v1": Preset(
             20_000, {**_small, "critic_lr": 1e-3}, "found here: 8 seeds end at returns of -167 to -154, mean -159"
         ),
+        "udrl CartPole-v1": Preset(100_000, {"segments": "any"}, "found here: 8 seeds end at returns of 500"),
         "revalued Pendulum-v1": Preset(30_000, _small, "found here: 8 seeds end at returns of -185 to -156, mean -163"),
     },
     "rljax list presets",

@@ -41,7 +41,7 @@ from rljax.types import Array, Box, Scalar
 class Config(imitation.Config):
     """Shapes and branches. Changing one compiles a new program."""
 
-    command_episodes: int = count(25, "the best episodes, of whose returns and lengths commands are made")
+    command_episodes: int = count(5, "the best episodes, of whose returns and lengths commands are made")
     segments: Literal["whole", "any"] = choice(
         "whole", "what is imitated: up to an episode's end, or to any of its steps"
     )
