@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +55,8 @@ class Config(imitation.Config):
 class Hypers(imitation.Hypers):
     """Numbers, all traced: sweep, anneal or perturb them."""
 
-    return_scale: Scalar = number(0.02, "factor of returns in commands")
-    horizon_scale: Scalar = number(0.02, "factor of steps in commands")
+    return_scale: Scalar = number(0.02, "factor of returns in commands", low=0.0)
+    horizon_scale: Scalar = number(0.02, "factor of steps in commands", low=0.0)
     epsilon: Scalar = share(0.0, "share of random actions, beside those that the policy draws")
 
 
@@ -68,7 +68,7 @@ class State(imitation.State):
     epsilon: Array  # [] share of random actions
 
 
-class Carry(NamedTuple):
+class Carry(TypedDict):
     """The command that an episode is under, and what is remembered of it."""
 
     command: Array  # [B, 2] its return, and the steps that are left
@@ -117,10 +117,12 @@ class UDRL(imitation.Imitation):
 
     def initial_params(self, key, obs):
         carry = self.initial_carry((), 1)
-        return self.network.init(key, self.preprocess(obs), carry.command, Past(carry.memory, jnp.ones((1, 1), bool)))
+        past = Past(carry["memory"], jnp.ones((1, 1), bool))
+        return self.network.init(key, self.preprocess(obs), carry["command"], past)
 
     def initial_carry(self, state, batch_size):
-        return Carry(jnp.zeros((batch_size, 2)), memory(self.config.memory).initial_carry(batch_size))
+        remembered = memory(self.config.memory).initial_carry(batch_size)
+        return Carry(command=jnp.zeros((batch_size, 2)), memory=remembered)
 
     def forward(self, params, scale, obs, command, past):
         """(distribution over legal actions, carry of the memory) for steps `[T * B, ...]` and commands `[T * B, 2]`."""
@@ -130,18 +132,19 @@ class UDRL(imitation.Imitation):
     def act(self, state, carry, obs, reset, key, greedy):
         k_command, k_sample, k_explore, k_random = jax.random.split(key, 4)
         begun = state.outcomes.command(k_command, reset.shape[0], greedy)
-        command = jnp.where(reset[:, None], begun, carry.command)
-        policy, after = self.forward(state.params, state.scale, obs, command, Past(carry.memory, reset[None]))
+        command = jnp.where(reset[:, None], begun, carry["command"])
+        policy, after = self.forward(state.params, state.scale, obs, command, Past(carry["memory"], reset[None]))
         action = jnp.where(greedy, policy.mode(), policy.sample(k_sample))
         action = self.env.action_space.clip(action) if isinstance(self.env.action_space, Box) else action
         random = jax.random.uniform(k_explore, reset.shape) < jnp.where(greedy, 0.0, state.epsilon)
         random = random.reshape(-1, *(1,) * (action.ndim - 1))
-        return Carry(count_down(command), after), jnp.where(random, self.random_action(obs, k_random), action)
+        action = jnp.where(random, self.random_action(obs, k_random), action)
+        return Carry(command=count_down(command), memory=after), action
 
     def loss(self, params, state, hypers, batch):
         """The mean negative log-likelihood of what was done in a Stretch `[n, B, ...]`; 0 where all is masked."""
         obs, action, command, mask = flatten_time((batch.obs, batch.action, batch.command, batch.mask))
-        past = Past(self.initial_carry(state, batch.reset.shape[1]).memory, batch.reset)
+        past = Past(self.initial_carry(state, batch.reset.shape[1])["memory"], batch.reset)
         policy, _ = self.forward(params, state.scale, obs, command, past)
         return -jnp.where(mask, policy.log_prob(action), 0.0).sum() / jnp.maximum(mask.sum(), 1)
 

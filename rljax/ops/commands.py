@@ -37,4 +37,4 @@ def outcomes(returns: Array, lengths: Array) -> Outcomes:
 
 def count_down(command: Array) -> Array:
     """Commands `[B, 2]` a step later: an episode that takes longer than it was told is always about to end."""
-    return command.at[:, 1].set(jnp.maximum(command[:, 1] - 1.0, 1.0))
+    return jnp.stack([command[:, 0], jnp.maximum(command[:, 1] - 1.0, 1.0)], axis=-1)

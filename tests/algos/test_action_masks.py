@@ -26,6 +26,7 @@ CASES = {
     "ppo": ("ppo", {}),
     "pqn": ("pqn", {}),
     "lpg": ("lpg", {}),
+    "udrl": ("udrl", {}),
     "sac": ("sac", {}),
     "dqn": ("dqn", {"target": "double"}),
     "greedy": ("dqn", {"target": "greedy"}),
@@ -46,8 +47,9 @@ def test_no_illegal_action_is_ever_taken(case):
     assert metrics["episodes"].min() >= 1 and metrics["episode_return"].max() <= 2  # one illegal action is worth 1000
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((metrics, state.params)))
     batch = jax.tree.map(lambda x: jnp.repeat(x, 100, axis=0), OBS)
+    carry = algo.initial_carry(state, 200)
     for greedy in (True, False):
-        _, action = jax.jit(algo.act)(state, (), batch, jnp.ones(200, bool), jax.random.key(1), greedy)
+        _, action = jax.jit(algo.act)(state, carry, batch, jnp.ones(200, bool), jax.random.key(1), greedy)
         assert batch[LEGAL][jnp.arange(200), action].all()
 
 
@@ -80,7 +82,7 @@ def test_continuous_actions_have_no_mask(name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["ppo", "pqn", "lpg", "dqn", "sac", "td3", "revalued"])
+@pytest.mark.parametrize("name", ["ppo", "pqn", "lpg", "dqn", "sac", "td3", "revalued", "udrl"])
 def test_algorithms_for_one_agent_refuse_several_and_actions_of_several_parts(name):
     env = envs.make("probe/continuous" if name in ("td3", "revalued") else "probe/action")
     with pytest.raises(ConfigError, match=r"env.agents=2: must be None: this algorithm learns for one agent"):

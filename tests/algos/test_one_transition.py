@@ -225,14 +225,15 @@ def test_what_revalued_learns():
     np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["ppo", "dqn", "pqn", "sac", "td3", "revalued", "lpg"])
+@pytest.mark.parametrize("name", ["ppo", "dqn", "pqn", "sac", "td3", "revalued", "lpg", "udrl"])
 def test_greedy_actions_leave_nothing_to_chance(name):
     """And others do, where there is anything left to explore."""
     env = envs.make("probe/continuous") if name in ("td3", "revalued") else still(CHOICES)
     algo = algos.load(name).make(env, tiny(name))
     hypers, task = as_arrays(algo.hypers), as_arrays(env.task)
     state, _ = jax.jit(algo.step)(jax.jit(algo.init)(jax.random.key(0), hypers, task), hypers, task)
-    act = jax.jit(lambda key, greedy: algo.act(state, (), jnp.zeros((64, 1)), jnp.ones(64, bool), key, greedy)[1])
+    carry, obs, reset = algo.initial_carry(state, 64), jnp.zeros((64, 1)), jnp.ones(64, bool)
+    act = jax.jit(lambda key, greedy: algo.act(state, carry, obs, reset, key, greedy)[1])
     greedy, other = (act(jax.random.key(key), True) for key in (1, 2))
     np.testing.assert_array_equal(greedy, other)
     assert (greedy == greedy[0]).all()

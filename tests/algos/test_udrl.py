@@ -43,15 +43,15 @@ def test_a_command_is_given_as_an_episode_begins_and_its_steps_are_counted_down(
     act = jax.jit(algorithm.act)
     obs, reset, carry = observations(3), np.array([True, True, True]), algorithm.initial_carry(state, 3)
     carry, _ = act(state, carry, obs, reset, jax.random.key(1), False)
-    first = np.asarray(carry.command)
+    first = np.asarray(carry["command"])
     assert (first[:, 0] > 20).all() and (first[:, 0] < 30).all() and len(set(first[:, 0])) == 3
     np.testing.assert_array_equal(first[:, 1], 8)
     carry, _ = act(state, carry, obs, np.array([False, True, False]), jax.random.key(2), False)
-    assert carry.command[1, 0] != first[1, 0]
-    np.testing.assert_array_equal(carry.command[:, 1], [7, 8, 7])
-    np.testing.assert_array_equal(carry.command[::2, 0], first[::2, 0])
+    assert carry["command"][1, 0] != first[1, 0]
+    np.testing.assert_array_equal(carry["command"][:, 1], [7, 8, 7])
+    np.testing.assert_array_equal(carry["command"][::2, 0], first[::2, 0])
     carry, _ = act(state, carry, obs, reset, jax.random.key(3), True)
-    np.testing.assert_array_equal(carry.command, [[20, 8]] * 3)  # greedy: the mean
+    np.testing.assert_array_equal(carry["command"], [[20, 8]] * 3)  # greedy: the mean
 
 
 def test_an_action_is_that_of_the_network_for_the_scaled_command():
@@ -102,16 +102,16 @@ def test_a_memory_learns_from_what_it_saw_when_it_acted():
     for t in range(time):
         before = carry
         carry, _ = algorithm.act(state, carry, obs[t], reset[t], jax.random.key(t), True)
-        commands.append(jnp.where(reset[t][:, None], jnp.array([[20.0, 9.0]]), before.command))
+        commands.append(jnp.where(reset[t][:, None], jnp.array([[20.0, 9.0]]), before["command"]))
         policy, _ = algorithm.forward(
-            state.params, state.scale, obs[t], commands[-1], Past(before.memory, reset[t : t + 1])
+            state.params, state.scale, obs[t], commands[-1], Past(before["memory"], reset[t : t + 1])
         )
         logits.append(policy.logits)
-    past = Past(algorithm.initial_carry(state, 2).memory, reset)
+    past = Past(algorithm.initial_carry(state, 2)["memory"], reset)
     rows = obs.reshape(12, 4), jnp.concatenate(commands)
     policy, last = algorithm.forward(state.params, state.scale, *rows, past)
     np.testing.assert_allclose(policy.logits, jnp.concatenate(logits), atol=1e-5)
-    np.testing.assert_allclose(last, carry.memory, atol=1e-5)
+    np.testing.assert_allclose(last, carry["memory"], atol=1e-5)
     assert np.abs(np.diff(np.asarray(policy.logits).reshape(6, 2, 2)[:, 0], axis=0)).max() > 0
 
 

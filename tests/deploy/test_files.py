@@ -19,6 +19,7 @@ from rljax.deploy import numpy_policy
 from rljax.deploy.numpy_policy import NumpyPolicy
 from rljax.deploy.trace import trace
 from rljax.errors import ConfigError
+from rljax.ops.tree import named_leaves
 from rljax.policy import Policy
 from rljax.spaces import zeros
 from rljax.types import Box, Env
@@ -50,19 +51,27 @@ def observations(policy):
 def by_jax(policy, path, obs):
     deploy.export(policy, path / "policy.jax")
     act = jax.export.deserialize(bytearray((path / "policy.jax").read_bytes()))
-    return act.call(jax.tree.map(jnp.asarray, obs))
+    carry, obs = policy.algo.initial_carry(policy.state, ROWS), jax.tree.map(jnp.asarray, obs)
+    return act.call(carry, obs, jnp.ones(ROWS, bool))[1] if jax.tree.leaves(carry) else act.call(obs)
 
 
 def by_onnx(policy, path, obs):
     session = onnxruntime.InferenceSession(str(deploy.export(policy, path / "policy.onnx", batch=ROWS)))
     names = sorted(x.name for x in session.get_inputs())
-    leaves = {"obs" if len(names) == 1 and not isinstance(obs, dict) else f"obs.{k}": x for k, x in _parts(obs)}
+    leaves = {f"obs.{k}".removesuffix("."): x for k, x in _parts(obs)} | {"reset": np.ones(ROWS, bool)}
+    carry = policy.algo.initial_carry(policy.state, ROWS)
+    leaves |= {f"carry.{k}": np.asarray(x) for k, x in named_leaves(carry).items()}
     return session.run(["action"], {name: leaves[name] for name in names})[0]
 
 
 def by_numpy(policy, path, obs):
     act = NumpyPolicy(deploy.export(policy, path / "policy.npz"))
-    return np.stack([act(jax.tree.map(lambda x: x[i], obs)) for i in range(ROWS)])  # noqa: B023
+
+    def first(i):
+        act.reset()
+        return act(jax.tree.map(lambda x: x[i], obs))
+
+    return np.stack([first(i) for i in range(ROWS)])
 
 
 def _parts(obs):
