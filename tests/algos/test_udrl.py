@@ -79,7 +79,7 @@ def test_random_actions_are_a_share_of_all_but_the_greedy_ones():
 
 
 def test_the_loss_is_the_likelihood_of_what_was_done_under_the_command():
-    """By hand from the network, step by step; what is masked counts nowhere."""
+    """It is computed by hand from the network; what is masked counts nowhere."""
     algorithm, state = begun()
     obs, action = observations(6).reshape(1, 6, 4), jnp.array([[0, 1, 1, 0, 1, 0]], jnp.int32)
     command = jnp.arange(12.0).reshape(1, 6, 2)

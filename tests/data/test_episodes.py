@@ -86,7 +86,7 @@ REWARDS = [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
 def of_one(length, **how):
-    """What is drawn, in 512 draws, of one episode: runs of (observation, R, h), masked steps left out."""
+    """Draws 512 times of one episode -> runs of (observation, R, h), masked steps left out."""
     ends = np.arange(length)[:, None] == length - 1
     first = np.arange(length)[:, None] == 0
     store = best_episodes(*[jax.ShapeDtypeStruct((), jnp.int32)] * 2, K, L, 1)
