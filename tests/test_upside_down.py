@@ -1,4 +1,4 @@
-"""Upside-down RL with a forest, the script of `benchmarks/`: forests of arrays are those of scikit-learn, and it runs."""
+"""The script of upside-down RL with a forest runs, and its forests of arrays are those of scikit-learn."""
 
 from __future__ import annotations
 

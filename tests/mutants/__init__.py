@@ -1,12 +1,13 @@
 """Deliberate errors: what the tests are worth is how many of them they notice. `make test-mutants` tries them all."""
 
-from mutants import agents, drivers, maths, memories, meta, networks, runs
+from mutants import agents, drivers, imitation, maths, memories, meta, networks, runs
 
 MUTANTS = [
     *maths.MUTANTS,
     *networks.MUTANTS,
     *memories.MUTANTS,
     *agents.MUTANTS,
+    *imitation.MUTANTS,
     *drivers.MUTANTS,
     *runs.MUTANTS,
     *meta.MUTANTS,
