@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -14,23 +14,24 @@ from toys import learned, tiny
 
 import rljax
 from rljax import algos, envs
-from rljax.algos.udrl import UDRL
+from rljax.algos.udrl import UDRL, Hypers
 from rljax.data.episodes import Stretch
 from rljax.errors import ConfigError
 from rljax.nets.memory import Past
 from rljax.ops.commands import Outcomes
 from rljax.ops.tree import as_arrays
-from rljax.run import evaluate, start
+from rljax.run import evaluate, run, start
 from rljax.types import MultiDiscrete
 
+UNSURE = as_arrays(Hypers(epsilon=0.5))
 SMALL = {"warmup": 64, "best_episodes": 6, "command_episodes": 3, "episode_steps": 32, "hidden": (8, 8)}
 
 
-def begun(env="CartPole-v1", **settings):
+@cache
+def begun(**settings):
     """An agent that has learned nothing yet -> (algorithm, state); its best episodes came to 20 to 30 in 9 steps."""
-    env = envs.make(env) if isinstance(env, str) else env
-    algorithm = algos.load("udrl").make(env, tiny("udrl", **SMALL | settings))
-    state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(env.task))
+    algorithm = algos.load("udrl").make(envs.make("CartPole-v1"), tiny("udrl", **SMALL | settings))
+    state = start(algorithm, jax.random.key(0), as_arrays(algorithm.hypers), as_arrays(algorithm.env.task))
     return algorithm, state.replace(outcomes=as_arrays(Outcomes(20.0, 10.0, 9.0)))
 
 
@@ -96,23 +97,39 @@ def test_the_loss_is_the_likelihood_of_what_was_done_under_the_command():
 def test_a_memory_learns_from_what_it_saw_when_it_acted():
     """Step by step, as it acts, and as a sequence, as it learns, are the same; also where an episode begins inside."""
     algorithm, state = begun(memory="gru(width=4)")
+    act, forward = jax.jit(algorithm.act), jax.jit(algorithm.forward)
     obs, reset, time = observations(12).reshape(6, 2, 4), np.zeros((6, 2), bool), 6
     reset[0], reset[3, 1] = True, True
     carry, logits, commands = algorithm.initial_carry(state, 2), [], []
     for t in range(time):
         before = carry
-        carry, _ = algorithm.act(state, carry, obs[t], reset[t], jax.random.key(t), True)
+        carry, _ = act(state, carry, obs[t], reset[t], jax.random.key(t), True)
         commands.append(jnp.where(reset[t][:, None], jnp.array([[20.0, 9.0]]), before["command"]))
-        policy, _ = algorithm.forward(
-            state.params, state.scale, obs[t], commands[-1], Past(before["memory"], reset[t : t + 1])
-        )
+        policy, _ = forward(state.params, state.scale, obs[t], commands[-1], Past(before["memory"], reset[t : t + 1]))
         logits.append(policy.logits)
     past = Past(algorithm.initial_carry(state, 2)["memory"], reset)
     rows = obs.reshape(12, 4), jnp.concatenate(commands)
-    policy, last = algorithm.forward(state.params, state.scale, *rows, past)
+    policy, last = forward(state.params, state.scale, *rows, past)
     np.testing.assert_allclose(policy.logits, jnp.concatenate(logits), atol=1e-5)
     np.testing.assert_allclose(last, carry["memory"], atol=1e-5)
     assert np.abs(np.diff(np.asarray(policy.logits).reshape(6, 2, 2)[:, 0], axis=0)).max() > 0
+
+
+def test_episodes_are_commanded_by_the_best_of_all_so_far():
+    """And the policy begins none that random actions began."""
+    algorithm, _ = begun(warmup=256, command_episodes=2)
+    numbers = algorithm.hypers.replace(return_scale=0.5, horizon_scale=0.25, epsilon=0.125)
+    arguments = as_arrays(numbers), as_arrays(algorithm.env.task)
+    first = start(algorithm, jax.random.key(0), *arguments)
+    assert first.episodes.reset.all() and first.buffer.stored == 6
+    after, step = first, jax.jit(algorithm.step)
+    while after.outcomes.mean == first.outcomes.mean:
+        after, _ = step(after, *arguments)
+    for state in (first, after):
+        returns, lengths = np.asarray(state.buffer.best.returns), np.asarray(state.buffer.best.lengths)
+        found = state.outcomes.mean, state.outcomes.std, state.outcomes.length
+        np.testing.assert_allclose(found, [returns[:2].mean(), returns[:2].std(), lengths[:2].mean()], rtol=1e-5)
+        np.testing.assert_array_equal([*state.scale, state.epsilon], [0.5, 0.25, 0.125])
 
 
 def test_learning_draws_sequences_where_there_is_a_memory_and_steps_where_there_is_none():
@@ -165,13 +182,12 @@ def test_actions_of_several_entries_go_through_it():
         return probe.step(key, state, action.sum(), task)
 
     env = dataclasses.replace(probe, step=step, action_space=MultiDiscrete((2, 3)))
-    algorithm, state = begun(env, epsilon=0.5)
-    state, metrics = jax.jit(algorithm.step)(state, as_arrays(algorithm.hypers), as_arrays(env.task))
-    _, action = algorithm.act(
-        state, algorithm.initial_carry(state, 5), jnp.zeros((5, 1)), np.ones(5, bool), jax.random.key(0), False
-    )
+    algorithm = UDRL(env, tiny("udrl", **SMALL))
+    state, metrics = jax.jit(partial(run, algorithm, num_updates=2))(jax.random.key(0), UNSURE, as_arrays(env.task))
+    assert np.isfinite(metrics["policy_loss"]).all()
+    carry, obs = algorithm.initial_carry(state, 5), jnp.zeros((5, 1))
+    _, action = jax.jit(algorithm.act)(state, carry, obs, np.ones(5, bool), jax.random.key(0), False)
     assert action.shape == (5, 2) and jax.vmap(env.action_space.contains)(action).all()
-    assert np.isfinite(metrics["policy_loss"])
 
 
 def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
@@ -181,7 +197,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
     shutil.rmtree(tmp_path / "b" / "checkpoints" / "4")  # as if it had been killed half-way
     gone_on = rljax.resume(tmp_path / "b", progress=False)
     for other in (cut, gone_on):
-        states = [run.policy.state.replace(key=(), episodes=run.policy.state.episodes.obs) for run in (whole, other)]
+        states = [x.policy.state.replace(key=(), episodes=x.policy.state.episodes.obs) for x in (whole, other)]
         assert all(np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, states), strict=True))
     assert whole.metrics["command_return"][-1] >= whole.metrics["command_return"][0] > 0
 

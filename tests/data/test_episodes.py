@@ -59,7 +59,7 @@ def total(episode):
 def test_it_keeps_the_best_of_all_episodes_whole(time, seed):
     """However they end, wherever a block does, and whatever came before in the same environment."""
     add, buffer, begun, every = jax.jit(STORE.add), STORE.init(), [[] for _ in range(E)], []
-    for i, steps in enumerate(blocks(seed, 30, time)):
+    for i, steps in enumerate(blocks(seed, 20, time)):
         buffer = add(buffer, steps)
         every += [(i, episode) for episode in whole_episodes(steps, begun)]
         returns = sorted((total(episode) for _, episode in every), reverse=True)[:K]
@@ -91,8 +91,12 @@ def of_one(length, **how):
     first = np.arange(length)[:, None] == 0
     store = best_episodes(*[jax.ShapeDtypeStruct((), jnp.int32)] * 2, K, L, 1)
     steps = steps_of(np.arange(length)[:, None], np.array(REWARDS[:length])[:, None], ends, ends & False, first)
-    buffer = store.add(store.init(), steps)
-    found = jax.device_get(jax.jit(partial(store.draw, batch_size=512, **how))(buffer, jax.random.key(0)))
+
+    @jax.jit
+    def drawn(steps, key):
+        return store.draw(store.add(store.init(), steps), key, 512, **how)
+
+    found = jax.device_get(drawn(steps, jax.random.key(0)))
     assert found.reset[0].all() and not found.reset[1:].any()
     np.testing.assert_array_equal(found.action[found.mask], found.obs[found.mask] + 100)
     parts = np.stack([found.obs, *np.moveaxis(found.command, -1, 0)], -1).astype(int)
@@ -131,6 +135,6 @@ def test_episodes_are_drawn_alike_however_long_and_nothing_is_drawn_of_none():
     ends = np.array([[True, False], [False, False], [False, True]])
     steps = steps_of(np.arange(6).reshape(3, 2), np.ones((3, 2)), ends, ends & False, np.roll(ends, 1, 0) | ~ends[:1])
     steps = steps._replace(reset=jnp.array([[True, True], [True, False], [False, False]]))
-    found = draw(STORE.add(STORE.init(), steps), jax.random.key(1))
+    found = draw(jax.jit(STORE.add)(STORE.init(), steps), jax.random.key(1))
     counts = np.bincount(np.asarray(found.obs[0]), minlength=6) / 4096
     np.testing.assert_allclose(counts, [1 / 2, 1 / 6, 0, 1 / 6, 0, 1 / 6], atol=0.03)  # 0 alone; 1, 3 and 5

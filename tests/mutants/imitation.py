@@ -16,7 +16,7 @@ WHOLE, ANY, LONG, RUNS, ALIKE = (
         "episodes_are_drawn_alike_however_long_and_nothing_is_drawn_of_none",
     )
 )
-BEGINS, ACTS, RANDOM, LOSS, SEES, DRAWS = (
+BEGINS, ACTS, RANDOM, LOSS, SEES, DRAWS, OUTCOMES = (
     f"{UDRL}::test_{name}"
     for name in (
         "a_command_is_given_as_an_episode_begins_and_its_steps_are_counted_down",
@@ -25,6 +25,7 @@ BEGINS, ACTS, RANDOM, LOSS, SEES, DRAWS = (
         "the_loss_is_the_likelihood_of_what_was_done_under_the_command",
         "a_memory_learns_from_what_it_saw_when_it_acted",
         "learning_draws_sequences_where_there_is_a_memory_and_steps_where_there_is_none",
+        "episodes_are_commanded_by_the_best_of_all_so_far",
     )
 )
 MUTANTS = [
@@ -64,6 +65,13 @@ MUTANTS = [
         BEGINS,
         ('jnp.where(reset[:, None], begun, carry["command"])', "begun", "a new command at every step"),
         ("command=count_down(command)", "command=command", "steps are not counted"),
+        ("x[: self.config.command_episodes]", "x", "commands by all that is remembered", OUTCOMES),
+        (
+            "state = state.replace(**self.acting(state.buffer, hypers))",
+            "state = state.replace(**self.acting(self.store.init(), hypers))",
+            "commands of nothing",
+            OUTCOMES,
+        ),
         ("scale[None] * command", "command", "no scale", f"{ACTS} {LOSS}"),
         ("jnp.where(greedy, 0.0, state.epsilon)", "state.epsilon", "greedy at random", RANDOM),
         ("-jnp.where(mask, policy.log_prob(action), 0.0)", "-policy.log_prob(action)", "masked steps count", LOSS),
@@ -75,6 +83,21 @@ MUTANTS = [
             DRAWS,
         ),
         ('Past(carry["memory"], reset[None])', 'Past(carry["memory"], ~reset[None])', "remembers at the start", SEES),
+    ),
+    *within(
+        "off_policy/imitation.py",
+        OUTCOMES,
+        (
+            "return state.replace(episodes=episodes, carry=self.initial",
+            "return state.replace(carry=self.initial",
+            "the policy goes on with what it was not commanded to do",
+        ),
+        (
+            "found[NOT_FINITE] | learned[NOT_FINITE]",
+            "learned[NOT_FINITE]",
+            "what the environment spoiled is the policy's",
+            "test_run.py::test_a_nan_from_the_environment_is_named_as_such",
+        ),
     ),
     *within(
         "nets/commanded.py",
