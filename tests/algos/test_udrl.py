@@ -190,6 +190,18 @@ def test_actions_of_several_entries_go_through_it():
     assert action.shape == (5, 2) and jax.vmap(env.action_space.contains)(action).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("memory", "least", "most"), [("gru(width=64)", 400, 500), ("none", 0, 100)])
+def test_what_is_not_seen_is_remembered(memory, least, most):
+    """CartPole without its velocities, which takes a memory; at most 500."""
+    settings = {"segments": "any", "batch_size": 64, "memory": memory}
+    env = envs.make("CartPole-v1|mask_observation([1,3])")
+    algorithm, state, _ = learned("udrl", env, settings, 4, 192)
+    found = jax.jit(jax.vmap(lambda s: evaluate(algorithm, s, env, jax.random.key(1), 32)))(state).mean(1)
+    print(f"udrl, memory {memory}: returns of {found.min():.4g} to {found.max():.4g}, mean {found.mean():.4g}")
+    assert least <= found.mean() <= most
+
+
 def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
     how = {"num_envs": 4, "num_steps": 12, "gradient_steps": 2, "batch_size": 8, "progress": False, "log_every": 1}
     how |= SMALL | {"steps": 96 + 4 * 48, "warmup": 96, "memory": "gru(width=4)", "sequence": 4, "use_preset": False}
