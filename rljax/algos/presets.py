@@ -80,6 +80,7 @@ _craftax: dict[str, Any] = {
     "entropy_coef": 0.01,
 }
 _small: dict[str, Any] = {"hidden": (64, 64), "batch_size": 128, "lr": 1e-3}
+_catch: dict[str, Any] = {"best_episodes": 100, "command_episodes": 50, "return_scale": 1.0}
 
 PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a pattern of names of environments
     "preset",
@@ -112,6 +113,7 @@ PRESETS: Registry[Preset] = Registry(  # by algorithm and environment, or a patt
             20_000, {**_small, "critic_lr": 1e-3}, "found here: 8 seeds end at returns of -167 to -154, mean -159"
         ),
         "udrl CartPole-v1": Preset(100_000, {"segments": "any"}, "found here: 8 seeds end at returns of 500"),
+        "udrl Catch-bsuite": Preset(50_000, _catch, "found here: 8 seeds end at returns of 1"),
         "revalued Pendulum-v1": Preset(30_000, _small, "found here: 8 seeds end at returns of -185 to -156, mean -163"),
     },
     "rljax list presets",

@@ -20,6 +20,7 @@ from rljax.run import evaluate
         ("dqn", "Catch-bsuite", 50_000, 8, 0.95),  # at most 1
         ("pqn", "CartPole-v1", 500_000, 8, 475),
         ("udrl", "CartPole-v1", 100_000, 8, 475),
+        ("udrl", "Catch-bsuite", 50_000, 8, 0.95),
         ("sac", "Pendulum-v1", 30_000, 8, -200),  # random: -1200, solved: -150
         ("td3", "Pendulum-v1", 30_000, 8, -200),
         ("revalued", "Pendulum-v1", 30_000, 8, -200),
