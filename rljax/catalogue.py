@@ -61,6 +61,7 @@ VALUE_HEADS: Registry[Any] = Registry(  # what is called with the number of outp
     "value head",
     {
         "scalar": "rljax.ops.value_heads:ScalarHead",
+        "rescaled": "rljax.ops.value_heads:RescaledHead",
         "categorical": "rljax.ops.value_heads:CategoricalHead",
         "hl-gauss": "rljax.ops.value_heads:HLGaussHead",
         "quantile": "rljax.ops.value_heads:QuantileHead",

@@ -11,35 +11,38 @@ $b = -\tau \log w$, the reward then being raised by $\alpha \tau \log w(a | s)$,
 
 `head` says what an output stands for, `loss` how a scalar one is learned; `dueling`, `noisy`, `n_step` and
 `prioritised` can be had with any of them. All of them but munchausen, with the categorical head, make Rainbow (Hessel
-et al. 2018, arXiv:1710.02298).
+et al. 2018, arXiv:1710.02298). With a `memory` it learns from sequences, see `off_policy.memory`; and with the rescaled
+head as well that is R2D2 (Kapturowski et al. 2019, openreview.net/forum?id=r1lyTjAqYX).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from rljax.data.transitions import transition
 from rljax.errors import ConfigError
 from rljax.fields import INF, choice, entry, flag, number, share, sizes
 from rljax.nets.features import features
+from rljax.nets.memory import memory
 from rljax.nets.noisy import NOISE
 from rljax.nets.q import QNetwork, chosen
 from rljax.nets.torsos import check_torso
 from rljax.off_policy import loop
+from rljax.off_policy.memory import MemoryConfig, Seen
+from rljax.off_policy.targets import following
 from rljax.off_policy.values import EpsilonHypers, HeadConfig, HeadHypers, HeadValues
 from rljax.ops import schedules
 from rljax.ops.explore import epsilon_greedy, legal, mask, softmax
-from rljax.ops.value_heads import Bootstrap, HeadParams
+from rljax.ops.value_heads import HeadParams
 from rljax.types import Discrete, Scalar
 
 
 @dataclass(frozen=True)
-class Config(HeadConfig, loop.Config):
+class Config(HeadConfig, MemoryConfig, loop.Config):
     """Shapes and branches. Changing one compiles a new program."""
 
     num_envs: int = 8
@@ -92,18 +95,31 @@ class DQN(HeadValues):
             layer_norm=config.layer_norm,
             dueling=config.dueling,
             noisy=config.noisy,
+            memory=config.memory,
         )
 
     def initial_params(self, key, hypers, obs):
-        return {"values": self.network.init(key, features(self.env.observation_space, obs))}
+        past = self.one_step(self.initial_carry((), 1), jnp.ones(1, bool))
+        return {"values": self.network.init(key, features(self.env.observation_space, obs), past)}
+
+    def initial_carry(self, state, batch_size):
+        return memory(self.config.memory).initial_carry(batch_size)
 
     def optimisers(self, hypers, progress=0.0):
         return {"values": self.optimiser(hypers, hypers.lr, progress, hypers.max_grad_norm)}
 
-    def outputs(self, params, obs, key=None):
-        """Outputs `[..., A, K]` for observations `[..., *shape]`; with a key, of a network perturbed by it."""
+    def unroll(self, params, obs, past=(), states=None, key=None):
+        """Outputs `[..., A, K]` for observations `[..., *shape]`, and the carry and states of the memory.
+
+        With a key, of a network perturbed by it; with `states`, one step ahead of each.
+        """
         noise = {NOISE: key} if self.config.noisy and key is not None else None
-        return self.network.apply(params, features(self.env.observation_space, obs), rngs=noise)
+        found = self.network.apply(params, features(self.env.observation_space, obs), past, states, rngs=noise)
+        return found if self.remembers else (found, (), ())
+
+    def seen(self, params, steps):
+        """The network with these parameters, to be asked at transitions."""
+        return Seen(partial(self.unroll, params), steps)
 
     def legal(self, obs):
         """The mask of legal actions `[..., A]`, or None."""
@@ -115,40 +131,41 @@ class DQN(HeadValues):
 
     def choose(self, params, exploration, carry, obs, reset, key, greedy):
         k_noise, k_explore = jax.random.split(key)
-        outputs = self.outputs(params["values"], obs, k_noise)
+        past = self.one_step(carry, reset)
+        outputs, after, _ = self.unroll(params["values"], obs, past, key=k_noise)
         if self.config.noisy:
-            outputs = jnp.where(greedy, self.outputs(params["values"], obs), outputs)
+            sure = self.unroll(params["values"], obs, past)[:2]
+            outputs, after = jax.tree.map(partial(jnp.where, greedy), sure, (outputs, after))
         epsilon, legal = jnp.where(greedy, 0.0, exploration), self.legal(obs)
-        return carry, epsilon_greedy(k_explore, self.best(outputs, obs), epsilon, self.action_space.n, legal), ()
+        return after, epsilon_greedy(k_explore, self.best(outputs, obs), epsilon, self.action_space.n, legal), ()
 
     def exploration(self, hypers, progress):
         return 0.0 if self.config.noisy else hypers.epsilon_at(progress, self.config.exploration_schedule)
 
     def loss(self, params, learner, batch, context):
-        """The loss of the head on a Batch `[n, B, ...]`."""
+        """The loss of the head on a Batch `[run, B, ...]`."""
         k_now, k_next = jax.random.split(context.key)
-        steps = transition(batch.steps, context.hypers.discount)
-        outputs = chosen(self.outputs(params, steps.obs, k_now), steps.action)
-        after = self.bootstrap(learner, steps, context.hypers, k_next)
-        return self.target_loss(outputs[None], after, batch.weight, context.hypers)
+        steps = self.transition(batch, context.hypers)
+        mine, slow = self.seen(params, steps), self.seen(learner.target_params["values"], steps)
+        outputs = chosen(mine.now(key=k_now), steps.action)
+        after = self.bootstrap(mine, slow, steps, context.hypers, k_next)
+        return self.target_loss(outputs[None], after, steps.weight, context.hypers)
 
-    def bootstrap(self, learner, steps, hypers, key):
-        """The part of the target that comes from the successors of a Transition `[B, ...]`."""
+    def bootstrap(self, mine, slow, steps, hypers, key):
+        """The part of the target that follows transitions `[B, ...]`, by what two networks say: this and its copy."""
         k_target, k_other = jax.random.split(key)
-        slow, reward, discount = learner.target_params["values"], steps.reward, steps.discount
-        outputs = self.outputs(slow, steps.next_obs, k_target)  # [B, A, K]
         if self.config.target == "munchausen":
             tau, numbers = hypers.munchausen_temperature, self.head_params(hypers)
-            here = self.outputs(slow, steps.obs, k_other)
+            here, outputs = slow.now(key=k_other), slow.later(key=k_target)  # [B, A, K]
             _, log_here = softmax(self.head.value(here, numbers) / tau, self.legal(steps.obs))
             weight, log_next = softmax(self.head.value(outputs, numbers) / tau, self.legal(steps.next_obs))
             log_taken = chosen(log_here[..., None], steps.action)[:, 0]
             raised = hypers.munchausen * jnp.clip(tau * log_taken, hypers.munchausen_clip, 0.0)
-            return Bootstrap(outputs, weight, -tau * log_next, reward + raised, discount)
-        double = self.config.target == "double"
-        by = self.outputs(learner.params["values"], steps.next_obs, k_other) if double else outputs
+            return following(steps, outputs, weight, -tau * log_next, raised)
+        outputs = slow.later(key=k_target)
+        by = mine.later(key=k_other) if self.config.target == "double" else outputs
         weight = jax.nn.one_hot(self.best(by, steps.next_obs), self.action_space.n)
-        return Bootstrap(outputs, weight, jnp.zeros_like(weight), reward, discount)
+        return following(steps, outputs, weight, jnp.zeros_like(weight))
 
     def learn_values(self, learner, batch, context):
         after, td_error, metrics = super().learn_values(learner, batch, context)
@@ -168,7 +185,7 @@ class DQN(HeadValues):
                 ("munchausen", "munchausen_temperature", "munchausen_clip"),
             ),
             "noisy=false": (not config.noisy, ("epsilon", "epsilon_final", "exploration_fraction")),
-            "loss=dqn-reg": (config.head == "scalar" and config.loss == "dqn-reg", ("reg_weight",)),
+            "loss=dqn-reg": (config.head in ("scalar", "rescaled") and config.loss == "dqn-reg", ("reg_weight",)),
         }
         unmet = {name: need for need, (met, names) in needs.items() if not met for name in names}
         return unmet | super().unused(config, env)

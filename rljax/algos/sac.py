@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rljax.data.transitions import transition
 from rljax.errors import ConfigError, require
 from rljax.fields import choice, count, flag, number, share
 from rljax.nets.critic import StochasticActor
@@ -31,10 +30,9 @@ from rljax.nets.mlp import AVERAGES, DROPOUT
 from rljax.nets.q import chosen
 from rljax.off_policy import actor_critic
 from rljax.off_policy.actor_critic import check_vector
-from rljax.off_policy.targets import least, subset
+from rljax.off_policy.targets import following, least, subset
 from rljax.ops import optim
 from rljax.ops.explore import legal, softmax
-from rljax.ops.value_heads import Bootstrap
 from rljax.types import Box, Discrete, Scalar
 
 
@@ -96,59 +94,61 @@ class SAC(actor_critic.ActorCritic):
             "log_alpha": self.optimiser(hypers, hypers.temperature_lr, progress, jnp.inf, b1=hypers.adam_b1),
         }
 
-    def apply_critics(self, params, key, x, *action, mutable: Any = False):
-        """Outputs of the critics `[M, B, A, K]`: of all discrete actions, or of the continuous one, A being 1."""
+    def unroll_critics(self, params, obs, past, states, action=None, **keywords):
+        key = keywords.pop("key")
         rngs = {DROPOUT: key} if self.config.dropout else None
-        return self.critics.apply(params, x, *action, rngs=rngs, mutable=mutable)
+        return super().unroll_critics(params, obs, past, states, action, rngs=rngs, **keywords)
 
-    def sample_policy(self, params, obs, key):
-        """-> (inputs of critics: features and any continuous action; weights, log-probabilities `[B, A]`)."""
-        x = self.preprocess(obs)
-        distribution = self.actor.apply(params, x)
+    def sample_policy(self, distribution, obs, key):
+        """-> (what critics are asked of: () or continuous actions; weights, log-probabilities `[B, A]`)."""
         if self.discrete:
-            return (x,), *softmax(distribution.logits, legal(self.env.observation_space, obs))
+            return (), *softmax(distribution.logits, legal(self.env.observation_space, obs))
         action, log_prob = distribution.sample_and_log_prob(key)
-        return (x, action), jnp.ones((len(action), 1)), log_prob[:, None]
+        return (action,), jnp.ones((len(action), 1)), log_prob[:, None]
 
     def choose(self, params, exploration, carry, obs, reset, key, greedy):
-        distribution = self.actor.apply(params["actor"], self.preprocess(obs))
+        distribution, carry, _ = self.unroll_actor(params["actor"], obs, self.one_step(carry, reset))
         distribution = distribution.restrict(legal(self.env.observation_space, obs))
         action = jnp.where(greedy, distribution.mode(), distribution.sample(key))
         return carry, action if self.discrete else self.action_space.from_unit(action), ()
 
     def loss(self, params, learner, batch, context):
-        """The loss of all critics on a Batch `[n, B, ...]`, by the policy's actions after it."""
+        """The loss of all critics on a Batch `[run, B, ...]`, by the policy's actions after it."""
         k_action, k_subset, k_now, k_next = jax.random.split(context.key, 4)
         config, hypers = self.config, context.hypers
-        steps = transition(batch.steps, hypers.discount)
-        now = self.preprocess(steps.obs), *(() if self.discrete else (self.action_space.to_unit(steps.action),))
-        later, weight, log_prob = self.sample_policy(learner.params["actor"], steps.next_obs, k_action)
+        steps = self.transition(batch, hypers)
+        done = () if self.discrete else (self.action_space.to_unit(steps.action),)
+        policy = self.actor_seen(learner.params["actor"], steps).later()
+        asked, weight, log_prob = self.sample_policy(policy, steps.next_obs, k_action)
         averages = ()
-        if config.batch_norm:  # what was done and what will be, as one batch
-            joint = (jnp.concatenate(pair) for pair in zip(now, later))
-            both, averages = self.apply_critics(params, k_now, *joint, mutable=[AVERAGES])
-            outputs, following = jnp.split(both, 2, axis=1)
+        if config.batch_norm:
+            outputs, later, averages = self.joint_outputs(params, steps, done, asked, k_now)
         else:
-            outputs = self.apply_critics(params, k_now, *now)
-            following = self.apply_critics(learner.target_params["critics"], k_next, *later)
+            outputs = self.critics_seen(params, steps).now(*done, key=k_now)
+            later = self.critics_seen(learner.target_params["critics"], steps).later(*asked, key=k_next)
         outputs = jax.vmap(chosen, (0, None))(outputs, steps.action) if self.discrete else outputs[:, :, 0]
-        following = subset(k_subset, following, config.target_critics)
-        following = least(self.head, following, self.head_params(hypers))
-        bonus = -jnp.exp(learner.params["log_alpha"]) * log_prob
-        after = Bootstrap(following, weight, bonus, steps.reward, steps.discount)
-        total, aux = self.target_loss(outputs, after, batch.weight, hypers, self.expectile(context))
+        later = least(self.head, subset(k_subset, later, config.target_critics), self.head_params(hypers))
+        after = following(steps, later, weight, -jnp.exp(learner.params["log_alpha"]) * log_prob)
+        total, aux = self.target_loss(outputs, after, steps.weight, hypers, self.expectile(context))
         return total, aux._replace(averages=averages)
+
+    def joint_outputs(self, params, steps, done, asked, key):
+        """Outputs for what was done and for what will be, evaluated as one batch, and the new averages."""
+        pair = (steps.obs, *done), (steps.next_obs, *asked)
+        obs, *action = jax.tree.map(lambda *both: jnp.concatenate(both), *pair)
+        (both, averages), _, _ = self.unroll_critics(params, obs, (), None, *action, key=key, mutable=[AVERAGES])
+        return *jnp.split(both, 2, axis=1), averages
 
     def learn_values(self, learner, batch, context):
         learner, td_error, metrics = super().learn_values(learner, batch, context)
         return learner.polyak_update(context.hypers.target_rate), td_error, metrics
 
-    def policy_loss(self, params, learner, obs, context):
+    def policy_loss(self, params, learner, steps, context):
         """The values of the policy's actions, less their entropy's worth."""
         k_action, k_critics = jax.random.split(context.key)
         alpha = jnp.exp(learner.params["log_alpha"])
-        inputs, weight, log_prob = self.sample_policy(params, obs, k_action)
-        outputs = self.apply_critics(learner.params["critics"], k_critics, *inputs)
+        asked, weight, log_prob = self.sample_policy(self.actor_seen(params, steps).now(), steps.obs, k_action)
+        outputs = self.critics_seen(learner.params["critics"], steps).now(*asked, key=k_critics)
         values = self.head.value(outputs, self.head_params(context.hypers))
         value = values.mean(0) if self.config.policy_critics == "mean" else values.min(0)
         entropy = -(weight * log_prob).sum(-1).mean()
@@ -157,16 +157,16 @@ class SAC(actor_critic.ActorCritic):
 
     def learn_policy(self, learner, batch, context):
         learner, _, metrics = super().learn_policy(learner, batch, context)
-        missing = metrics["entropy"] - self.wanted_entropy(context.hypers, batch.steps.obs)
+        missing = metrics["entropy"] - self.wanted_entropy(context.hypers, self.transition(batch, context.hypers).obs)
         optimiser = self.optimisers(context.hypers, context.progress)["log_alpha"]
         return learner.apply_gradients("log_alpha", optimiser, missing), None, metrics  # of log(alpha) (H - wanted)
 
     def wanted_entropy(self, hypers, obs):
-        """The entropy that is asked for, `[]`, on observations `[n, B, ...]`."""
+        """The entropy that is asked for, `[]`, on observations `[B, ...]`."""
         if not self.discrete:
             return hypers.entropy_continuous * self.action_space.movable.sum()
         choices = legal(self.env.observation_space, obs)
-        largest = np.log(self.action_space.n) if choices is None else jnp.log(jnp.maximum(choices[0].sum(-1), 1)).mean()
+        largest = np.log(self.action_space.n) if choices is None else jnp.log(jnp.maximum(choices.sum(-1), 1)).mean()
         return hypers.entropy_discrete * largest
 
     @classmethod
@@ -186,4 +186,5 @@ class SAC(actor_critic.ActorCritic):
         require(config.target_critics >= 1, "target_critics", config.target_critics, "must be at least 1")
         fits = config.target_critics <= config.critics
         require(fits, "target_critics", config.target_critics, "must be critics at most")
+        require(not (config.batch_norm and self.remembers), "batch_norm", True, "needs memory=none")
         require(0.0 <= config.dropout < 1.0, "dropout", config.dropout, "must be at least 0 and below 1")

@@ -17,13 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rljax.data.transitions import transition
 from rljax.fields import INF, number
 from rljax.nets.critic import DeterministicActor
 from rljax.off_policy import actor_critic
 from rljax.off_policy.actor_critic import check_vector
-from rljax.off_policy.targets import least
-from rljax.ops.value_heads import Bootstrap
+from rljax.off_policy.targets import following, least
 from rljax.types import Scalar
 
 
@@ -65,16 +63,12 @@ class TD3(actor_critic.ActorCritic):
     def actor(self) -> Any:
         return DeterministicActor(self.action_space.shape[0], **self.torso_fields())
 
-    def action(self, params, obs):
-        """The actions of the policy `[..., D]`, within the unit box."""
-        return self.actor.apply(params, self.preprocess(obs))
-
-    def apply_critics(self, params, obs, action):
-        """Outputs of the critics `[M, B, 1, K]`, for actions within the unit box."""
-        return self.critics.apply(params, self.preprocess(obs), self.action_space.only_movable(action))
+    def unroll_critics(self, params, obs, past, states, action=None, **keywords):
+        action = self.action_space.only_movable(action)
+        return super().unroll_critics(params, obs, past, states, action, **keywords)
 
     def choose(self, params, exploration, carry, obs, reset, key, greedy):
-        action = self.action(params["actor"], obs)
+        action, carry, _ = self.unroll_actor(params["actor"], obs, self.one_step(carry, reset))
         noise = jnp.where(greedy, 0.0, exploration) * jax.random.normal(key, action.shape)
         return carry, self.action_space.from_unit(jnp.clip(action + noise, -1.0, 1.0)), ()
 
@@ -82,22 +76,23 @@ class TD3(actor_critic.ActorCritic):
         return hypers.exploration_noise
 
     def loss(self, params, learner, batch, context):
-        """The loss of all critics on a Batch `[n, B, ...]`, by the slow policy's actions after it."""
+        """The loss of all critics on a Batch `[run, B, ...]`, by the slow policy's actions after it."""
         hypers, slow = context.hypers, learner.target_params
-        steps = transition(batch.steps, hypers.discount)
-        action = self.action(slow["actor"], steps.next_obs)
+        steps = self.transition(batch, hypers)
+        action = self.actor_seen(slow["actor"], steps).later()
         noise = hypers.target_noise * jax.random.normal(context.key, action.shape)
         action = jnp.clip(action + jnp.clip(noise, -hypers.target_noise_clip, hypers.target_noise_clip), -1.0, 1.0)
-        outputs = self.apply_critics(slow["critics"], steps.next_obs, action)
+        outputs = self.critics_seen(slow["critics"], steps).later(action)
         sure = jnp.ones((len(action), 1))
-        following = least(self.head, outputs, self.head_params(hypers))
-        after = Bootstrap(following, sure, jnp.zeros_like(sure), steps.reward, steps.discount)
-        outputs = self.apply_critics(params, steps.obs, self.action_space.to_unit(steps.action))[:, :, 0]
-        return self.target_loss(outputs, after, batch.weight, hypers, self.expectile(context))
+        outputs = least(self.head, outputs, self.head_params(hypers))
+        after = following(steps, outputs, sure, jnp.zeros_like(sure))
+        outputs = self.critics_seen(params, steps).now(self.action_space.to_unit(steps.action))[:, :, 0]
+        return self.target_loss(outputs, after, steps.weight, hypers, self.expectile(context))
 
-    def policy_loss(self, params, learner, obs, context):
+    def policy_loss(self, params, learner, steps, context):
         """Minus what the first critic says of the policy's actions."""
-        outputs = self.apply_critics(learner.params["critics"], obs, self.action(params, obs))
+        action = self.actor_seen(params, steps).now()
+        outputs = self.critics_seen(learner.params["critics"], steps).now(action)
         loss = -self.head.value(outputs[0], self.head_params(context.hypers)).mean()
         return loss, {"policy_loss": loss}
 

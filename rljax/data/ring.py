@@ -64,19 +64,23 @@ def insert(ring: Ring, layout: Layout, steps: Any) -> Ring:
     return Ring(_write(ring.rows, block, ring.inserted % length), ring.inserted + block.shape[0])
 
 
-def draw(ring: Ring, key: Array, batch_size: int, num_steps: int = 1) -> tuple[Array, Array]:
+def draw(ring: Ring, key: Array, batch_size: int, num_steps: int = 1, unit: int = 1) -> tuple[Array, Array]:
     """Draws where to read: `batch_size` uniform runs of `num_steps` steps, with replacement.
+
+    Args:
+      unit: what `num_steps` and places are counted in, so many steps; it divides L and every T.
 
     Returns:
       (time `[B]` int32, the place of each run's first step; environment `[B]` int32). At least `num_steps` steps of
       each environment must be in the ring.
     """
-    length, num_envs, _ = ring.rows.shape
-    starts = ring.stored - (num_steps - 1)
+    length, num_envs = ring.rows.shape[0] // unit, ring.rows.shape[1]
+    stored = ring.stored // unit
+    starts = stored - (num_steps - 1)
     # One word for each: twice as fast as randint. No place is more likely than another by more than places / 2^32.
     places = (starts * num_envs).astype(jnp.uint32)
     which = (jax.random.bits(key, (batch_size,)) % places).astype(jnp.int32)
-    oldest = ring.inserted - ring.stored
+    oldest = ring.inserted // unit - stored
     return (oldest + which // num_envs) % length, which % num_envs
 
 

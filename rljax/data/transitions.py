@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from rljax.ops.minibatch import flatten_time
 from rljax.types import Array, Scalar, TimeStep
 
 
 class Transition(NamedTuple):
     """The outcome of an action, `[B, ...]`: the target of its value is `reward + discount * V(next_obs)`."""
 
-    obs: Array
-    action: Array
+    obs: Any
+    action: Any
     reward: Array  # discounted sum over the steps that the transition spans
-    next_obs: Array  # the true successor of the last of them
+    next_obs: Any  # the true successor of the last of them; where there are `ends`, of the first
     discount: Array  # gamma to the power of their number; 0 where the MDP ended
+    ends: Any = ()  # [B] the transition whose `next_obs` is the true successor of the last of them; (): its own
+    weight: Any = ()  # [B] in the loss
+    sequences: Any = None  # what they are steps of, for networks with a memory
+
+    def at_end(self, x: Array) -> Array:
+        """The rows of `x` `[B, ...]`, one for each `next_obs`, that belong to the ends of the transitions."""
+        return x[self.ends] if isinstance(self.ends, jax.Array) else x
 
 
 def transition(steps: TimeStep, discount: Scalar) -> Transition:
@@ -50,3 +58,22 @@ def transition(steps: TimeStep, discount: Scalar) -> Transition:
         next_obs=jax.tree.map(lambda x: x[last, at_last], steps.next_obs),
         discount=jnp.where(going, gamma[0] ** (last + 1), 0.0),
     )
+
+
+def transitions(steps: TimeStep, discount: Scalar, n: int) -> Transition:
+    """The transitions that begin at each step of sequences, over n steps or as many as are left, flat: `[L * B, ...]`.
+
+    See `transition`, of which each is one: the end of a sequence cuts as a limit does.
+
+    Args:
+      steps: `[L, B, ...]`, in the order in which they were taken.
+      discount: gamma.
+    """
+    length, count = steps.reward.shape
+    place = jnp.arange(length * count).reshape(length, count)
+    cut = steps.truncated.at[-1].set(True)  # a bootstrap from the true successor, as behind any other step
+    window = jnp.minimum(jnp.arange(n)[:, None] + jnp.arange(length), length - 1)  # [n, L]
+    numbers = steps._replace(obs=place, action=place, next_obs=place, truncated=cut, extras=())
+    found = transition(jax.tree.map(lambda x: x[window].reshape(n, -1), numbers), discount)
+    obs, action, next_obs = flatten_time((steps.obs, steps.action, steps.next_obs))
+    return Transition(obs, action, found.reward, next_obs, found.discount, found.next_obs if n > 1 else ())

@@ -40,8 +40,8 @@ def torso(text: str, x: Array, space: Space, extra: Array | None = None, *, flat
     kind, shape = TORSOS.load(parsed(text).name), feature_shape(space)
     fields = _fields(kind) | parsed(text).named.keys()
     lead = x.shape[: x.ndim - (1 if flat else len(shape))]
-    joins = extra is not None and ("images" in fields or _takes_vectors(kind))
-    if _takes_vectors(kind) or ("images" in fields and (joins or isinstance(space, Dict))):
+    joins = extra is not None and ("images" in fields or takes_vectors(kind))
+    if takes_vectors(kind) or ("images" in fields and (joins or isinstance(space, Dict))):
         x = x.reshape(*lead, -1)
         sizes["images"] = image_shapes(space)
     else:
@@ -94,7 +94,8 @@ def _check_shapes(text: str, space: Space, sizes: tuple[tuple[str, Any], ...]) -
     require(fits, "torso", text, f"must give vectors, [B, width], of [B, {str(shape)[1:-1]}], not {gives}")
 
 
-def _takes_vectors(kind: Any) -> bool:
+def takes_vectors(kind: Any) -> bool:
+    """Whether a torso of this class gets vectors, whatever the observations are."""
     return getattr(kind, "VECTORS", False)
 
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
+from rljax.data.transitions import Transition
 from rljax.errors import ConfigError, require
 from rljax.fields import INF, choice, count, entry, flag, number, share, sizes
 from rljax.nets.critic import Critics
 from rljax.nets.features import flat_features
+from rljax.nets.memory import memory
 from rljax.nets.torsos import check_torso
 from rljax.off_policy import loop
 from rljax.off_policy.learner import Batch, Context, Learner, Phase
+from rljax.off_policy.memory import MemoryConfig, Seen
 from rljax.off_policy.values import HeadConfig, HeadHypers, HeadValues
 from rljax.ops.schedules import linear_schedule
 from rljax.types import Array, Box, Metrics, Scalar, Space
 
 
 @dataclass(frozen=True)
-class Config(HeadConfig, loop.Config):
+class Config(HeadConfig, MemoryConfig, loop.Config):
     """Shapes and branches. Changing one compiles a new program."""
 
     policy_delay: int = count(1, "gradient steps of the critics for one of the policy; must divide gradient_steps")
@@ -67,7 +70,7 @@ class ActorCritic(HeadValues):
     def torso_fields(self) -> dict[str, Any]:
         """The fields of every network here that say what it is made of."""
         config, space = self.config, self.env.observation_space
-        sizes = {"hidden": config.hidden, "activation": config.activation}
+        sizes = {"hidden": config.hidden, "activation": config.activation, "memory": config.memory}
         return {"observation_space": space, "torso": config.torso, **sizes}
 
     def critic_fields(self) -> dict[str, Any]:
@@ -81,8 +84,46 @@ class ActorCritic(HeadValues):
     def initial_params(self, key: Array, hypers: Any, obs: Any) -> dict[str, Any]:
         k_actor, k_critics = jax.random.split(key)
         x, space = self.preprocess(obs), self.action_space
-        action = (jnp.zeros((1, *space.shape)),) if isinstance(space, Box) else ()
-        return {"actor": self.actor.init(k_actor, x), "critics": self.critics.init(k_critics, x, *action)}
+        action = jnp.zeros((1, *space.shape)) if isinstance(space, Box) else None
+        start = jnp.ones(1, bool)
+        actors, critics = (self.one_step(carry(1), start) for carry in (partial(self.initial_carry, ()), self.carries))
+        return {
+            "actor": self.actor.init(k_actor, x, actors),
+            "critics": self.critics.init(k_critics, x, action, critics),
+        }
+
+    def initial_carry(self, state, batch_size):
+        return memory(self.config.memory).initial_carry(batch_size)
+
+    def carries(self, batch_size: int) -> Any:
+        """What the memories of critics hold at first, which is nothing: they do not run while the policy acts."""
+        return (memory(self.config.memory).initial_carry(batch_size),) * self.config.critics
+
+    def unroll_actor(self, params: Any, obs: Any, past: Any = (), states: Any = None) -> tuple[Any, Any, Any]:
+        """What the actor says of observations `[..., *shape]`, and the carry and states of its memory."""
+        found = self.actor.apply(params, self.preprocess(obs), past, states)
+        return found if self.remembers else (found, (), ())
+
+    def unroll_critics(
+        self, params: Any, obs: Any, past: Any, states: Any, action: Any = None, **keywords: Any
+    ) -> tuple[Any, Any, Any]:
+        """Outputs of the critics `[M, B, A, K]`, and the carries and states of their memories.
+
+        Args:
+          action: within the unit box, `[B, D]`; None where actions are discrete: of all of them.
+          keywords: further ones of the networks.
+        """
+        found = self.critics.apply(params, self.preprocess(obs), action, past, states, **keywords)
+        return found if self.remembers else (found, (), ())
+
+    def actor_seen(self, params: Any, steps: Transition) -> Seen:
+        """The actor with these parameters, to be asked at transitions."""
+        return Seen(partial(self.unroll_actor, params), steps)
+
+    def critics_seen(self, params: Any, steps: Transition) -> Seen:
+        """The critics with these parameters, to be asked at transitions, and of actions within the unit box."""
+        carry = self.carries(steps.sequences.reset.shape[1]) if self.remembers else None
+        return Seen(partial(self.unroll_critics, params), steps, carry)
 
     def optimisers(self, hypers: Any, progress: Scalar = 0.0) -> dict[str, Any]:
         return {
@@ -94,14 +135,14 @@ class ActorCritic(HeadValues):
         """Observations as vectors `[..., F]`."""
         return flat_features(self.env.observation_space, obs)
 
-    def policy_loss(self, params: Any, learner: Learner, obs: Any, context: Context) -> tuple[Array, Metrics]:
-        """The loss `[]` of the actor's `params` on observations `[B, ...]` -> (loss, metrics)."""
+    def policy_loss(self, params: Any, learner: Learner, steps: Transition, context: Context) -> tuple[Array, Metrics]:
+        """The loss `[]` of the actor's `params` where transitions `[B, ...]` begin -> (loss, metrics)."""
         raise NotImplementedError
 
     def learn_policy(self, learner: Learner, batch: Batch, context: Context) -> tuple[Learner, None, Metrics]:
         """Takes a gradient step of the actor on `policy_loss`."""
-        obs = jax.tree.map(lambda x: x[0], batch.steps.obs)
-        grads, metrics = jax.grad(self.policy_loss, has_aux=True)(learner.params["actor"], learner, obs, context)
+        steps = self.transition(batch, context.hypers)
+        grads, metrics = jax.grad(self.policy_loss, has_aux=True)(learner.params["actor"], learner, steps, context)
         optimiser = self.optimisers(context.hypers, context.progress)["actor"]
         return learner.apply_gradients("actor", optimiser, grads), None, metrics
 

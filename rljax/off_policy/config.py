@@ -32,5 +32,6 @@ class Hypers(struct.PyTreeNode):
     lr_final: Scalar = number(1.0, "fraction of learning rates that is left at the end; 1 keeps them constant", low=0.0)
     discount: Scalar = share(0.99, "gamma")
     priority_exponent: Scalar = number(0.6, "of prioritised draws; 0: uniform", low=0.0)
+    priority_max: Scalar = share(0.9, "eta: of a sequence, how much its largest error counts, beside their mean")
     priority_beta: Scalar = share(0.4, "how much of their bias is undone at the start; all of it at the end")
     horizon: Scalar = number(INF, "updates in this run, to anneal by; inf: no annealing", low=1.0, high=INF)

@@ -46,6 +46,7 @@ class Batch(NamedTuple):
 
     steps: TimeStep  # [run, B, ...], those of a run in the order in which they were taken
     weight: Array  # [B] that undoes the bias of prioritised draws
+    carry: Any = ()  # [B, ...] what a policy with a memory remembered before the first step; () if it is not stored
 
 
 class Context(NamedTuple):

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from rljax import resources
 from rljax.data import ring
-from rljax.data.replay import Replay, Source, replay
+from rljax.data.replay import Replay, Source, check_replay, replay
+from rljax.data.transitions import Transition, transition
 from rljax.errors import require
+from rljax.nets.memory.agent import Agent
+from rljax.off_policy import memory
 from rljax.off_policy.config import Config as Config
 from rljax.off_policy.config import Hypers as Hypers
 from rljax.off_policy.learner import Aux, Batch, Context, Learner, Phase, init_learner, nested
@@ -22,7 +24,7 @@ from rljax.ops import explore, optim, schedules
 from rljax.ops.metrics import NOT_FINITE, mean, not_finite
 from rljax.ops.rollout import Episodes, begin, rollout
 from rljax.spaces import like, zeros
-from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
+from rljax.types import Array, Metrics, Scalar, TimeStep
 
 SMALLEST = 1e-6  # what is added to an error, so that every step keeps a priority
 
@@ -44,7 +46,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class OffPolicy(Algorithm):
+class OffPolicy(Agent):
     """The base of algorithms that learn from stored steps.
 
     An update is `collect` and `learn`, which draws batches, `relabel`s them and goes through the `phases`; by default
@@ -61,7 +63,11 @@ class OffPolicy(Algorithm):
         reward, ended = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
         step: Any = obs, action, reward, obs, ended, ended, ended, self.extras_like
         length = ring.room(config.capacity, config.num_envs, config.num_steps)
-        return replay(TimeStep(*step), length, config.num_envs, self.run, config.prioritised)
+        kinds: dict[str, Any] = {"run": self.run, "prioritised": config.prioritised}
+        if self.remembers:
+            one = jax.eval_shape(lambda: jax.tree.map(lambda h: h[0], self.initial_carry((), 1)))
+            kinds |= {"period": config.num_steps, "carry": one if config.stored_carry else None}
+        return replay(TimeStep(*step), length, config.num_envs, **kinds)
 
     @property
     def steps_per_update(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -85,7 +91,7 @@ class OffPolicy(Algorithm):
     @property
     def run(self) -> int:
         """The steps of an environment that are drawn together."""
-        return self.config.n_step
+        return self.config.burn_in + self.config.sequence if self.remembers else self.config.n_step
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -134,6 +140,14 @@ class OffPolicy(Algorithm):
     def relabel(self, learner: Learner, hypers: Any, task: Any, steps: TimeStep) -> TimeStep:
         """The steps `[run, B, ...]` that are learned from, by default as they were: the place for a reward model."""
         return steps
+
+    def transition(self, batch: Batch, hypers: Any) -> Transition:
+        """The transitions `[N, ...]` of a batch: its runs, or with a memory the steps of its sequences."""
+        if not self.remembers:
+            return transition(batch.steps, hypers.discount)._replace(weight=batch.weight)
+        stored = bool(jax.tree.leaves(batch.carry))
+        carry = batch.carry if stored else self.initial_carry((), batch.weight.shape[0])
+        return memory.in_sequences(batch, hypers.discount, self.config, carry)
 
     def init(self, key: Array, hypers: Any, task: Any) -> Any:
         key, k_env, k_learner, k_warmup = jax.random.split(key, 4)
@@ -197,7 +211,8 @@ class OffPolicy(Algorithm):
         """Takes T steps in every environment by a policy -> (the fields of the state that change, metrics)."""
         num_steps, env_task = self.config.num_steps, self.source.env_task(task)
         done = rollout(self.env, env_task, behave, state.carry, state.episodes, key, num_steps)
-        buffer = self.source.add(state.buffer, done.steps)
+        before = (state.carry,) if self.remembers else ()
+        buffer = self.source.add(state.buffer, done.steps, *before)
         return {"episodes": done.episodes, "carry": done.carry, "buffer": buffer}, done.metrics
 
     def learn(self, state: Any, hypers: Any, task: Any, key: Array) -> tuple[Any, Metrics]:
@@ -208,7 +223,7 @@ class OffPolicy(Algorithm):
         def turn(phase, loop, sample, key):
             learner, buffer = loop
             context = Context(hypers, task, progress, key)
-            learner, priority, metrics = phase.learn(learner, Batch(sample.steps, sample.weight), context)
+            learner, priority, metrics = phase.learn(learner, Batch(sample.steps, sample.weight, sample.carry), context)
             if priority is not None:
                 buffer = self.source.prioritise(buffer, sample.index, (priority + SMALLEST) ** hypers.priority_exponent)
                 metrics = metrics | {"error": priority.mean()}
@@ -241,7 +256,10 @@ class OffPolicy(Algorithm):
         learner = learner.apply_gradients(name, optimisers[name], grads)
         if aux.averages:
             learner = learner.replace(params=learner.params | {name: learner.params[name] | aux.averages})
-        return learner, aux.td_error, aux.metrics | {"grad_norm": optim.global_norm(grads)}
+        errors = aux.td_error
+        if self.remembers:
+            errors = memory.priority(errors, context.hypers.priority_max, self.config)
+        return learner, errors, aux.metrics | {"grad_norm": optim.global_norm(grads)}
 
     def progress(self, state: Any, hypers: Any) -> Array:
         """The part of the run that is over, `[]`."""
@@ -249,8 +267,9 @@ class OffPolicy(Algorithm):
 
     @classmethod
     def unused(cls, config: Any, env: Any) -> dict[str, str]:
-        needs = dict.fromkeys(("priority_exponent", "priority_beta"), "prioritised=true")
-        return super().unused(config, env) | ({} if config.prioritised else needs)
+        needs = dict.fromkeys(("priority_exponent", "priority_beta", "priority_max"), "prioritised=true")
+        alone = {} if getattr(config, "memory", "none") != "none" else {"priority_max": "a memory"}
+        return super().unused(config, env) | alone | ({} if config.prioritised else needs)
 
     def check(self) -> None:
         explore.check_env(self.env)
@@ -264,17 +283,8 @@ class OffPolicy(Algorithm):
             every = phase.every
         optim.check(config.optimiser)
         schedules.check(config.lr_schedule)
+        super().check()
+        if self.remembers:
+            memory.check(config)
         if isinstance(self.source, Replay):
-            self._check_replay(self.source)
-
-    def _check_replay(self, source: Replay) -> None:
-        """Refuses a capacity without room for a batch, or for which there is no memory. Raises ConfigError."""
-        config = self.config
-        runs = (min(self._blocks * config.num_steps, source.length) - (self.run - 1)) * config.num_envs
-        found = f"must be at most the {max(runs, 0)} that warmup={config.warmup} and capacity={config.capacity} leave"
-        require(config.batch_size <= runs, "batch_size", config.batch_size, found)
-        least, room = (self.run + config.num_steps) * config.num_envs, source.length * config.num_envs
-        require(room >= least, "capacity", config.capacity, f"must be at least {least}")
-        free = resources.free()
-        short = f"takes {resources.write(source.bytes)} and {resources.write(free)} are free; give a smaller one"
-        require(source.bytes <= free, "capacity", config.capacity, short)
+            check_replay(self.source, config, self._blocks * config.num_steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from rljax.data.transitions import Transition
 from rljax.ops.value_heads import Bootstrap, Head, HeadParams, expected
 from rljax.types import Array, Scalar
 
@@ -27,6 +28,15 @@ def subset(key: Array, outputs: Array, size: int) -> Array:
     if outputs.shape[0] == size:
         return outputs
     return outputs[jax.random.permutation(key, outputs.shape[0])[:size]]
+
+
+def following(steps: Transition, outputs: Array, weight: Array, bonus: Array, raised: Scalar = 0.0) -> Bootstrap:
+    """What follows transitions, from what a critic and a policy say at their `next_obs`, `[B, A, K]` and `[B, A]`.
+
+    `raised` is added to the rewards.
+    """
+    ends = (steps.at_end(x) for x in (outputs, weight, bonus))
+    return Bootstrap(*ends, steps.reward + raised, steps.discount)
 
 
 def target_loss(

@@ -14,12 +14,13 @@ from flax import struct
 from rljax.errors import require
 from rljax.fields import INF, count, entry, number, share, sizes
 from rljax.nets.features import features
-from rljax.nets.memory import Past, check_memory
+from rljax.nets.memory import Past
+from rljax.nets.memory.agent import Agent
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
 from rljax.ops.minibatch import by_environment, flatten_time, in_time, minibatch_epochs, with_time
 from rljax.ops.rollout import Episodes, begin, rollout
-from rljax.types import Algorithm, Array, Metrics, Scalar, TimeStep
+from rljax.types import Array, Metrics, Scalar, TimeStep
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class OnPolicy(Algorithm):
+class OnPolicy(Agent):
     """The base of algorithms that learn from rollouts `[T, E, ...]`.
 
     An update is `collect`, `relabel`, `targets` and `learn`, which descends on `loss`; each can be overridden alone.
@@ -158,18 +159,9 @@ class OnPolicy(Algorithm):
         (params, opt), metrics = minibatch_epochs(update, start, rows, key, config.num_epochs, config.num_minibatches)
         return state.replace(params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
 
-    @property
-    def remembers(self) -> bool:
-        """Whether the agent has a memory."""
-        return getattr(self.config, "memory", "none") != "none"
-
     def past(self, state: Any, steps: TimeStep) -> Any:
         """The `past` of the rollout that began with `state.start`; () without a memory."""
         return Past(state.start, steps.reset) if self.remembers else ()
-
-    def one_step(self, carry: Any, reset: Array) -> Any:
-        """The `past` of one step, `[B]`, before which the memory is `carry`; () without a memory."""
-        return Past(carry, reset[None]) if self.remembers else ()
 
     def successors(self, unroll: Callable[..., tuple[Any, Any, Any]], state: Any, steps: TimeStep) -> Any:
         """The outputs of a network for true successors, `[T, E, ...]`: with a memory, by what it knows after each step.
@@ -204,10 +196,8 @@ class OnPolicy(Algorithm):
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
         size, fits = self.steps_per_update, f"must divide num_envs * num_steps = {self.steps_per_update}"
+        super().check()
         if self.remembers:
-            can = type(self).initial_carry is not Algorithm.initial_carry
-            require(can, "memory", config.memory, f"{type(self).__name__} has none; leave it out")
-            check_memory(config.memory)
             size = config.num_envs
             fits = f"must divide num_envs={size}: with a memory a minibatch is whole rollouts; give more environments"
         require(size % config.num_minibatches == 0, "num_minibatches", config.num_minibatches, fits)

@@ -79,7 +79,11 @@ class ScalarHead:
         return jnp.stack([next.reward + next.discount * following, following, next.discount], axis=-1)
 
     def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
-        value, (y, following, discount) = outputs[..., 0], jnp.unstack(target, axis=-1)
+        return self.compare(self.value(outputs, numbers), target, numbers)
+
+    def compare(self, value: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
+        """Compares values `[B]` with a target, in its units."""
+        y, following, discount = jnp.unstack(target, axis=-1)
         if self.kind == "dqn-reg":
             loss = dqn_reg(value, y, numbers.weight)
         elif self.kind == "dqn-clipped":
@@ -87,6 +91,27 @@ class ScalarHead:
         else:
             loss = (huber if self.kind == "huber" else squared_error)(value, y)
         return loss, jnp.abs(value - y)
+
+
+@dataclass(frozen=True)
+class RescaledHead(ScalarHead):
+    r"""The return, rescaled: K = 1, the output is h(Q) and learns from h(y), so that large rewards need no clipping.
+
+    $$h(x) = \mathrm{sign}(x) (\sqrt{|x| + 1} - 1) + \epsilon x, \quad \epsilon = 10^{-3}$$
+
+    Source: Pohlen et al. 2018, arXiv:1805.11593, section 3.2.
+    """
+
+    def value(self, outputs: Array, numbers: HeadParams) -> Array:
+        return restored(outputs[..., 0])
+
+    def target(self, next: Bootstrap, numbers: HeadParams) -> Array:
+        following = expected(restored(next.outputs[..., 0]), next)
+        y = next.reward + next.discount * following
+        return jnp.stack([rescaled(y), rescaled(following), next.discount], axis=-1)
+
+    def loss(self, outputs: Array, target: Array, numbers: HeadParams) -> tuple[Array, Array]:
+        return self.compare(outputs[..., 0], target, numbers)
 
 
 @dataclass(frozen=True)
@@ -162,16 +187,34 @@ class QuantileHead:
 
 
 def head_of(name: str, size: int, loss: Loss = "squared") -> Head:
-    """Finds a registered head by its name: `scalar` (of that loss), or another one, of that size."""
-    if name == "scalar":
-        return ScalarHead(loss)
-    return VALUE_HEADS.load(name)(size)
+    """Finds a registered head by its name: one of numbers, of that loss, or another one, of that size."""
+    kind = VALUE_HEADS.load(name)
+    return kind(loss) if isinstance(kind, type) and issubclass(kind, ScalarHead) else kind(size)
 
 
 def unused(name: str) -> dict[str, str]:
     """Maps the fields of `Hypers` that have no effect with this head to the setting that would use them."""
     needs = {"head=categorical or hl-gauss": ("value_low", "value_high"), "head=hl-gauss": ("sigma",)}
     return {number: need for need, numbers in needs.items() if name not in need for number in numbers}
+
+
+RESCALING = 1e-3  # epsilon, which keeps the inverse's slope bounded
+
+
+def rescaled(x: Array) -> Array:
+    """The rescaled return h(x), see `RescaledHead`, `[...]`."""
+    return jnp.sign(x) * (jnp.sqrt(jnp.abs(x) + 1.0) - 1.0) + RESCALING * x
+
+
+def restored(y: Array) -> Array:
+    r"""The inverse of `rescaled`, `[...]`, in a form without differences of numbers that are nearly equal.
+
+    $$h^{-1}(y) = \mathrm{sign}(y) \, q (q + 2), \qquad
+    q = \frac{2 |y|}{1 + 2 \epsilon + \sqrt{(1 + 2 \epsilon)^2 + 4 \epsilon |y|}}$$
+    """
+    size, slope = jnp.abs(y), 1.0 + 2.0 * RESCALING
+    q = 2.0 * size / (slope + jnp.sqrt(slope**2 + 4.0 * RESCALING * size))
+    return jnp.sign(y) * q * (q + 2.0)
 
 
 def expected(value: Array, next: Bootstrap) -> Array:
