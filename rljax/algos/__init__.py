@@ -23,6 +23,8 @@ class Variant(NamedTuple):
 
 _THREE = ("num_steps", "gradient_steps", "policy_delay")
 _OFTEN = {"gradient_steps": 20, "policy_delay": 20, "critic_lr": 3e-4, "temperature_lr": 3e-4}
+_RECURRENT = {"memory": "lstm", "num_steps": 32, "gradient_steps": 8, "batch_size": 32, "sequence": 32, "burn_in": 32}
+_R2D2 = {"memory": "lstm", "head": "rescaled", "dueling": True, "prioritised": True, "n_step": 5, "discount": 0.997}
 _CROSSQ = {"batch_norm": True, "adam_b1": 0.5, "critic_lr": 1e-3, "lr": 1e-3, **dict.fromkeys(_THREE, 3)}
 
 ALGORITHMS: Registry[Any] = Registry(  # classes, or variants of others
@@ -43,10 +45,14 @@ ALGORITHMS: Registry[Any] = Registry(  # classes, or variants of others
         "rainbow": Variant(
             "dqn", {"head": "categorical", "dueling": True, "noisy": True, "prioritised": True, "n_step": 3}
         ),
+        "r2d2": Variant("dqn", _R2D2 | _RECURRENT | {"num_steps": 40, "sequence": 40, "burn_in": 40, "warmup": 2_000}),
         "decqn": Variant("revalued", {"critics": 1, "regulariser": 0.0}),  # Decoupled Q-Networks
         "ddpg": Variant(
             "td3", {"critics": 1, "policy_delay": 1, "num_steps": 1, "gradient_steps": 1, "target_noise": 0.0}
         ),
+        "rdpg": Variant("td3", {"critics": 1, "policy_delay": 1, "target_noise": 0.0, "warmup": 2_000, **_RECURRENT}),
+        "rtd3": Variant("td3", {"warmup": 2_000, **_RECURRENT}),
+        "rsac": Variant("sac", {"warmup": 2_000, **_RECURRENT}),
         "redq": Variant("sac", {"critics": 10, "policy_critics": "mean", **_OFTEN}),
         "droq": Variant("sac", {"dropout": 0.01, "layer_norm": True, "policy_critics": "mean", **_OFTEN}),
         "crossq": Variant("sac", _CROSSQ),
