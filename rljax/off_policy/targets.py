@@ -35,8 +35,8 @@ def following(steps: Transition, outputs: Array, weight: Array, bonus: Array, ra
 
     `raised` is added to the rewards.
     """
-    ends = (steps.at_end(x) for x in (outputs, weight, bonus))
-    return Bootstrap(*ends, steps.reward + raised, steps.discount)
+    outputs, weight, bonus = (steps.at_end(x) for x in (outputs, weight, bonus))
+    return Bootstrap(outputs, weight, bonus, steps.reward + raised, steps.discount)
 
 
 def target_loss(

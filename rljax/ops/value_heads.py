@@ -202,19 +202,19 @@ RESCALING = 1e-3  # epsilon, which keeps the inverse's slope bounded
 
 
 def rescaled(x: Array) -> Array:
-    """The rescaled return h(x), see `RescaledHead`, `[...]`."""
-    return jnp.sign(x) * (jnp.sqrt(jnp.abs(x) + 1.0) - 1.0) + RESCALING * x
+    """The rescaled return h(x), see `RescaledHead`, `[...]`; without a difference of numbers that are nearly equal."""
+    return x / (jnp.sqrt(jnp.abs(x) + 1.0) + 1.0) + RESCALING * x
 
 
 def restored(y: Array) -> Array:
-    r"""The inverse of `rescaled`, `[...]`, in a form without differences of numbers that are nearly equal.
+    r"""The inverse of `rescaled`, `[...]`, likewise.
 
-    $$h^{-1}(y) = \mathrm{sign}(y) \, q (q + 2), \qquad
-    q = \frac{2 |y|}{1 + 2 \epsilon + \sqrt{(1 + 2 \epsilon)^2 + 4 \epsilon |y|}}$$
+    $$h^{-1}(y) = q (|q| + 2), \qquad
+    q = \frac{2 y}{1 + 2 \epsilon + \sqrt{(1 + 2 \epsilon)^2 + 4 \epsilon |y|}}$$
     """
-    size, slope = jnp.abs(y), 1.0 + 2.0 * RESCALING
-    q = 2.0 * size / (slope + jnp.sqrt(slope**2 + 4.0 * RESCALING * size))
-    return jnp.sign(y) * q * (q + 2.0)
+    slope = 1.0 + 2.0 * RESCALING
+    q = 2.0 * y / (slope + jnp.sqrt(slope**2 + 4.0 * RESCALING * jnp.abs(y)))
+    return q * (jnp.abs(q) + 2.0)
 
 
 def expected(value: Array, next: Bootstrap) -> Array:

@@ -216,10 +216,21 @@ def test_a_policy_forgets_by_itself():
         ("ppo", {"memory": "gru(width=0)"}, "memory.width=0"),
         ("ppo", {"memory": "s5(states=3)"}, "memory.states=3: must be even"),
         ("ppo", {"memory": "s5(scan='up')"}, "memory.scan=up: must be one of auto, loop, tree"),
-        ("sac", {"memory": "gru"}, "memory"),
+        ("revalued", {"memory": "gru"}, "memory"),
+        ("lpg", {"memory": "gru"}, "unknown setting of lpg 'memory'"),
+        ("dqn", {"memory": "gru", "num_steps": 8, "sequence": 12}, "sequence=12: must be a multiple of num_steps=8"),
+        ("dqn", {"memory": "gru", "num_steps": 4, "burn_in": -1}, "burn_in=-1: must be at least 0"),
+        (
+            "dqn",
+            {"memory": "gru", "num_steps": 8, "warmup": 320},
+            "batch_size=64: must be at most the 8 that warmup=320",
+        ),
+        ("sac", {"memory": "gru", "batch_norm": True, "batch_size": 1}, "batch_norm=True: needs memory=none"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(algo, settings, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(").replace(")", r"\)")) as error:
-        rljax.train(algo, "Pendulum-v1" if algo == "sac" else "CartPole-v1", steps=100, progress=False, **settings)
+        rljax.train(
+            algo, "Pendulum-v1" if algo in ("sac", "revalued") else "CartPole-v1", steps=100, progress=False, **settings
+        )
     assert "\n" not in str(error.value)

@@ -88,3 +88,25 @@ def test_steps_of_other_parts_are_refused_by_name():
     store, buffer = filled(1)
     with pytest.raises(ConfigError, match=r"steps=.*must have the parts that are stored.*extras_like"):
         store.add(buffer, block(2)._replace(extras={"value": jnp.zeros((2, 2))}))
+
+
+@pytest.mark.parametrize("blocks", [2, 4, 7])
+@pytest.mark.parametrize("prioritised", [False, True])
+def test_runs_begin_with_blocks_beside_what_was_remembered_before_them(prioritised, blocks):
+    step = jax.tree.map(lambda x: x[0, 0], block(0))
+    carry = {"h": jax.ShapeDtypeStruct((2,), jnp.float32)}
+    store = replay(step, length=8, num_envs=2, run=3, prioritised=prioritised, period=2, carry=carry)
+    buffer = store.init()
+    for i in range(blocks):
+        h = 20.0 * i + jnp.arange(2)[:, None] + jnp.array([0.0, 0.5])
+        buffer = store.add(buffer, block(2 * i), {"h": h})
+    drawn = store.draw(buffer, (), jax.random.key(0), 2048)
+    reward = np.asarray(drawn.steps.reward)  # [3, B]
+    np.testing.assert_array_equal(np.diff(reward, axis=0), 10.0)
+    first, last = max(0, 2 * blocks - 8), 2 * blocks - 4  # two blocks are needed for a run of three
+    assert set(reward[0].tolist()) == {10.0 * t + e for t in range(first, last + 1, 2) for e in range(2)}
+    np.testing.assert_array_equal(drawn.carry["h"], reward[0][:, None] + np.array([0.0, 0.5]))
+    if prioritised:
+        buffer = store.prioritise(buffer, drawn.index[:1], jnp.array([1e6]))
+        again = store.draw(buffer, (), jax.random.key(1), 64)
+        assert (np.asarray(again.steps.reward[0]) == reward[0, 0]).mean() > 0.9

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rljax.data.transitions import transition
+from rljax.data.transitions import transition, transitions
 from rljax.ops.returns import n_step_returns
 from rljax.types import TimeStep
 
@@ -44,3 +44,20 @@ def test_by_hand():
     np.testing.assert_array_equal(found.reward, [2.0, 2.0, 3.0])
     np.testing.assert_array_equal(found.next_obs, [20.0, 20.0, 40.0])
     np.testing.assert_array_equal(found.discount, [0.0, 0.25, 0.125])
+
+
+def test_sequences_cut_at_their_ends_and_at_those_of_episodes():
+    """Two environments, five steps, n = 3, gamma = 1/2: one terminates with its third step, one is cut by a limit."""
+    zero = jnp.zeros((5, 2), bool)
+    terminated, truncated = zero.at[2, 0].set(True), zero.at[1, 1].set(True)
+    number = jnp.arange(10.0).reshape(5, 2)
+    reward = jnp.stack([2.0 ** jnp.arange(5), 10.0 * 2.0 ** jnp.arange(5)], 1)  # so that discounted, they are equal
+    found = transitions(TimeStep(number, number, reward, number + 100, terminated, truncated, zero), 0.5, 3)
+    reward, discount, ends = (x.reshape(5, 2) for x in (found.reward, found.discount, found.ends))
+    np.testing.assert_allclose(reward, [[3, 20], [4, 20], [4, 120], [16, 160], [16, 160]])
+    np.testing.assert_allclose(discount, [[0, 0.25], [0, 0.5], [0, 0.125], [0.25, 0.25], [0.5, 0.5]])
+    np.testing.assert_array_equal(ends // 2, [[2, 1], [2, 1], [2, 4], [4, 4], [4, 4]])  # in time
+    np.testing.assert_array_equal(ends % 2, np.tile([0, 1], (5, 1)))
+    np.testing.assert_array_equal(found.at_end(found.next_obs), found.ends + 100.0)
+    single = transitions(TimeStep(number, number, number, number, terminated, truncated, zero), 0.5, 1)
+    assert single.ends == () and single.at_end(single.obs) is single.obs

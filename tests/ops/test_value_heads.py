@@ -122,3 +122,25 @@ def test_quantiles_of_a_known_distribution():
     go = jax.grad(lambda theta: heads.quantile_huber(theta, jnp.asarray(sample, jnp.float32)).sum())
     theta = jax.lax.fori_loop(0, 3000, lambda i, x: x - 2.0 * go(x), theta)
     np.testing.assert_allclose(theta[0], norm.ppf((np.arange(9) + 0.5) / 9) * 20.0, atol=0.5)
+
+
+def test_rescaled_returns_come_back():
+    """To 1e-5 of them from 1e-6 to 1e6, with slopes that are finite everywhere; h(3) = 1 + 3 epsilon."""
+    x = np.concatenate([s * np.logspace(-6, 6, 200) for s in (-1, 1)] + [[0.0]]).astype(np.float32)
+    np.testing.assert_allclose(heads.restored(heads.rescaled(x)), x, rtol=2e-5)
+    np.testing.assert_allclose(heads.rescaled(jnp.float32(3.0)), 1.003, rtol=1e-6)
+    slopes = [jax.vmap(jax.grad(f))(jnp.array([-1e4, 0.0, 1e-3, 1e4])) for f in (heads.rescaled, heads.restored)]
+    assert all(np.isfinite(s).all() for s in slopes)
+
+
+def test_the_rescaled_head_learns_h_of_the_target():
+    head = heads.head_of("rescaled", 51, "squared")
+    numbers, q = heads.HeadParams(), jnp.array([[[90.0], [400.0]]])
+    after = heads.Bootstrap(
+        heads.rescaled(q), jnp.array([[0.0, 1.0]]), jnp.array([[0.0, 2.0]]), *jnp.array([[5.0], [0.5]])
+    )
+    y = heads.rescaled(jnp.float32(5.0 + 0.5 * 402.0))
+    output = jnp.array([[3.0]])
+    loss, error = head.loss(output, head.target(after, numbers), numbers)
+    np.testing.assert_allclose((loss[0], error[0]), (0.5 * (3.0 - y) ** 2, y - 3.0), rtol=1e-5)
+    np.testing.assert_allclose(head.value(heads.rescaled(q), numbers), q[..., 0], rtol=1e-5)
