@@ -99,7 +99,7 @@ class Replay:
 
     @property
     def span(self) -> int:
-        """How many of these places a run touches."""
+        """The number of these places that a run touches."""
         return -(-self.run // self.period)
 
     def env_task(self, task: Any) -> Any:
@@ -132,9 +132,9 @@ class Replay:
             return buffer
         # A run can begin span - 1 places before the newest. One that was never drawn gets the highest priority.
         new, late = steps.reward.shape[0] // self.period, self.span - 1
-        place = before // self.period - late + jnp.arange(new + late)
-        value = jnp.where((place >= 0) & (jnp.arange(new + late) < new), buffer.priorities.highest, 0.0)
-        index = (place % self.starts)[:, None] * self.num_envs + jnp.arange(self.num_envs)[None]
+        start = before // self.period - late + jnp.arange(new + late)
+        value = jnp.where((start >= 0) & (jnp.arange(new + late) < new), buffer.priorities.highest, 0.0)
+        index = (start % self.starts)[:, None] * self.num_envs + jnp.arange(self.num_envs)[None]
         value = jnp.broadcast_to(value[:, None], index.shape)
         priorities = prioritised.assign(buffer.priorities, index.reshape(-1), value.reshape(-1))
         return buffer.replace(priorities=priorities)
@@ -143,14 +143,14 @@ class Replay:
         """Draws B runs of n steps; `beta` is how much of the bias of prioritised draws the weights undo."""
         if self.prioritised:
             index = prioritised.draw(buffer.priorities, key, batch_size)
-            place, env = index // self.num_envs, index % self.num_envs
+            start, env = index // self.num_envs, index % self.num_envs
             count = (buffer.ring.stored // self.period - (self.span - 1)) * self.num_envs
             weight = prioritised.weights(buffer.priorities, index, count, beta)
         else:
-            place, env = ring.draw(buffer.ring, key, batch_size, self.span, self.period)
-            index, weight = place * self.num_envs + env, jnp.ones(batch_size)
-        steps = ring.read(buffer.ring, self.layout, place * self.period, env, self.run)
-        carry = ring.read(buffer.carries, self.carry_layout, place, env) if self.carry_layout else ()
+            start, env = ring.draw(buffer.ring, key, batch_size, self.span, self.period)
+            index, weight = start * self.num_envs + env, jnp.ones(batch_size)
+        steps = ring.read(buffer.ring, self.layout, start * self.period, env, self.run)
+        carry = ring.read(buffer.carries, self.carry_layout, start, env) if self.carry_layout else ()
         return Sample(steps, index, weight, carry)
 
     def prioritise(self, buffer: BufferState, index: Array, priority: Array) -> BufferState:

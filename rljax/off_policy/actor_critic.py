@@ -96,11 +96,11 @@ class ActorCritic(HeadValues):
         return memory(self.config.memory).initial_carry(batch_size)
 
     def carries(self, batch_size: int) -> Any:
-        """What the memories of critics hold at first, which is nothing: they do not run while the policy acts."""
+        """The carries of the critics before sequences, which are empty: they do not run while the policy acts."""
         return (memory(self.config.memory).initial_carry(batch_size),) * self.config.critics
 
     def unroll_actor(self, params: Any, obs: Any, past: Any = (), states: Any = None) -> tuple[Any, Any, Any]:
-        """What the actor says of observations `[..., *shape]`, and the carry and states of its memory."""
+        """Outputs of the actor for observations `[..., *shape]`, and the carry and states of its memory."""
         found = self.actor.apply(params, self.preprocess(obs), past, states)
         return found if self.remembers else (found, (), ())
 

@@ -31,7 +31,7 @@ def subset(key: Array, outputs: Array, size: int) -> Array:
 
 
 def following(steps: Transition, outputs: Array, weight: Array, bonus: Array, raised: Scalar = 0.0) -> Bootstrap:
-    """What follows transitions, from what a critic and a policy say at their `next_obs`, `[B, A, K]` and `[B, A]`.
+    """Gathers what follows transitions `[B, ...]`, said of their `next_obs`: outputs `[B, A, K]`, the others `[B, A]`.
 
     `raised` is added to the rewards.
     """

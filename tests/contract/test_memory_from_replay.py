@@ -71,7 +71,7 @@ def policy_network(algorithm):
 
 @pairs
 def test_what_was_stored_is_what_is_remembered(algo, memory):
-    """From the beginning of all that was recorded, with the same parameters, to every block: the stored carry."""
+    """Recomputed from the beginning of all that was recorded, with the same parameters, to every block: the stored carry."""
     algorithm, state, _, blocks = drawn(algo, memory)
     unroll, name = policy_network(algorithm)
     carry = blocks[0][0]
@@ -82,10 +82,10 @@ def test_what_was_stored_is_what_is_remembered(algo, memory):
     # And it is drawn beside the steps of its block.
     source, buffer = algorithm.source, state.buffer
     for i, (before, steps) in enumerate(blocks[3:]):  # there is room for the last six
-        place = (ROOM // T + 3 + i) % source.starts
-        kept = source.carry_layout.unpack(buffer.carries.rows[place])
+        start = (ROOM // T + 3 + i) % source.starts
+        kept = source.carry_layout.unpack(buffer.carries.rows[start])
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(kept), before)
-        stored = source.layout.unpack(buffer.ring.rows[place * T : place * T + T])
+        stored = source.layout.unpack(buffer.ring.rows[start * T : start * T + T])
         np.testing.assert_array_equal(stored.reward, steps.reward)
 
 
@@ -118,8 +118,8 @@ def test_sequences_are_the_steps_that_were_taken():
     steps = jax.tree.map(lambda *x: np.concatenate(x), *(steps for _, steps in blocks))  # [9 T, E]
     first = 9 * T - ROOM  # the oldest that is stored
     for b in range(B):
-        place, env = divmod(int(index[b]), E)
-        start = next(t for t in range(first, 9 * T, T) if t // T % (ROOM // T) == place)
+        where, env = divmod(int(index[b]), E)
+        start = next(t for t in range(first, 9 * T, T) if t // T % (ROOM // T) == where)
         for found, stored in zip(jax.tree.leaves(batch.steps), jax.tree.leaves(steps), strict=True):
             np.testing.assert_array_equal(found[:, b], stored[start : start + BURN_IN + LENGTH, env])
         jax.tree.map(

@@ -145,10 +145,14 @@ MUTANTS = [
     *within(
         "data/ring.py",
         "data/test_ring.py",
-        ("oldest = ring.inserted - ring.stored", "oldest = ring.inserted", "the oldest of a ring that is not full"),
         (
-            "starts = ring.stored - (num_steps - 1)",
-            "starts = ring.stored - num_steps + 2",
+            "oldest = ring.inserted // unit - stored",
+            "oldest = ring.inserted // unit",
+            "the oldest of a ring that is not full",
+        ),
+        (
+            "starts = stored - (num_steps - 1)",
+            "starts = stored - num_steps + 2",
             "a run past the newest step",
         ),
         ("return -(-capacity // block) * num_steps", "return capacity // block * num_steps", "room rounded down"),
@@ -167,7 +171,11 @@ MUTANTS = [
     *within(
         "data/replay.py",
         "data/test_replay.py",
-        ("buffer.ring.inserted - late + jnp.arange", "buffer.ring.inserted + jnp.arange", "priorities of later steps"),
+        (
+            "before // self.period - late + jnp.arange",
+            "before // self.period + jnp.arange",
+            "priorities of later steps",
+        ),
         ("(jnp.arange(new + late) < new)", "(jnp.arange(new + late) <= new)", "runs that are not whole"),
         (
             "index // self.num_envs, index % self.num_envs",

@@ -101,11 +101,15 @@ MUTANTS = [
         "nets/critic.py",
         "nets/test_q.py",
         (
-            "jnp.stack([self._member(x, action) for _ in range(self.members)])",
-            "jnp.stack([self._member(x, action)] * self.members)",
+            "members = [self._member(x, action, (), None) for _ in range(self.members)]",
+            "members = [self._member(x, action, (), None)] * self.members",
             "shared weights",
         ),
-        ("return jnp.tanh(nn.Dense(self.actions", "return (nn.Dense(self.actions", "actions outside of the unit box"),
+        (
+            "action = jnp.tanh(nn.Dense(self.actions",
+            "action = (nn.Dense(self.actions",
+            "actions outside of the unit box",
+        ),
     ),
     *within(
         "nets/torsos.py",

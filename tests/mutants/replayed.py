@@ -82,7 +82,7 @@ MUTANTS = [
     *within(
         "data/replay.py",
         BLOCKS,
-        ("place * self.period, env, self.run", "place, env, self.run", "places for times"),
+        ("start * self.period, env, self.run", "start, env, self.run", "places for times"),
         ("buffer.ring.stored // self.period", "buffer.ring.stored", "too many places to draw from", BLOCKS),
         ("shape[0] // self.period, self.span - 1", "shape[0] // self.period, 0", "runs across the newest step"),
     ),
