@@ -34,6 +34,8 @@ from rljax.types import Algorithm, Box, Env
 LPG = {"temporal": True, "hidden": (8,), "rule_width": 8, "bootstrap": 4, "embedding": 4}
 RAINBOW = {"head": "categorical", "dueling": True, "noisy": True, "n_step": 3, "prioritised": True, "capacity": 64}
 UPSIDE_DOWN = {"warmup": 256, "best_episodes": 6, "command_episodes": 3, "episode_steps": 32, "segments": "any"}
+R2D2 = {"memory": "gru(width=4)", "sequence": 8, "burn_in": 4, "head": "rescaled", "n_step": 3, "prioritised": True}
+R2D2 |= {"warmup": 96, "capacity": 256}
 CASES = [
     pytest.param("ppo", "CartPole-v1", {}, id="ppo-discrete"),
     pytest.param("ppo", "Pendulum-v1", {"normalize_obs": True, "normalize_reward": True}, id="ppo-gaussian"),
@@ -46,6 +48,7 @@ CASES = [
     pytest.param("sac", "CartPole-v1", {"head": "categorical", "prioritised": True}, id="sac-discrete"),
     pytest.param("td3", "Pendulum-v1", {"head": "hl-gauss", "prioritised": True, "n_step": 2}, id="td3"),
     pytest.param("revalued", "Pendulum-v1", {"critics": 2, "prioritised": True}, id="revalued"),
+    pytest.param("dqn", "CartPole-v1", R2D2, id="dqn-remembers"),
     pytest.param("udrl", "CartPole-v1", UPSIDE_DOWN, id="udrl"),
     pytest.param("ppo", "Pendulum-v1", {"squash": True, "normalize_advantage": "batch"}, id="ppo-squashed"),
 ]
@@ -341,7 +344,7 @@ def test_every_number_in_hypers_matters(algo, env, settings):
         "value_clip": 0.1,
         "max_grad_norm": 0.05,
         "target_period": 3.0,
-        "epsilon": 0.5,
+        "epsilon": 0.6,
         "epsilon_final": 0.5,
         "exploration_fraction": 2.0,
         "expectile": 0.8,

@@ -72,7 +72,7 @@ def transitions(steps: TimeStep, discount: Scalar, n: int) -> Transition:
     length, count = steps.reward.shape
     index = jnp.arange(length * count).reshape(length, count)
     cut = steps.truncated.at[-1].set(True)  # a bootstrap from the true successor, as behind any other step
-    window = jnp.minimum(jnp.arange(n)[:, None] + jnp.arange(length), length - 1)  # [n, L]
+    window = jnp.minimum(jnp.arange(n)[:, None] + jnp.arange(length)[None], length - 1)  # [n, L]
     numbers = steps._replace(obs=index, action=index, next_obs=index, truncated=cut, extras=())
     found = transition(jax.tree.map(lambda x: x[window].reshape(n, -1), numbers), discount)
     obs, action, next_obs = flatten_time((steps.obs, steps.action, steps.next_obs))

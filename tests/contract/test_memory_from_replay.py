@@ -71,7 +71,7 @@ def policy_network(algorithm):
 
 @pairs
 def test_what_was_stored_is_what_is_remembered(algo, memory):
-    """Recomputed from the beginning of all that was recorded, with the same parameters, to every block: the stored carry."""
+    """With the same parameters, what was recorded leads from the beginning to the carry of every block."""
     algorithm, state, _, blocks = drawn(algo, memory)
     unroll, name = policy_network(algorithm)
     carry = blocks[0][0]

@@ -183,7 +183,7 @@ def test_a_source_that_needs_no_collecting_takes_no_steps_and_is_learned_from():
     hypers = as_arrays(algo.hypers.replace(lr=0.05))
     state, metrics = jax.jit(partial(run, algo, num_updates=30))(jax.random.key(0), hypers, data)
     assert state.episodes == () and "episodes" not in metrics and state.updates == 30
-    np.testing.assert_allclose(algo.outputs(state.params["values"], obs[:1])[0, :, 0], [1.0, 3.0], atol=0.05)
+    np.testing.assert_allclose(algo.unroll(state.params["values"], obs[:1])[0][0, :, 0], [1.0, 3.0], atol=0.05)
 
 
 class Doubled(DQN):
