@@ -18,6 +18,8 @@ FEWER = {  # what is changed: steps and seeds alone
     "50_000": "2_000",
     "500000": "2000",
     "600000": "3000",
+    "--steps 200000 --num-envs": "--steps 8192 --num-envs",
+    "--steps 20000 ": "--steps 3000 ",
     "100000": "2000",
     "--steps 64000": "--steps 1280",
     "task, 100)": "task, 2)",
@@ -51,6 +53,7 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     found = list(commands())
     assert len(found) >= 20 and any(command.startswith("rljax train dqn") for command in found)
+    assert not re.search("^    rljax ", TEXT, re.MULTILINE)  # in a fence, where it is found
     for command in found:
         try:
             assert cli.main(shlex.split(command)[1:]) == 0, command
