@@ -129,9 +129,32 @@ class Policy:
           ConfigError: a count, seed or number that cannot be, or an environment of other spaces.
         """
         episodes, key = SOME.convert("episodes", episodes), _key_of(seed)
+        return np.asarray(drivers.evaluate(self.algo, self.state, self._where(env, task), key, episodes, greedy))
+
+    def trial_returns(
+        self,
+        trials: int = 128,
+        greedy: bool = True,
+        seed: int = 0,
+        *,
+        env: str | Env | None = None,
+        task: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Undiscounted returns `[trials, k]` of each episode of whole trials: whether later ones are better.
+
+        Args:
+          env: another environment of the same spaces: `trials(16)` for a policy that was trained on `trials(4)`.
+          task: numbers of the environment to change.
+
+        Raises:
+          ConfigError: as of `evaluate`, or the environment has no trials.
+        """
+        trials, key = SOME.convert("trials", trials), _key_of(seed)
+        return np.asarray(drivers.trial_returns(self.algo, self.state, self._where(env, task), key, trials, greedy))
+
+    def _where(self, env: str | Env | None, task: Mapping[str, Any] | None) -> Env:
         where = self.env if env is None else elsewhere(self.env, env)
-        where = with_task(where, Table().convert("task", task))
-        return np.asarray(drivers.evaluate(self.algo, self.state, where, key, episodes, greedy))
+        return with_task(where, Table().convert("task", task))
 
     def film(self, max_steps: int = 500, greedy: bool = True, seed: int = 0) -> list[np.ndarray]:
         """The frames `[H, W, 3]` uint8 of one episode, its first `max_steps` steps.

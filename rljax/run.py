@@ -17,7 +17,8 @@ import numpy as np
 
 from rljax import modes
 from rljax.divergence import refuse_divergence
-from rljax.errors import Interrupted, Terminated
+from rljax.envs.task_wrappers import trial_of
+from rljax.errors import Interrupted, Terminated, require
 from rljax.log import Sink
 from rljax.ops.metrics import summarise
 from rljax.ops.rollout import mean_over_agents, play_init, play_step
@@ -235,14 +236,37 @@ def evaluate(
     """
     bound = max_steps or env.longest_episode(task)
     task = as_arrays(env.task if task is None else task)
-    return _play(algo, state, env, key, episodes, greedy, task, jnp.asarray(bound, jnp.int32))
+    return _play(algo, state, env, key, episodes, greedy, task, jnp.asarray(bound, jnp.int32))[0]
+
+
+def trial_returns(
+    algo: Algorithm, state: Any, env: Env, key: Array, trials: int = 128, greedy: bool | Array = True, task: Any = None
+) -> Array:
+    """Plays whole trials with a frozen state as `evaluate` plays episodes, which gives the sums of these.
+
+    Args:
+      env: an environment in `trials(k)`; others and results: as of `evaluate`.
+
+    Returns:
+      undiscounted returns `[trials, k]`, of each episode of a trial.
+
+    Raises:
+      ConfigError: the environment has no trials.
+    """
+    within = trial_of(jax.eval_shape(env.reset, key, env.task)[0])
+    require(within is not None, "env", env.name, "has no trials; name some, as in darkroom/9x9|trials(4)|with_past")
+    bound = jnp.asarray(env.longest_episode(task), jnp.int32)
+    task = as_arrays(env.task if task is None else task)
+    return _play(algo, state, env, key, trials, greedy, task, bound)[1]
 
 
 @partial(jax.jit, static_argnames=("algo", "env", "episodes"))
 @modes.in_32_bits()
 def _play(
     algo: Algorithm, state: Any, env: Env, key: Array, episodes: int, greedy: bool | Array, task: Any, bound: Array
-) -> Array:
+) -> tuple[Array, Array | None]:
+    """Plays whole episodes -> (returns `[episodes]`, those within trials `[episodes, k]`, or None without trials)."""
+
     def policy(carry, obs, reset, key):
         return *algo.act(state, carry, obs, reset, key, greedy), ()
 
@@ -256,4 +280,6 @@ def _play(
         return after, jnp.where(playing.alive, returns + mean_over_agents(env, step.reward), returns)
 
     first = play_init(env, task, algo.initial_carry(state, episodes), key, episodes)
-    return jax.lax.while_loop(going, step, (first, jnp.zeros(episodes)))[1]
+    last, returns = jax.lax.while_loop(going, step, (first, jnp.zeros(episodes)))
+    trial = trial_of(last.env_state)
+    return returns, None if trial is None else trial.returns

@@ -35,6 +35,8 @@ def with_task(env: Env, changes: Mapping[str, Any]) -> Env:
         if name not in names:
             raise ConfigError(f"{unknown(f'task parameter of {env.name}', name, names)}; there are {', '.join(names)}")
     task: Any = env.task
+    for name, value in changes.items():
+        require(getattr(task, name) is not None, f"task.{name}", value, f"{env.name} draws it anew; leave it out")
     declared = {f.name: f.metadata.get("kind") for f in dataclasses.fields(task)}
     numbers = {n: _like(getattr(task, n), f"task.{n}", value, declared[n]) for n, value in changes.items()}
     env = dataclasses.replace(env, task=dataclasses.replace(task, **numbers))

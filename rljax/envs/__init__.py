@@ -37,6 +37,7 @@ ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
         **dict.fromkeys(catalogue.GRIDWORLDS, "rljax.envs.gridworld:make"),
         **dict.fromkeys(catalogue.POPGYM, "rljax.envs.popgym:make"),
         **{name: f"rljax.envs.tmaze:{name.removeprefix('tmaze/')}" for name in catalogue.TMAZES},
+        **{name: f"rljax.envs.{name.partition('/')[0]}:make" for name in catalogue.HIDDEN_TASKS},
         **{name: f"rljax.envs.suites.{name.partition('/')[0]}:make" for name in suites.NAMES},
         GYMNASIUM: "rljax.envs.gymnasium:make",
         **{name: f"rljax.envs.probes:{name.removeprefix('probe/').replace('-', '_')}" for name in catalogue.PROBES},
@@ -44,7 +45,7 @@ ENVIRONMENTS: Registry[Callable[..., Env]] = Registry(
     "rljax list envs",
 )
 WRAPPERS: Registry[Callable[..., Env]] = Registry(
-    "wrapper", {name: f"rljax.envs.wrappers:{name}" for name in catalogue.WRAPPERS}
+    "wrapper", {name: f"rljax.envs.{file}:{name}" for name, file in catalogue.WRAPPERS.items()}
 )
 
 
@@ -238,8 +239,8 @@ def _factory(name: str) -> Callable[..., Env]:
     made = ENVIRONMENTS.load(named(name)[0][1])
     if name in catalogue.GRIDWORLDS:
         return functools.partial(made, name.removeprefix("gridworld/"))
-    by_name = name in (*catalogue.GYMNAX, *catalogue.POPGYM, *suites.NAMES) or _family(name) in catalogue.BRAX
-    by_name = by_name or name.startswith(GYMNASIUM)
+    by_name = name in (*catalogue.GYMNAX, *catalogue.POPGYM, *catalogue.HIDDEN_TASKS, *suites.NAMES)
+    by_name = by_name or _family(name) in catalogue.BRAX or name.startswith(GYMNASIUM)
     return functools.partial(made, name) if by_name else made
 
 

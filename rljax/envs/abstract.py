@@ -40,6 +40,22 @@ def evaluate(call: str, function: Callable[..., Any], form: Callable[[Any], None
         raise ConfigError(f"{name} gives what is no array: {said:.160}; give arrays and numbers alone") from error
 
 
+def depends(function: Callable[..., Any], *args: Any, on: list[bool]) -> list[bool]:
+    """Whether each leaf of `function(*args)` depends on the leaves of `args` for which `on` holds; by its trace."""
+    return _marked(jax.make_jaxpr(function)(*args).jaxpr, on)
+
+
+def _marked(jaxpr: Any, on: list[bool]) -> list[bool]:
+    """Carries marks from the inputs of a program to its outputs, into functions that were jitted too."""
+    marks = {id(x): mark for x, mark in zip(jaxpr.invars, on, strict=True)}
+    for equation in jaxpr.eqns:
+        given = [marks.get(id(x), False) for x in equation.invars]
+        inner = equation.params.get("jaxpr") if equation.primitive.name in ("jit", "pjit") else None
+        found = [any(given)] * len(equation.outvars) if inner is None else _marked(inner.jaxpr, given)
+        marks |= {id(x): mark for x, mark in zip(equation.outvars, found)}
+    return [marks.get(id(x), False) for x in jaxpr.outvars]
+
+
 def _explain(call: str, error: Exception) -> str:
     """Describes an error of a function of the user, with the line of their file that raised it."""
     name = call.partition("(")[0]

@@ -100,6 +100,14 @@ POPGYM = tuple(
 
 TMAZES = ("tmaze/passive", "tmaze/active")
 
+BANDITS = tuple(f"bandit/{arms}x{pulls}" for arms in (3, 5, 10) for pulls in (10, 100, 300))
+
+DARKROOMS = ("darkroom/5x5", "darkroom/7x7", "darkroom/9x9", "darkroom/10x10", "darkroom/hard")
+
+KEYDOORS = ("keydoor/9x9",)
+
+HIDDEN_TASKS = (*BANDITS, *DARKROOMS, *KEYDOORS)
+
 PROBES = (
     "probe/constant",
     "probe/discounted",
@@ -112,17 +120,20 @@ PROBES = (
     "probe/continuous",
 )
 
-
-WRAPPERS = (
-    "flatten_observation",
-    "mask_observation",
-    "clip_action",
-    "rescale_action",
-    "time_limit",
-    "action_repeat",
-    "frame_stack",
-    "sticky_actions",
-)
+WRAPPERS = {  # the file of each
+    "flatten_observation": "wrappers",
+    "mask_observation": "wrappers",
+    "clip_action": "wrappers",
+    "rescale_action": "wrappers",
+    "time_limit": "wrappers",
+    "action_repeat": "wrappers",
+    "frame_stack": "wrappers",
+    "sticky_actions": "wrappers",
+    "trials": "task_wrappers",
+    "random_projection": "task_wrappers",
+    "with_past": "memory_wrappers",
+    "noisy_observation": "memory_wrappers",
+}
 
 
 def check_arguments(name: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -1,7 +1,8 @@
 """Returns that environments are known by: of random actions, of the best that remembers nothing, and of the best.
 
 Plain data, so that listing them imports nothing. A return is that of whole episodes, undiscounted, under the
-environment's default task.
+environment's default task; where the task is hidden, as in bandits and dark rooms, its mean over the tasks that are
+drawn, and the best is whoever knows it.
 """
 
 from __future__ import annotations
@@ -134,6 +135,24 @@ POPGYM: dict[str, Reference] = {
     ),
 }
 
+_OPEN_LOOP = "exact: a goal is anywhere, whatever is done unseen; best: it is known"
+
+HIDDEN_TASKS: dict[str, Reference] = {
+    **{
+        f"bandit/{arms}x{pulls}": Reference(
+            pulls / 2, pulls / 2, round(pulls * arms / (arms + 1), 2), "exact: n / 2, and the best arm is known"
+        )
+        for arms in (3, 5, 10)
+        for pulls in (10, 100, 300)
+    },
+    "darkroom/5x5": Reference(0.8, 0.8, 16.96, _OPEN_LOOP),
+    "darkroom/7x7": Reference(0.408, 0.408, 14.98, _OPEN_LOOP),
+    "darkroom/9x9": Reference(0.247, 0.247, 16.543, _OPEN_LOOP),
+    "darkroom/10x10": Reference(1.0, 1.0, 91.99, _OPEN_LOOP),
+    "darkroom/hard": Reference(0.0373, 0.0692, 1.0, "exact: every step leads to a new cell; best: the goal is known"),
+    "keydoor/9x9": Reference(0.2686, 0.804, 2.0, "exact: every step leads to a new cell; best: key and door are known"),
+}
+
 REFERENCES: dict[str, Reference] = {
     "MemoryChain-bsuite": Reference(0.0, 0.0, 1.0, "exact: a coin is guessed, or remembered"),
     "BernoulliBandit-misc": Reference(50.0, 50.0, 89.375, "exact: dynamic programme over two complementary arms"),
@@ -142,4 +161,5 @@ REFERENCES: dict[str, Reference] = {
         -0.973, 0.5, 1.0, "random measured, others exact: runs and guesses, or looks and remembers"
     ),
     **POPGYM,
+    **HIDDEN_TASKS,
 }

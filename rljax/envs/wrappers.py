@@ -3,6 +3,7 @@
 A wrapper changes the spaces, the bound on the episode's length and the true successor along with the observation, and
 leaves at most one of the two flags set. It adds itself to the name: `frame_stack(make("CartPole-v1"), 4)` is
 `CartPole-v1|frame_stack(4)`. It keeps the task: numbers given to a wrapper are compiled in, those of the task are not.
+Wrappers that change the task are in `task_wrappers`, those for agents with a memory in `memory_wrappers`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _Map = Callable[[Array], Array]
 
 def flatten_observation(env: Env) -> Env:
     """Flatten observations: `[H, W, C]` becomes `[H*W*C]`."""
-    space = _box(env, "flatten_observation")
+    space = box(env, "flatten_observation")
     flat = Box(space.low.reshape(-1), space.high.reshape(-1), space.dtype)
     return _map_observation(env, "flatten_observation", lambda obs: obs.reshape(-1), flat)
 
@@ -41,7 +42,7 @@ def mask_observation(env: Env, hidden: Sequence[int] | Sequence[bool] | np.ndarr
     Raises:
       ConfigError: an index or a shape that does not fit.
     """
-    space = _box(env, "mask_observation")
+    space = box(env, "mask_observation")
     hidden = np.asarray(hidden)
     if hidden.dtype == bool:
         fits = hidden.ndim <= len(space.shape) and all(
@@ -62,7 +63,7 @@ def mask_observation(env: Env, hidden: Sequence[int] | Sequence[bool] | np.ndarr
 
 def clip_action(env: Env) -> Env:
     """Take any real action and clip it to the environment's bounds."""
-    space = _action_box(env, "clip_action")
+    space = action_box(env, "clip_action")
     anything = np.full(space.shape, np.inf, np.float32)
     return _map_action(env, "clip_action", lambda a: jnp.clip(a, space.low, space.high), Box(-anything, anything))
 
@@ -73,7 +74,7 @@ def rescale_action(env: Env, low: float = -1.0, high: float = 1.0) -> Env:
     Raises:
       ConfigError: the environment's bounds are infinite, or low >= high.
     """
-    space = _action_box(env, "rescale_action")
+    space = action_box(env, "rescale_action")
     require(low < high, "low", low, f"must be below high={high}")
     require(space.bounded, "env", env.name, "rescale_action needs finite action bounds")
 
@@ -114,7 +115,7 @@ def time_limit(env: Env, max_steps: int) -> Env:
         "step": step,
         "time_limit": lambda task: max_steps if inner is None else jnp.minimum(max_steps, inner(task)),
     }
-    return _wrapped(env, f"time_limit({max_steps})", lambda state: state.inner, **changes)
+    return wrapped(env, f"time_limit({max_steps})", lambda state: state.inner, **changes)
 
 
 def action_repeat(env: Env, n: int) -> Env:
@@ -139,7 +140,7 @@ def action_repeat(env: Env, n: int) -> Env:
         "step": step,
         "time_limit": None if inner is None else lambda task: -(-inner(task) // n),
     }
-    return _wrapped(env, f"action_repeat({n})", lambda state: state, **changes)
+    return wrapped(env, f"action_repeat({n})", lambda state: state, **changes)
 
 
 class StackedState(struct.PyTreeNode):
@@ -154,7 +155,7 @@ def frame_stack(env: Env, n: int) -> Env:
 
     An episode starts with `n` copies of its first observation.
     """
-    space = _box(env, "frame_stack")
+    space = box(env, "frame_stack")
     require(n > 0, "n", n, "must be positive")
     require(len(space.shape) > 0, "env", env.name, "frame_stack needs observations with an axis")
 
@@ -170,7 +171,7 @@ def frame_stack(env: Env, n: int) -> Env:
 
     low, high = (np.concatenate([bound] * n, axis=-1) for bound in (space.low, space.high))
     changes = {"reset": reset, "step": step, "observation_space": Box(low, high, space.dtype)}
-    return _wrapped(env, f"frame_stack({n})", lambda state: state.inner, **changes)
+    return wrapped(env, f"frame_stack({n})", lambda state: state.inner, **changes)
 
 
 class StickyState(struct.PyTreeNode):
@@ -201,7 +202,7 @@ def sticky_actions(env: Env, prob: float) -> Env:
         inner, result = env.step(k_step, state.inner, taken, task)
         return StickyState(inner, taken, jnp.array(False)), result
 
-    return _wrapped(env, f"sticky_actions({prob})", lambda state: state.inner, reset=reset, step=step)
+    return wrapped(env, f"sticky_actions({prob})", lambda state: state.inner, reset=reset, step=step)
 
 
 def _map_observation(env: Env, label: str, change: _Map, space: Space) -> Env:
@@ -213,17 +214,17 @@ def _map_observation(env: Env, label: str, change: _Map, space: Space) -> Env:
         state, result = env.step(key, state, action, task)
         return state, result._replace(obs=change(result.obs))
 
-    return _wrapped(env, label, lambda state: state, reset=reset, step=step, observation_space=space)
+    return wrapped(env, label, lambda state: state, reset=reset, step=step, observation_space=space)
 
 
 def _map_action(env: Env, label: str, change: _Map, space: Space) -> Env:
     def step(key: Array, state: Any, action: Array, task: Any) -> tuple[Any, StepResult]:
         return env.step(key, state, change(action), task)
 
-    return _wrapped(env, label, lambda state: state, step=step, action_space=space)
+    return wrapped(env, label, lambda state: state, step=step, action_space=space)
 
 
-def _wrapped(env: Env, label: str, inner: Callable[[Any], Any], **changes: Any) -> Env:
+def wrapped(env: Env, label: str, inner: Callable[[Any], Any], **changes: Any) -> Env:
     """Changes an environment; `inner` finds the state that its renderer takes."""
     picture = env.render
     render = None if picture is None else lambda state, task: picture(inner(state), task)
@@ -235,13 +236,15 @@ def _side_by_side(frames: Array) -> Array:
     return jnp.concatenate(list(frames), axis=-1)
 
 
-def _box(env: Env, wrapper: str) -> Box:
+def box(env: Env, wrapper: str) -> Box:
+    """The space of observations of an environment. Raises ConfigError where it is no Box, as `wrapper` needs."""
     if isinstance(env.observation_space, Box):
         return env.observation_space
     raise ConfigError(f"env={env.name}: {wrapper} needs Box observations, not {_kind(env.observation_space)}")
 
 
-def _action_box(env: Env, wrapper: str) -> Box:
+def action_box(env: Env, wrapper: str) -> Box:
+    """The space of actions of an environment. Raises ConfigError where it is no Box, as `wrapper` needs."""
     if isinstance(env.action_space, Box):
         return env.action_space
     raise ConfigError(f"env={env.name}: {wrapper} needs Box actions, not {_kind(env.action_space)}")

@@ -49,6 +49,16 @@ def flat_features(space: Space, obs: Any) -> Array:
     return x.reshape(*x.shape[: x.ndim - len(feature_shape(space))], -1)
 
 
+def feature_bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the highest values of `flat_features`, `[F]` float32 each."""
+    low, high = [], []
+    for _, each in _leaves(space):
+        size = math.prod(feature_shape(each))
+        low.append(np.ravel(features(each, each.low)) if isinstance(each, Box) else np.zeros(size))
+        high.append(np.ravel(features(each, each.high)) if isinstance(each, Box) else np.ones(size))
+    return np.concatenate(low, dtype=np.float32), np.concatenate(high, dtype=np.float32)
+
+
 def image_shapes(space: Space) -> tuple[tuple[int, ...], ...]:
     """`(H, W, C)` of the features of each image in observations: of a Box of three axes, or a grid of categories."""
     return tuple(feature_shape(each) for _, each in _leaves(space) if _is_image(each))
