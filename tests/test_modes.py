@@ -20,7 +20,8 @@ from rljax.ops.tree import as_arrays
 from rljax.run import run
 from rljax.types import Box, Discrete, Env, StepResult
 
-KINDS = [*catalogue.GYMNAX, *catalogue.PROBES, "gridworld/all", "gridworld/rand-small", "brax/inverted_pendulum"]
+KINDS = [*catalogue.GYMNAX, *catalogue.PROBES, *catalogue.DARKROOMS, *catalogue.KEYDOORS, "bandit/3x10"]
+KINDS += ["gridworld/all", "gridworld/rand-small", "brax/inverted_pendulum"]
 TINY = {"num_envs": 2, "num_steps": 4, "hidden": (4,), "use_preset": False, "progress": False}
 
 

@@ -57,7 +57,8 @@ def make(name: str, max_steps: int = 50, seed: int = 0) -> Env:
     most = Count().convert("max_steps", max_steps)
 
     def draw(key: Array) -> Task:
-        return Task(*jax.random.randint(key, (2, 2), 0, SIDE), jnp.int32(most))
+        cells = jax.random.randint(key, (2, 2), 0, SIDE)
+        return Task(cells[0], cells[1], jnp.int32(most))
 
     def reset(key: Array, task: Task) -> tuple[State, Array]:
         cell, no = jnp.full(2, START, jnp.int32), jnp.zeros((), bool)

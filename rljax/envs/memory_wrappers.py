@@ -46,7 +46,8 @@ def with_past(env: Env) -> Env:
         require(PAST not in entries, "env", env.name, "with_past shows an entry past, which is there already; drop it")
         seen = Dict({**entries, PAST: past})
     else:
-        seen = Box(*(np.concatenate(ends) for ends in zip(feature_bounds(space), (past.low, past.high))))
+        lowest, highest = feature_bounds(space)
+        seen = Box(np.append(lowest, past.low), np.append(highest, past.high))
 
     def show(obs: Any, action: Array, reward: Array, first: Array) -> Any:
         before = jnp.concatenate([action, jnp.atleast_1d(reward).astype(jnp.float32), first[None].astype(jnp.float32)])

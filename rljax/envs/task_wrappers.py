@@ -50,7 +50,8 @@ def trials(env: Env, k: int, objective: bool = False) -> Env:
     beginning of one more. `terminated`: the sum of these k returns is the objective. With k = 1 the flags and the
     successor are those of the environment, whose every episode has another task then.
 
-    Numbers of the task that are not drawn may be given as ever. An environment without `new_task` keeps its task.
+    Numbers of the task that are not drawn may be given as ever. In the default task the others are None; a task that
+    has them is what every trial is on. An environment without `new_task` keeps its task.
     `Policy.trial_returns` plays trials and gives the return of each of their episodes.
 
     Args:
@@ -78,16 +79,16 @@ def trials(env: Env, k: int, objective: bool = False) -> Env:
         ended = env.ended(result.terminated, result.truncated)
         reward = mean_over_agents(env, result.reward).astype(jnp.float32)
         returns = state.returns + jnp.where(jnp.arange(k) == state.episode, reward, 0.0)
-        episode = state.episode + ended
+        episode, first = state.episode + ended, jnp.array(False)
         if k > 1:  # else there is no next one
-            fresh = env.reset(k_reset, task)
+            first, fresh = ended, env.reset(k_reset, task)
             inner, obs = jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, (inner, result.obs))
             result = result._replace(obs=obs)
         if k > 1 or objective:
             over = jnp.broadcast_to(episode >= k, result.terminated.shape)
             no = jnp.zeros_like(over)
             result = result._replace(terminated=over if objective else no, truncated=no if objective else over)
-        return TrialState(inner, state.drawn, episode, ended, returns), result
+        return TrialState(inner, state.drawn, episode, first, returns), result
 
     return _around(env, f"trials({k}{',objective=True' if objective else ''})", task_of, k, reset, step)
 
@@ -187,7 +188,7 @@ def _of_observations(env: Env, size: int) -> Env:
     space = box(env, "random_projection(obs)")
     low, high = feature_bounds(space)
     with np.errstate(over="ignore"):  # of bounds as large as a float32 can be
-        longest = np.linalg.norm(np.maximum(abs(low), abs(high))) * ROUNDING
+        longest = float(np.linalg.norm(np.maximum(abs(low), abs(high)))) * ROUNDING
 
     def reset(key: Array, task: Projected) -> tuple[Any, Array]:
         state, obs = env.reset(key, task.inner)

@@ -75,7 +75,8 @@ class Domain:
 
     def check(self, prepared: Prepared) -> None:
         """Raises ConfigError for a task parameter that does not exist, or where the environment draws tasks itself."""
-        names = {f.name for f in dataclasses.fields(prepared.env.task)} if self.vary else set()
+        task = prepared.env.task
+        names = {f.name for f in dataclasses.fields(task) if getattr(task, f.name) is not None} if self.vary else set()
         for name in self.vary:
             if name not in names:
                 raise unknown(f"task parameter of {prepared.env.name}", name, names)

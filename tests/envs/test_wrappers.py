@@ -11,6 +11,8 @@ import pytest
 
 import rljax.envs as envs
 from rljax.envs import wrappers
+from rljax.envs.memory_wrappers import noisy_observation, with_past
+from rljax.envs.task_wrappers import random_projection
 from rljax.errors import ConfigError
 from rljax.types import Box, Env, StepResult
 
@@ -135,6 +137,9 @@ ALL = [
     functools.partial(wrappers.action_repeat, n=2),
     functools.partial(wrappers.frame_stack, n=2),
     functools.partial(wrappers.sticky_actions, prob=0.5),
+    functools.partial(noisy_observation, sigma=0.5),
+    functools.partial(random_projection, obs=4),
+    with_past,
 ]
 
 
@@ -156,10 +161,10 @@ def test_all_together_keep_the_contract(check_types):
     @jax.jit
     @jax.vmap
     def episode(key):
-        state, _ = env.reset(key, ())
+        state, _ = env.reset(key, env.task)
         results = []
         for k in jax.random.split(key, longest):
-            state, result = env.step(k, state, env.action_space.sample(k), ())
+            state, result = env.step(k, state, env.action_space.sample(k), env.task)
             results.append(result)
         return state, results
 
@@ -167,7 +172,7 @@ def test_all_together_keep_the_contract(check_types):
     last = results[-1]
     assert bool((last.terminated | last.truncated).all()) and not bool((last.terminated & last.truncated).any())
     one = jax.tree.map(lambda x: x[0], state)
-    assert env.render(one, ()).shape == (2, 2, 3)
+    assert env.render(one, env.task).shape == (2, 2, 3)
 
 
 @pytest.mark.parametrize(
