@@ -41,7 +41,7 @@ def evaluate(call: str, function: Callable[..., Any], form: Callable[[Any], None
 
 
 def depends(function: Callable[..., Any], *args: Any, on: list[bool]) -> list[bool]:
-    """Whether each leaf of `function(*args)` depends on the leaves of `args` for which `on` holds; by its trace."""
+    """Whether each leaf of `function(*args)` is computed from the leaves of `args` for which `on` holds."""
     return _marked(jax.make_jaxpr(function)(*args).jaxpr, on)
 
 

@@ -50,14 +50,14 @@ def with_past(env: Env) -> Env:
         seen = Box(np.append(lowest, past.low), np.append(highest, past.high))
 
     def show(obs: Any, action: Array, reward: Array, first: Array) -> Any:
-        before = jnp.concatenate([action, jnp.atleast_1d(reward).astype(jnp.float32), first[None].astype(jnp.float32)])
+        before = jnp.concatenate([action, jnp.atleast_1d(reward), first[None]], dtype=jnp.float32)
         if apart:
             return {**(obs if isinstance(space, Dict) else {"obs": obs}), PAST: before}
-        return jnp.concatenate([flat_features(space, obs), before])
+        return jnp.concatenate([flat_features(space, obs), before], dtype=jnp.float32)
 
     def reset(key: Array, task: Any) -> tuple[Any, Any]:
         state, obs = env.reset(key, task)
-        return state, show(obs, jnp.zeros(low.size, jnp.float32), jnp.zeros(agents), jnp.array(True))
+        return state, show(obs, jnp.zeros(low.size), jnp.zeros(agents), jnp.array(True))
 
     def step(key: Array, state: Any, action: Any, task: Any) -> tuple[Any, StepResult]:
         state, result = env.step(key, state, action, task)

@@ -247,6 +247,11 @@ def test_no_key_is_used_twice(name, strict):
     env.step(k_step, state, jnp.int32(0), task)
 
 
+@pytest.mark.parametrize("name", ["bandit/10x10", "darkroom/5x5", "keydoor/9x9"])
+def test_play_finds_nothing(name):
+    assert envs.check(name, 200) is envs.make(name)
+
+
 def test_arguments():
     assert envs.make("bandit/3x10", arms=4, pulls=7).longest_episode() == 7
     assert envs.make("bandit/3x10", arms=4).task.arms.shape == (4,)
