@@ -49,7 +49,7 @@ def play(name, actions, tasks, seed=0):
 
 
 def tasks(name, count):
-    """As many draws `[B]` of the task."""
+    """Draws `[B]` of the task."""
     return jax.jit(jax.vmap(envs.make(name).new_task))(jax.random.split(jax.random.key(7), count))
 
 

@@ -94,7 +94,7 @@ def test_each_agent_has_a_reward():
 
 @pytest.mark.parametrize("between", ["", "|time_limit(100)", "|noisy_observation(0.0)|sticky_actions(0.0)"])
 def test_behind_trials_every_episode_has_a_first_observation_and_the_last_reward_is_seen(between):
-    """Of the probe that pays 1 in its only step: every observation is a first one, with what was paid just before."""
+    """The probe pays 1 in its only step: every observation is a first one, with what was paid just before."""
     env = envs.make(f"probe/constant|trials(3){between}|with_past")
     state, obs = env.reset(KEY, env.task)
     seen, over = [obs], []
