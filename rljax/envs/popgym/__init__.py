@@ -5,8 +5,8 @@ JAX differ from it, in lags, lengths and spaces. Returns are scaled so that a pe
 resets by itself, `terminated` and `truncated` are told apart and exclude each other, where POPGym may set both.
 
 Observations are as POPGym's without wrappers. Battleship, MineSweeper, Concentration and MultiarmedBandit need the
-previous action as well, which a wrapper shows. LabyrinthEscape and LabyrinthExplore are left out: their authors found
-that a network without memory does better on them than one with.
+previous action as well, which `|with_past` shows. LabyrinthEscape and LabyrinthExplore are left out: their authors
+found that a network without memory does better on them than one with.
 
 Source: Morad et al. 2023 (POPGym: Benchmarking Partially Observable Reinforcement Learning, ICLR, arXiv:2303.01859).
 """

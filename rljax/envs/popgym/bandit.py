@@ -3,8 +3,7 @@
 K arms win with probabilities drawn from U(low, high), by default U(0, 1), for each episode. A win pays 1 / T, a loss
 costs 1 / T; the observation is whether the last pull won, 0 at first. It truncates after T steps.
 
-The action is no part of the observation: POPGym says that an agent needs the previous one, for which there is a
-wrapper.
+The action is no part of the observation: POPGym says that an agent needs the previous one, which `|with_past` shows.
 
 Source: Morad et al. 2023 (POPGym, ICLR), `popgym.envs.multiarmed_bandit`: (K, T) is (10, 200), (20, 400), (30, 600).
 """
