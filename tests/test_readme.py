@@ -19,6 +19,7 @@ FEWER = {  # what is changed: steps and seeds alone
     "500000": "2000",
     "600000": "3000",
     "--steps 200000 --num-envs": "--steps 8192 --num-envs",
+    "--steps 1000000 --num-envs": "--steps 8192 --num-envs",
     "--steps 20000 ": "--steps 3000 ",
     "100000": "2000",
     "--steps 64000": "--steps 1280",
