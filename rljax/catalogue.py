@@ -43,6 +43,7 @@ MEMORIES: Registry[Any] = Registry(
         "mingru": "rljax.nets.memory.linear:MinGRU",
         "lru": "rljax.nets.memory.linear:LRU",
         "s5": "rljax.nets.memory.linear:S5",
+        "transformer": "rljax.nets.memory.transformer:Transformer",
     },
     "rljax list memories",
 )

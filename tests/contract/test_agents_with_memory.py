@@ -26,7 +26,11 @@ from rljax.ops.minibatch import by_environment, flatten_time, in_time, minibatch
 from rljax.ops.rollout import play
 from rljax.run import as_arrays
 
-SMALL = {"gru": "gru(width=4)", "lstm": "lstm(width=4)"}
+SMALL = {
+    "gru": "gru(width=4)",
+    "lstm": "lstm(width=4)",
+    "transformer": "transformer(width=4,layers=1,heads=2,context=5)",
+}
 MEMORY = {name: SMALL.get(name, f"{name}(width=4,layers=1,states=4)") for name in MEMORIES if name != "none"}
 ALGORITHMS = ("ppo", "pqn")
 ENV = "CartPole-v1|time_limit(5)"  # truncated, and where the pole falls terminated: the steps before the fall decide
@@ -226,6 +230,10 @@ def test_a_policy_forgets_by_itself():
             "batch_size=64: must be at most the 8 that warmup=320",
         ),
         ("sac", {"memory": "gru", "batch_norm": True, "batch_size": 1}, "batch_norm=True: needs memory=none"),
+        ("ppo", {"memory": "transformer(context=1)"}, "memory.context=1: must be at least 2"),
+        ("ppo", {"memory": "transformer(width=12)"}, r"memory.width=12: must be a multiple of 2 \* heads = 8"),
+        ("ppo", {"memory": "transformer(sink='v')"}, "memory.sink=v: must be one of none, kv, k, zero"),
+        ("dqn", {"memory": "transformer(context=8)", "burn_in": 9}, "burn_in=9: must be at most the context=8"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(algo, settings, message):
