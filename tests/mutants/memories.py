@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import within
 
 NETS, AGENTS = "nets/test_memories.py", "contract/test_agents_with_memory.py"
+FULL = "nets/test_transformer.py"
 FORGETS, STEPS = f"{NETS}::test_it_forgets_before_it_looks", f"{NETS}::test_a_sequence_is_its_steps"
 SCAN = f"{STEPS} {NETS}::test_derivatives_by_finite_differences"
 SEES, TARGETS = (
@@ -52,6 +53,30 @@ MUTANTS = [
         "nets/memory/linear.py",
         f"{NETS}::test_hippo_is_the_normal_part_of_legs",
         ("np.triu(product, 1) - np.tril(product, -1)", "np.triu(product, 1) + np.tril(product, -1)", "another matrix"),
+    ),
+    *within(
+        "nets/memory/transformer.py",
+        f"{FULL}::test_acting_and_learning_are_full_attention",
+        ("(ages < self.context)", "(ages <= self.context)", "a step too far back"),
+        ("(ages >= 1)", "(ages >= 2)", "not the step before"),
+        (" & (ages <= before.T[..., None])", "", "attention to other episodes"),
+        ("np.arange(count) - (self.context - 1)", "np.arange(count)", "positions of a training run"),
+        ("h[:, :, -slots:]", "h[:, :, :slots]", "a window that does not move"),
+        ("(1.0 - z) * x + z * new", "z * x + (1.0 - z) * new", "the gate the other way round"),
+        ("jnp.where(reset, time, -count[None])", "jnp.where(reset, time, 0.0)", "a window without its steps"),
+        ("jnp.where(kept, h", "jnp.where(True, h", "slots of the episode before", FORGETS),
+        (
+            "self.through(x, before, carry, False)",
+            "self.through(x, before, jax.lax.stop_gradient(carry), False)",
+            "no derivative by the window",
+            f"{NETS}::test_no_derivative_passes_a_reset",
+        ),
+        (
+            "self.through(x, states.count + 1.0, states, True)",
+            "self.through(x, states.count, states, True)",
+            "successors without the first step of their episode",
+            f"{NETS}::test_one_step_ahead_is_a_step_without_a_reset",
+        ),
     ),
     *within(
         "nets/memory/base.py",

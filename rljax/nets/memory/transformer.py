@@ -35,14 +35,14 @@ class Transformer(Memory):
 
     Without a gate $g(x, y) = x + y$, and the outputs are normalised. The mlp has one hidden layer of 4 H.
 
-    Positions are differences of steps alone, so they need no clock, be it of the episode or of training. Keys are cached
-    before they are turned to their position, which is exact however long an episode lasts. The carry is a window that
-    moves by one slot a step: the same numbers as a ring, but in the order of time, so that a sequence is the window and
-    what comes after it, and neither gathers nor scatters are needed.
+    Positions are differences of steps alone, so they need no clock, be it of the episode or of training. Keys are
+    cached before they are turned to their position, which is exact however long an episode lasts. The carry is a window
+    that moves by one slot a step: the same numbers as a ring, but in the order of time, so that a sequence is the
+    window and what comes after it, and neither gathers nor scatters are needed.
 
-    In learning, steps of the rollout have keys and values by the parameters that learn. Those of the window with which it
-    began are data as they were when it acted: no derivative of a loss reaches what made them, as in Transformer-XL. To
-    compute them again would take the last C - 1 observations instead, and C / T more time.
+    In learning, steps of the rollout have keys and values by the parameters that learn. Those of the window with which
+    it began are data, as they were when it acted: no derivative of a loss reaches what made them, as in Transformer-XL.
+    To compute them again would take the last C - 1 observations instead, and C / T more time.
 
     Attributes:
       width: H, of the layers and of the outputs.
@@ -82,7 +82,9 @@ class Transformer(Memory):
         slots, before = self.context - 1, preceding(carry.count, reset)
         y, keys, values = self.through(x, before, carry, False)
         count = jnp.minimum(before[-1] + 1.0, slots)
-        kept = np.arange(slots, 0, -1, dtype=np.float32)[None, None, :, None] <= count[:, None, None, None]  # [B, 1, C - 1, 1]
+        kept = (
+            np.arange(slots, 0, -1, dtype=np.float32)[None, None, :, None] <= count[:, None, None, None]
+        )  # [B, 1, C - 1, 1]
 
         def last(h: Array) -> Array:
             return jnp.where(kept, h[:, :, -slots:], 0.0)
@@ -116,7 +118,8 @@ class Transformer(Memory):
             x = merged(x, nn.Dense(self.width, name=f"mlp_{i}")(activation(y)), f"mlp_{i}")
             found.append(kept)
         x = x if gated else nn.LayerNorm(name="norm")(x)
-        return x.reshape(steps, batch, -1), *zip(*found)
+        keys, values = zip(*found)
+        return x.reshape(steps, batch, -1), keys, values
 
 
 class Attention(nn.Module):
@@ -125,8 +128,8 @@ class Attention(nn.Module):
     $$y_t = O \sum_j w_{tj} v_j, \quad w_{t \cdot} = \mathrm{softmax}_j \frac{(R_t q_t)^T R_j k_j}{\sqrt d}, \quad
     j = t \text{ or } 0 < t - j < C \text{ in the same episode}$$
 
-    R_t turns the pairs (i, i + d / 2) of the d numbers of a head by t * 10000^(-2 i / d), so that scores know t - j alone. A
-    sink is a key and a value of each head that are learned and have no position: a head can attend to nothing.
+    R_t turns the pairs (i, i + d / 2) of the d numbers of a head by t * 10000^(-2 i / d), so that scores know t - j
+    alone. A sink is a key and a value of each head that are learned and have no position: a head can attend to nothing.
 
     Attributes:
       heads: how many; d is their width.
@@ -198,7 +201,7 @@ class GRUGate(nn.Module):
 
 
 def preceding(count: Array, reset: Array) -> Array:
-    """How many steps of its episode came before each step, `[T, B]`.
+    """Counts the steps of its episode before each step, `[T, B]`.
 
     Args:
       count: of those before the first step, `[B]`.
