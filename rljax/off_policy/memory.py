@@ -30,7 +30,7 @@ class MemoryConfig:
     """The settings of a memory."""
 
     memory: str = entry("none", "memory", "what lasts from step to step of an episode: gru, s5(layers=1), ...")
-    sequence: int = count(40, "with a memory: steps that are learned from together; must be a multiple of num_steps")
+    sequence: int = count(32, "with a memory: steps that are learned from together; must be a multiple of num_steps")
     burn_in: int = count(0, "with a memory: steps before these that only bring it up to date", least=0)
     stored_carry: bool = flag(True, "with a memory: begin with what was remembered when acting, or with nothing")
 

@@ -227,7 +227,7 @@ def test_a_policy_forgets_by_itself():
         (
             "dqn",
             {"memory": "gru", "num_steps": 8, "warmup": 320},
-            "batch_size=64: must be at most the 8 that warmup=320",
+            "batch_size=64: must be at most the 16 that warmup=320",
         ),
         ("sac", {"memory": "gru", "batch_norm": True, "batch_size": 1}, "batch_norm=True: needs memory=none"),
         ("ppo", {"memory": "transformer(context=1)"}, "memory.context=1: must be at least 2"),

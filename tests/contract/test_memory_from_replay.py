@@ -233,7 +233,7 @@ def test_a_policy_learns_from_every_step_of_a_sequence():
 
 @pytest.mark.parametrize("memory", [name for name in MEMORIES if name not in ("none", *MEMORY)])
 def test_every_memory_is_unrolled_from_a_replay(memory):
-    algorithm, state, (batch, _), _ = drawn("dqn", f"{memory}(width=4)", batch_size=B)
+    algorithm, state, (batch, _), _ = drawn("dqn", f"{memory}(width={8 if memory == 'transformer' else 4})")
     steps = algorithm.transition(batch, algorithm.hypers)
     found = algorithm.seen(state.params["values"], steps)
     now, later = (x.reshape(LENGTH, B, -1) for x in (found.now(), found.later()))
