@@ -168,8 +168,10 @@ def replay(
     return Replay(rows.layout(step), length, num_envs, run, prioritised, period, kept)
 
 
-def check_replay(source: Replay, config: Any, stored: int) -> None:
+def check_replay(source: Replay, config: Any, stored: int, sequences: bool = False) -> None:
     """Refuses a capacity without room for a batch, or for which there is no memory.
+
+    A batch of sequences may hold one of them twice: at first there are few.
 
     Args:
       config: the algorithm's, which has `batch_size`, `warmup`, `capacity`, `num_steps` and `num_envs`.
@@ -180,9 +182,11 @@ def check_replay(source: Replay, config: Any, stored: int) -> None:
     """
     runs = (min(stored, source.length) // source.period - (source.span - 1)) * config.num_envs
     found = f"must be at most the {max(runs, 0)} that warmup={config.warmup} and capacity={config.capacity} leave"
-    require(config.batch_size <= runs, "batch_size", config.batch_size, found)
-    least, room = (source.span * source.period + config.num_steps) * config.num_envs, source.length * config.num_envs
+    require(sequences or config.batch_size <= runs, "batch_size", config.batch_size, found)
+    one, room = source.span * source.period * config.num_envs, source.length * config.num_envs
+    least = one + config.num_steps * config.num_envs
     require(room >= least, "capacity", config.capacity, f"must be at least {least}")
+    require(runs >= 1, "warmup", config.warmup, f"must be at least {one}, so that there is a sequence")
     free = resources.free()
     short = f"takes {resources.write(source.bytes)} and {resources.write(free)} are free; give a smaller one"
     require(source.bytes <= free, "capacity", config.capacity, short)

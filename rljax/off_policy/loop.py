@@ -287,4 +287,4 @@ class OffPolicy(Agent):
         if self.remembers:
             memory.check(config)
         if isinstance(self.source, Replay):
-            check_replay(self.source, config, self._blocks * config.num_steps)
+            check_replay(self.source, config, self._blocks * config.num_steps, self.remembers)
