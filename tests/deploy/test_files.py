@@ -15,6 +15,7 @@ import pytest
 from toys import tiny
 
 from rljax import algos, deploy, envs
+from rljax.catalogue import MEMORIES
 from rljax.deploy import numpy_policy
 from rljax.deploy.numpy_policy import NumpyPolicy
 from rljax.deploy.trace import trace
@@ -221,6 +222,52 @@ def test_a_memory_is_carried(tmp_path):
     exported = jax.export.deserialize(bytearray(deploy.export(remembering(), tmp_path / "policy.jax").read_bytes()))
     carry, action = exported.call({"sum": jnp.ones((2, 3))}, jnp.stack([one, one]), jnp.array([True, False]))
     np.testing.assert_array_equal(action, [2 * one, 2 * one + 2])
+
+
+@pytest.mark.parametrize("memory", [name for name in MEMORIES if name != "none"])
+def test_every_memory_acts_the_same_from_every_file(memory, tmp_path):
+    """Three steps, with a reset inside. Catches carries of classes that whoever reads a file does not have."""
+    small = {"gru": "width=4", "lstm": "width=4", "transformer": "width=4,layers=1,heads=2,context=3"}
+    policy = made("ppo", "CartPole-v1", memory=f"{memory}({small.get(memory, 'width=4,layers=1,states=4')})")
+    seen = np.random.default_rng(0).normal(size=(4, 1, 4)).astype(np.float32) * 3
+    first = [True, False, False, True]
+    expected = [policy(obs, reset=[reset]).tolist() for obs, reset in zip(seen, first)]
+    initial = policy.algo.initial_carry(policy.state, 1)
+    assert any(leaf.any() for leaf in jax.tree.leaves(policy._carry))
+
+    act = NumpyPolicy(deploy.export(policy, tmp_path / "policy.npz"))
+    found = []
+    for obs, reset in zip(seen, first):
+        if reset:
+            act.reset()
+        found.append([act(obs[0]).tolist()])
+    assert found == expected
+    for (name, carry), leaf in zip(act._carry.items(), jax.tree.leaves(policy._carry)):
+        np.testing.assert_allclose(carry, leaf, rtol=1e-5, atol=1e-6, err_msg=name)
+
+    session = onnxruntime.InferenceSession(str(deploy.export(policy, tmp_path / "policy.onnx")))
+    names, found = [x.name for x in session.get_inputs() if x.name.startswith("carry")], []
+    results = ["action", *(f"next_{name}" for name in names)]
+    carry = [np.asarray(leaf) for leaf in jax.tree.leaves(initial)]
+    for obs, reset in zip(seen, first):
+        given = dict(zip(names, carry)) | {"obs": obs, "reset": np.array([reset])}
+        given = {x.name: given[x.name] for x in session.get_inputs()}
+        action, *carry = session.run(results, given)
+        found.append(action.tolist())
+    assert found == expected
+
+    program = jax.export.deserialize(bytearray(deploy.export(policy, tmp_path / "policy.jax").read_bytes()))
+    carry, found = jax.tree.map(jnp.asarray, plain(initial)), []
+    for obs, reset in zip(seen, first):
+        carry, action = program.call(carry, jnp.asarray(obs), jnp.array([reset]))
+        found.append(action.tolist())
+    assert found == expected
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), carry, plain(policy._carry))
+
+
+def plain(carry):
+    """Tuples without names."""
+    return tuple(map(plain, carry)) if isinstance(carry, tuple) else carry
 
 
 def test_the_reader_needs_numpy_alone(tmp_path):

@@ -63,7 +63,7 @@ MUTANTS = [
         ("np.arange(count) - (self.context - 1)", "np.arange(count)", "positions of a training run"),
         ("h[:, :, -slots:]", "h[:, :, :slots]", "a window that does not move"),
         ("(1.0 - z) * x + z * new", "z * x + (1.0 - z) * new", "the gate the other way round"),
-        ("jnp.where(reset, time, -count[None])", "jnp.where(reset, time, 0.0)", "a window without its steps"),
+        ("jnp.where(reset, time, -length[None])", "jnp.where(reset, time, 0.0)", "a window without its steps"),
         ("jnp.where(kept, h", "jnp.where(True, h", "slots of the episode before", FORGETS),
         (
             "self.through(x, before, carry, False)",
@@ -72,8 +72,8 @@ MUTANTS = [
             f"{NETS}::test_no_derivative_passes_a_reset",
         ),
         (
-            "self.through(x, states.count + 1.0, states, True)",
-            "self.through(x, states.count, states, True)",
+            "self.through(x, states.length + 1.0, states, True)",
+            "self.through(x, states.length, states, True)",
             "successors without the first step of their episode",
             f"{NETS}::test_one_step_ahead_is_a_step_without_a_reset",
         ),

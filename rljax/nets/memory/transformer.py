@@ -22,7 +22,7 @@ Sink = Literal["none", "kv", "k", "zero"]
 class Window(NamedTuple):
     """The steps before a step, the oldest first: C - 1 in a carry, as zeros where they are not of its episode."""
 
-    count: Array  # [B] of how many steps of its episode are here; of the states of a sequence [T, B], how many preceded
+    length: Array  # [B] of how many steps of its episode are here; of a sequence [T, B], how many preceded
     keys: tuple[Array, ...]  # of each layer, [B, h, steps, d] of h heads, as they were before any position
     values: tuple[Array, ...]
 
@@ -79,20 +79,19 @@ class Transformer(Memory):
         return Window(jnp.zeros(batch_size), empty(), empty())
 
     def __call__(self, carry: Window, x: Array, reset: Array) -> tuple[Window, Array, Window]:
-        slots, before = self.context - 1, preceding(carry.count, reset)
+        slots, before = self.context - 1, preceding(carry.length, reset)
         y, keys, values = self.through(x, before, carry, False)
-        count = jnp.minimum(before[-1] + 1.0, slots)
-        kept = (
-            np.arange(slots, 0, -1, dtype=np.float32)[None, None, :, None] <= count[:, None, None, None]
-        )  # [B, 1, C - 1, 1]
+        length = jnp.minimum(before[-1] + 1.0, slots)
+        ages = np.arange(slots, 0, -1, dtype=np.float32)[None, None, :, None]
+        kept = ages <= length[:, None, None, None]
 
         def last(h: Array) -> Array:
             return jnp.where(kept, h[:, :, -slots:], 0.0)
 
-        return Window(count, *jax.tree.map(last, (keys, values))), y, Window(before, keys, values)
+        return Window(length, *jax.tree.map(last, (keys, values))), y, Window(before, keys, values)
 
     def ahead(self, states: Window, x: Array) -> Array:
-        return self.through(x, states.count + 1.0, states, True)[0]
+        return self.through(x, states.length + 1.0, states, True)[0]
 
     @nn.compact
     def through(self, x: Array, before: Array, past: Window, ahead: bool) -> tuple[Array, Any, Any]:
@@ -200,15 +199,15 @@ class GRUGate(nn.Module):
         return (1.0 - z) * x + z * new
 
 
-def preceding(count: Array, reset: Array) -> Array:
+def preceding(length: Array, reset: Array) -> Array:
     """Counts the steps of its episode before each step, `[T, B]`.
 
     Args:
-      count: of those before the first step, `[B]`.
+      length: their number before the first step, `[B]`.
       reset: `[T, B]` bool: the step opens an episode.
     """
-    time = np.arange(len(reset), dtype=np.float32)[:, None]
-    start = jnp.where(reset, time, -count[None])
+    time = jnp.arange(len(reset), dtype=jnp.float32)[:, None]
+    start = jnp.where(reset, time, -length[None])
     return time - (start if len(reset) == 1 else jax.lax.cummax(start))
 
 
