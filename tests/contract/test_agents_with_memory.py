@@ -225,7 +225,11 @@ def test_a_policy_forgets_by_itself():
         ("dqn", {"memory": "gru", "num_steps": 8, "sequence": 12}, "sequence=12: must be a multiple of num_steps=8"),
         ("dqn", {"memory": "gru", "num_steps": 4, "burn_in": -1}, "burn_in=-1: must be at least 0"),
         ("dqn", {"memory": "gru", "num_steps": 8, "warmup": 100}, "warmup=100: must be at least 256"),
-        ("dqn", {"memory": "gru", "num_steps": 8, "warmup": 256, "capacity": 256}, "capacity=256: must be at least 320"),
+        (
+            "dqn",
+            {"memory": "gru", "num_steps": 8, "warmup": 256, "capacity": 256},
+            "capacity=256: must be at least 320",
+        ),
         ("sac", {"memory": "gru", "batch_norm": True, "batch_size": 1}, "batch_norm=True: needs memory=none"),
         ("ppo", {"memory": "transformer(context=1)"}, "memory.context=1: must be at least 2"),
         ("ppo", {"memory": "transformer(width=12)"}, r"memory.width=12: must be a multiple of 2 \* heads = 8"),
