@@ -5,9 +5,9 @@
     python benchmarks/memory.py chain --seeds 2 --steps 100000 --only 'S5'    # a first look
     python benchmarks/memory.py --table benchmarks/results/memory-chain-cpu-DATE.json
 
-Every arm is a sweep of learning rates x seeds with the same three rates; its row is that of the rate with the highest mean,
-chosen by the same seeds, for every arm alike, and the others stand in the file. Returns are those of 64 greedy episodes
-of the final policy.
+Every arm is a sweep of learning rates x seeds with the same three rates; its row is that of the rate with the highest
+mean, chosen by the same seeds, for every arm alike, and the others stand in the file. Returns are those of 64 greedy
+episodes of the final policy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The experiments of memory.py: plain data, each with what would falsify its claim, written before it was run.
 
-Settings that the arms of an experiment share were not tuned for any of them; the learning rate was, over the same values
-for each. An arm without a memory is in all of them: what it comes to can be had without remembering.
+Settings that the arms of an experiment share were not tuned for any of them; the learning rate was, over the same
+values for each. An arm without a memory is in all of them: what it comes to can be had without remembering.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _greedy = tuple(
 EXPERIMENTS = {
     "chain": Experiment(
         "S5 remembers a bit for 100 steps within 300,000 steps of training; a GRU does not, nor one with long gates.",
-        "S5 at 100 is not above a return of 0.8 (success 0.9) on 4 of 5 seeds, or the arm without a memory is above 0.1.",
+        "S5 at 100 is not above a return of 0.8 (success 0.9) on 4 of 5 seeds, or no memory is above 0.1.",
         (*_chain(10), *_chain(30), *_chain(100), *_chain(300)),
         300_000,
         5,
@@ -114,8 +114,8 @@ EXPERIMENTS = {
         5,
     ),
     "projections": Experiment(
-        "With a memory that lasts over four trials, an agent gets better from each to the next at a pole whose two positions"
-        " it sees through a random matrix.",
+        "With a memory that lasts over four trials, an agent gets better from each to the next at a pole whose two"
+        " positions it sees through a random matrix.",
         "The fourth trial is not above the first by its interval with S5, or it is without a memory as well.",
         _on(f"{_PROJECTED}|trials(4)|with_past", num_steps=256),
         3_000_000,
@@ -124,16 +124,16 @@ EXPERIMENTS = {
     ),
     "continuous": Experiment(
         "Of recurrent SAC, TD3 and DDPG on a pendulum without its velocity, SAC is the most reliable.",
-        "The worst seed of RSAC is not above the worst ones of RTD3 and RDPG. Stacked frames are the control: they hold the"
-        " velocity.",
+        "The worst seed of RSAC is not above the worst ones of RTD3 and RDPG. Stacked frames are the control: they hold"
+        " the velocity.",
         _continuous,
         30_000,
         10,
     ),
     "greedy": Experiment(
         "An agent that values nothing but the next pull explores, if it remembers and its task goes on.",
-        "At 300 pulls of three arms its regret is not below that of the greedy choice by the posterior mean, 11.2 (Thompson"
-        " sampling: 7.2): that policy is what a perfect predictor does, and it does not explore.",
+        "At 300 pulls of three arms its regret is not below that of the greedy choice by the posterior mean, 11.2"
+        " (Thompson sampling: 7.2): that policy is what a perfect predictor does, and it does not explore.",
         _greedy,
         3_000_000,
         10,
