@@ -245,6 +245,13 @@ def test_two_processes_learn_the_same_as_one(undisturbed, tmp_path):
     assert_same(search(out=tmp_path / "a", workers=2), undisturbed)
 
 
+def test_agents_with_a_memory_learn_by_an_objective_that_evolves(undisturbed):
+    found = search(memory="gru(width=4)")
+    assert found.complete and any(np.any(x != 0) for x in found.theta.values())
+    fitness = [each.history["fitness_mean"][0] for each in (found, undisturbed)]
+    assert np.isfinite(fitness).all() and fitness[0] != fitness[1]
+
+
 @pytest.mark.slow
 def test_lpo_begins_as_ppo_and_learns():
     """The start scores what PPO does, run by run; a short search leaves held-out runs no worse than that."""

@@ -281,12 +281,14 @@ def drift(seed):
     return {"hidden": jax.random.normal(draws[0], (8, 4)), "output": 0.3 * jax.random.normal(draws[1], (4,))}
 
 
-def test_ppo_with_a_learned_drift_agrees_with_finite_differences():
-    config = tiny("ppo", num_envs=2, num_steps=4)
-    network = ppo.ActorCritic(config, ENV.observation_space, ENV.action_space)
+@pytest.mark.parametrize("memory", ["none", "gru(width=4)"])
+def test_ppo_with_a_learned_drift_agrees_with_finite_differences(memory):
+    config = tiny("ppo", num_envs=2, num_steps=4, memory=memory)
+    algo = ppo.PPO(ENV, config)
 
     def validate(agent, key):
-        policy, value = network.apply(agent.state.params, jnp.array([[-1.0], [1.0]], value_type))
+        past = algo.one_step(jax.tree.map(lambda h: h[:2], agent.state.carry), jnp.array([True, False]))
+        policy, value = algo.forward(agent.state.params, (), jnp.array([[-1.0], [1.0]], value_type), past)
         return (policy.log_prob(jnp.array([0, 1])) * jnp.array([1.0, 2.0])).sum() + jnp.square(value).sum(), {}
 
     def exact(tree):
@@ -295,7 +297,7 @@ def test_ppo_with_a_learned_drift_agrees_with_finite_differences():
     with jax.enable_x64(True):
         value_type = jnp.float64
         one = Setup(
-            algo=ppo.PPO(ENV, config),
+            algo=algo,
             put=lambda hypers, theta: hypers.replace(objective=hypers.objective.replace(**theta)),
             loss=validate,
             new_lifetime=lambda key: jax.random.randint(key, (), 4, 20),
