@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from rljax import resources
 from rljax.engine import remembered
 
 assert rljax.__name__ == "rljax"
@@ -34,6 +35,12 @@ def measure_anew(monkeypatch):
     """No plan is measured by what another test has measured."""
     monkeypatch.setattr(remembered, "recall", lambda key: None)
     monkeypatch.setattr(remembered, "keep", lambda key, values: None)
+
+
+@pytest.fixture(autouse=True)
+def plenty_of_memory(monkeypatch):
+    """A plan takes another process for as large as this one, which holds the programs of thousands of tests."""
+    monkeypatch.setattr(resources, "resident", lambda: 2**28)
 
 
 @pytest.fixture(autouse=True)

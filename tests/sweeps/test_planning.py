@@ -19,6 +19,7 @@ from rljax.sweeps.planning import make_plan
 @pytest.fixture
 def the_wider_the_faster(monkeypatch):
     monkeypatch.setattr("rljax.engine.width._time", lambda programs, group: 10.0 / group.width)
+    monkeypatch.setattr(resources, "free", lambda: 2**40)
 
 
 def test_a_plan_says_what_it_will_do(monkeypatch):
@@ -35,6 +36,7 @@ def test_a_plan_says_what_it_will_do(monkeypatch):
 
 def test_a_few_seconds_are_not_worth_several_processes(monkeypatch):
     monkeypatch.setattr(resources, "cores", lambda: 4)
+    monkeypatch.setattr(resources, "free", lambda: 2**40)  # tests beside this one may take what there is
     for seconds, workers in ((0.01, 1), (1.0, 4)):
         monkeypatch.setattr("rljax.engine.width._time", lambda programs, group, s=seconds: s)
         assert make_plan(asked(), width=1).machine.workers == workers
