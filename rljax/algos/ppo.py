@@ -141,6 +141,9 @@ class PPO(loop.OnPolicy):
         policy, value, carry, states = found if self.remembers else (*found, (), ())
         return (policy.restrict(legal(self.env.observation_space, obs)), value), carry, states
 
+    def recall(self, params, state, obs, past):
+        return self.unroll(params, state.obs_stats, obs, past)[1]
+
     def to_env(self, action):  # a Gaussian is unbounded: the environment sees its sample clipped, the loss does not
         return self.env.action_space.clip(action) if isinstance(self.env.action_space, Box) else action
 
@@ -200,8 +203,9 @@ class PPO(loop.OnPolicy):
         super().check()
         config = self.config
         parts = {"minibatch": config.num_minibatches, "batch": 1}.get(config.normalize_advantage, 0)
-        size = self.steps_per_update
-        alone = f"num_envs * num_steps = {size} in {parts} parts are single steps, each of which it would make 0"
+        size = self.steps_per_update // self.parts
+        batch = "num_envs * num_steps" if self.parts == 1 else "num_envs * num_steps / (partial_updates + 1)"
+        alone = f"{batch} = {size} in {parts} parts are single steps, each of which it would make 0"
         remedy = f"{alone}; give more steps, fewer minibatches, or normalize_advantage=none"
         require(size != parts, "normalize_advantage", config.normalize_advantage, remedy)
         check_torso(config, self.env.observation_space)

@@ -113,6 +113,9 @@ class PQN(loop.OnPolicy):
         values, carry, states = found if self.remembers else (found, (), ())
         return mask(values[..., 0], legal(self.env.observation_space, obs)), carry, states
 
+    def recall(self, params, state, obs, past):
+        return self.unroll(params, obs, past)[1]
+
     def act(self, state, carry, obs, reset, key, greedy):
         values, carry, _ = self.unroll(state.params, obs, self.one_step(carry, reset))
         best = values.argmax(-1).astype(jnp.int32)

@@ -1,10 +1,14 @@
-"""The training loop of on-policy algorithms: roll out, compute targets, learn in epochs of minibatches."""
+"""The training loop of on-policy algorithms: roll out, compute targets, learn in epochs of minibatches.
+
+Within a rollout there may be partial updates: each learns from its newest steps alone, by what the agent remembers of
+all before them, and that is then computed again by the new parameters (Elawady et al. 2024, arXiv:2410.02751).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +16,14 @@ import optax
 from flax import struct
 
 from rljax.errors import require
-from rljax.fields import INF, count, entry, number, share, sizes
+from rljax.fields import INF, count, entry, flag, number, share, sizes
 from rljax.nets.features import features
 from rljax.nets.memory import Past
 from rljax.nets.memory.agent import Agent
 from rljax.ops import optim, schedules
 from rljax.ops.explore import check_env
 from rljax.ops.minibatch import by_environment, flatten_time, in_time, minibatch_epochs, with_time
-from rljax.ops.rollout import Episodes, begin, rollout
+from rljax.ops.rollout import Episodes, begin, joined, rollout
 from rljax.types import Array, Metrics, Scalar, TimeStep
 
 
@@ -45,6 +49,8 @@ class Config(RolloutConfig):
     activation: str = entry("tanh", "activation", "of the hidden layers")
     optimiser: str = entry("adam", "optimiser", "of optax, possibly with arguments, 'adamw(weight_decay=1e-4)'")
     lr_schedule: str = entry("linear", "schedule", "how lr goes to its end")
+    partial_updates: int = count(0, "updates within each rollout, on what is new, before that on all of it", least=0)
+    clear_memory: bool = flag(False, "each rollout begins with an empty memory")
 
 
 class Hypers(struct.PyTreeNode):
@@ -69,6 +75,14 @@ class State(struct.PyTreeNode):
     start: Any  # within an update, `carry` as it was before the rollout; else ()
 
 
+class Context(NamedTuple):
+    """A memory as the steps that it comes from: whichever parameters learn, it is computed by them."""
+
+    carry: Any  # [E, ...] before the first of these steps
+    obs: Any  # [E, T, ...]
+    reset: Array  # [E, T]
+
+
 @dataclass(frozen=True)
 class OnPolicy(Agent):
     """The base of algorithms that learn from rollouts `[T, E, ...]`.
@@ -81,6 +95,11 @@ class OnPolicy(Agent):
     def steps_per_update(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """E * T."""
         return self.config.num_envs * self.config.num_steps
+
+    @property
+    def parts(self) -> int:
+        """Stretches of a rollout, each of which but the last ends with a partial update."""
+        return getattr(self.config, "partial_updates", 0) + 1
 
     def initial_params(self, key: Array, obs: Array) -> Any:
         """The parameters in which learning begins, made for observations `[1, ...]`."""
@@ -114,8 +133,10 @@ class OnPolicy(Agent):
 
     def step(self, state: Any, hypers: Any, task: Any) -> tuple[Any, Metrics]:
         key, k_collect, k_learn = jax.random.split(state.key, 3)
+        if getattr(self.config, "clear_memory", False):
+            state = state.replace(carry=self.initial_carry(state, self.config.num_envs))
         state = state.replace(start=state.carry)
-        # 1. roll out
+        # 1. roll out, with partial updates if there are any
         state, steps, collected = self.collect(state, hypers, task, k_collect)
         # 2. targets, bootstrapped from the true successors
         steps = self.relabel(state, hypers, task, steps)
@@ -126,12 +147,57 @@ class OnPolicy(Agent):
 
     def collect(self, state: Any, hypers: Any, task: Any, key: Array) -> tuple[Any, TimeStep, Metrics]:
         """Rolls out -> (state with its episodes, steps `[T, E, ...]`, metrics)."""
+        length = self.config.num_steps // self.parts
 
-        def behave(carry, obs, reset, key):
-            return self.behave(state, carry, obs, reset, key)
+        def roll(state, key):
+            def behave(carry, obs, reset, key):
+                return self.behave(state, carry, obs, reset, key)
 
-        done = rollout(self.env, task, behave, state.carry, state.episodes, key, self.config.num_steps)
-        return state.replace(episodes=done.episodes, carry=done.carry), done.steps, done.metrics
+            done = rollout(self.env, task, behave, state.carry, state.episodes, key, length)
+            return state.replace(episodes=done.episodes, carry=done.carry), done
+
+        *keys, key = jax.random.split(key, 2 * self.parts - 1) if self.parts > 1 else (key,)
+        found = []
+        for k_roll, k_learn in zip(keys[::2], keys[1::2]):
+            state, done = roll(state, k_roll)
+            found.append(done)
+            state = self.learn_newest(state, hypers, task, joined(found)[0], k_learn)
+        state, done = roll(state, key)
+        return state, *joined([*found, done])
+
+    def learn_newest(self, state: Any, hypers: Any, task: Any, steps: TimeStep, key: Array) -> Any:
+        """A partial update: learns from the last T / parts of the steps of a rollout so far -> state.
+
+        Of the state only what it learned changes, and its memory. What else targets and learning change, such as
+        statistics, changes by the update on all steps, which sees these again.
+        """
+        _, batch, _ = self.targets(state, hypers, self.relabel(state, hypers, task, steps))
+        first = steps.reset.shape[0] - self.config.num_steps // self.parts
+        batch = jax.tree.map(lambda x: x[first:], batch._replace(past=()))
+        past = self.past(state, steps)
+        if self.remembers:
+            carry = state.start
+            if first:
+                rows = jax.tree.map(lambda x: x[:first].swapaxes(0, 1), (steps.obs, steps.reset))
+                carry = Context(carry, *rows)
+            batch = batch._replace(past=Past(carry, steps.reset[first:]))
+        learned, _ = self.learn(state, hypers, batch, key)
+        state = state.replace(params=learned.params, opt=learned.opt)
+        carry = self.recall(state.params, state, flatten_time(steps.obs), past) if self.remembers else ()
+        return state.replace(carry=carry)
+
+    def recall(self, params: Any, state: Any, obs: Any, past: Any) -> Any:
+        """The memory after steps `[T * E]` by these parameters, `[E, ...]`."""
+        raise NotImplementedError
+
+    def in_context(self, params: Any, state: Any, batch: Any) -> Any:
+        """A batch of steps `[T * B]` whose memory is computed, where it is a `Context`."""
+        before = batch.past.carry if self.remembers else ()
+        if not isinstance(before, Context):
+            return batch
+        obs, reset = jax.tree.map(lambda x: x.swapaxes(0, 1), before[1:])
+        carry = self.recall(params, state, flatten_time(obs), Past(before.carry, reset))
+        return batch._replace(past=batch.past._replace(carry=carry))
 
     def behave(self, state: Any, carry: Any, obs: Any, reset: Array, key: Array) -> tuple[Any, Any, Any]:
         """The actions of a rollout -> (carry, action `[E, ...]`, what is to be noted in `TimeStep.extras`)."""
@@ -152,7 +218,11 @@ class OnPolicy(Agent):
         def update(carry, batch, key):
             params, opt = carry
             batch = in_time(batch) if self.remembers else batch
-            grads, metrics = jax.grad(self.loss, has_aux=True)(params, state, hypers, batch, key)
+
+            def loss(params):
+                return self.loss(params, state, hypers, self.in_context(params, state, batch), key)
+
+            grads, metrics = jax.grad(loss, has_aux=True)(params)
             return optim.apply(optimiser, grads, opt, params), metrics | {"grad_norm": optim.global_norm(grads)}
 
         config, start = self.config, (state.params, state.opt)
@@ -195,8 +265,14 @@ class OnPolicy(Agent):
         config = self.config
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             require(getattr(config, name) >= 1, name, getattr(config, name), "must be at least 1")
-        size, fits = self.steps_per_update, f"must divide num_envs * num_steps = {self.steps_per_update}"
+        into = f"must divide num_steps={config.num_steps} into equal stretches, one more than there are partial updates"
+        require(config.num_steps % self.parts == 0, "partial_updates", self.parts - 1, into)
+        size, product = self.steps_per_update // self.parts, "num_envs * num_steps"
+        product += f" / (partial_updates + 1) = {size}" if self.parts > 1 else f" = {size}"
+        fits = f"must divide {product}"
         super().check()
+        clears = getattr(config, "clear_memory", False)
+        require(self.remembers or not clears, "clear_memory", clears, "has no effect without a memory; leave it out")
         if self.remembers:
             size = config.num_envs
             fits = f"must divide num_envs={size}: with a memory a minibatch is whole rollouts; give more environments"

@@ -108,6 +108,21 @@ def rollout(
     return Rollout(episodes, carry, steps, seen, {"episodes": count, **means, NOT_FINITE: either(faults)})
 
 
+def joined(rollouts: list[Rollout]) -> tuple[TimeStep, Metrics]:
+    """Rollouts of which each goes on from the one before, as one: (steps `[T, E, ...]`, metrics)."""
+    if len(rollouts) == 1:
+        return rollouts[0].steps, rollouts[0].metrics
+    steps = jax.tree.map(lambda *x: jnp.concatenate(x), *(each.steps for each in rollouts))
+    found = {name: jnp.stack([each.metrics[name] for each in rollouts]) for name in rollouts[0].metrics}
+    count = found["episodes"]
+
+    def mean(x):
+        return modes.ratio(jnp.where(count > 0, x * count, 0.0).sum(), count.sum())
+
+    means = {name: mean(found[name]) for name in ("episode_return", "episode_length")}
+    return steps, {"episodes": count.sum(), **means, NOT_FINITE: either(found[NOT_FINITE])}
+
+
 def play(
     env: Env, task: Any, policy: Policy, carry: Any, key: Array, num_episodes: int, max_steps: int, group: int = 1
 ) -> tuple[TimeStep, Array]:

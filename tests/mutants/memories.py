@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutants.mutant import within
 
 NETS, AGENTS = "nets/test_memories.py", "contract/test_agents_with_memory.py"
-FULL = "nets/test_transformer.py"
+FULL, PARTIAL = "nets/test_transformer.py", "contract/test_partial_updates.py"
 FORGETS, STEPS = f"{NETS}::test_it_forgets_before_it_looks", f"{NETS}::test_a_sequence_is_its_steps"
 SCAN = f"{STEPS} {NETS}::test_derivatives_by_finite_differences"
 SEES, TARGETS = (
@@ -112,6 +112,37 @@ MUTANTS = [
             "successors as if they were the steps",
             TARGETS,
         ),
+    ),
+    *within(
+        "on_policy/loop.py",
+        f"{PARTIAL}::test_a_partial_update_is_the_loss_of_the_newest_steps_in_the_context_of_all",
+        (
+            "self.recall(params, state, flatten_time(obs), Past(before.carry, reset))",
+            "jax.lax.stop_gradient(self.recall(params, state, flatten_time(obs), Past(before.carry, reset)))",
+            "a context that learns nothing",
+        ),
+        ("carry = Context(carry, *rows)", "carry = state.start", "a context of nothing but the start"),
+        (
+            "first = steps.reset.shape[0] - self.config.num_steps // self.parts",
+            "first = 0",
+            "a partial update on all steps",
+        ),
+        (
+            "self.recall(state.params, state, flatten_time(steps.obs), past)",
+            "state.carry",
+            "memory of the old parameters",
+        ),
+        (
+            'if getattr(self.config, "clear_memory", False):',
+            "if False:",
+            "memory that is not cleared",
+            f"{PARTIAL}::test_a_cleared_memory_sees_nothing_of_the_rollout_before",
+        ),
+    ),
+    *within(
+        "ops/rollout.py",
+        f"{PARTIAL}::test_rollouts_in_a_row_count_as_one",
+        ("jnp.where(count > 0, x * count, 0.0)", "jnp.where(count > 0, x, 0.0)", "means without their weights"),
     ),
     *within(
         "ops/minibatch.py",
