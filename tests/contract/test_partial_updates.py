@@ -61,7 +61,7 @@ def unrolled(algorithm, params, state, steps):
 
 @pytest.mark.parametrize(("algo", "memory"), [("ppo", "transformer"), ("pqn", "gru")])
 def test_a_partial_update_is_the_loss_of_the_newest_steps_in_the_context_of_all(algo, memory):
-    """By hand: one unroll over everything, of which the loss sees the outputs for the last steps.
+    """Compares with one unroll over everything, of which the loss sees the outputs for the last steps, by hand.
 
     Catches contexts without derivatives or of the old parameters, a zero start, and a loss on all steps.
     """
