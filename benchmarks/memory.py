@@ -1,4 +1,4 @@
-"""What memories are good for: experiments on tasks that cannot be done without one, with controls.
+"""Experiments on tasks that cannot be done without a memory, with controls.
 
     python benchmarks/memory.py                        # what there is: claims, and what would falsify them
     python benchmarks/memory.py chain                  # as declared; stopped, it goes on where it was
@@ -86,6 +86,7 @@ def picture(result: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
+    """Runs an experiment, or lists them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", nargs="?", choices=EXPERIMENTS)
     parser.add_argument("--seeds", type=int)
