@@ -12,10 +12,14 @@ from rljax.sweeps import driver
 from rljax.sweeps.planning import make_plan
 
 
+RECALL, KEEP = remembered.recall, remembered.keep  # before a fixture that keeps nothing
+
+
 @pytest.fixture
 def kept(monkeypatch, tmp_path):
     """The folder of what is kept, for this test alone."""
-    monkeypatch.undo()  # of the fixture that keeps nothing
+    monkeypatch.setattr(remembered, "recall", RECALL)
+    monkeypatch.setattr(remembered, "keep", KEEP)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "rljax" / "plans"
 
