@@ -21,7 +21,10 @@ from workload import Workload
 
 HERE = Path(__file__).resolve().parent
 SETTLED = ("PJRT_NPROC", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PLATFORMS")
-PEER = ("rejax==0.1.3", "gymnax==0.0.9", "jax==0.10.2", "jaxlib==0.10.2")
+PEERS = {  # the last ones that could be had, with what they need
+    "rejax": ("rejax==0.1.3", "gymnax==0.0.9", "jax==0.10.2", "jaxlib==0.10.2"),
+    "memorax": ("memorax==1.0.1", "gymnax==0.0.9", "jax==0.10.2", "jaxlib==0.10.2"),
+}
 
 
 def environment(**given: str) -> dict[str, str]:
@@ -29,15 +32,16 @@ def environment(**given: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in SETTLED} | given
 
 
-def peer_python() -> Path:
-    """The interpreter of a virtual environment with the peer, made on first use."""
+def peer_python(name: str = "rejax") -> Path:
+    """The interpreter of a virtual environment with a peer, made on first use."""
+    packages = PEERS[name]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rljax" / "bench"
-    folder = cache / "-".join(PEER[:3]).replace("==", "-")
+    folder = cache / "-".join(packages[:3]).replace("==", "-")
     python, complete = folder / "bin" / "python", folder / "complete"
     if not complete.exists():
-        print(f"installing {' '.join(PEER)} into {folder}", file=sys.stderr)
+        print(f"installing {' '.join(packages)} into {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEER], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)
         complete.touch()
     return python
 

@@ -22,7 +22,7 @@ from typing import Any
 from program import Program, each, final_return, jitted, keys
 from workload import MATMUL_SIZE, MATMULS, Workload
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "brax", "numpy", "rljax-research", "rejax")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "brax", "numpy", "rljax-research", "rejax", "memorax")
 
 
 def _rljax(workload: Workload) -> tuple[Any, Any]:
@@ -196,6 +196,40 @@ def rejax(workload: Workload, agents: int) -> Program:
     return rejax_peer.build(workload, agents)
 
 
+def memorax(workload: Workload, agents: int) -> Program:
+    """The peer with memories."""
+    import memorax_peer
+
+    return memorax_peer.build(workload)
+
+
+def unroll(workload: Workload, agents: int) -> Program:
+    """A memory alone: steps of plain descent on sequences, `num_steps` long, a batch of `num_envs`."""
+    import jax
+    import jax.numpy as jnp
+
+    from rljax.nets.memory import memory
+
+    s = workload.settings
+    module, shape = memory(s["memory"]), (s["num_steps"], s["num_envs"])
+    x = jax.random.normal(jax.random.key(1), (*shape, module.width))
+    reset = jax.random.bernoulli(jax.random.key(2), 0.01, shape)
+    carry = module.initial_carry(s["num_envs"])
+    params = jax.jit(module.init)(jax.random.key(0), carry, x, reset)
+
+    def train(params, carry, x, reset):
+        def loss(params):
+            return (module.apply(params, carry, x, reset)[1] ** 2).mean()
+
+        def descend(_, params):
+            return jax.tree.map(lambda p, g: p - 1e-3 * g, params, jax.grad(loss)(params))
+
+        return jax.lax.fori_loop(0, workload.updates, descend, params)
+
+    size = float(sum(jnp.size(p) for p in jax.tree.leaves(params)))
+    return Program(jitted(train, lambda seed: (params, carry, x, reset)), lambda out: size)
+
+
 def matmul(workload: Workload, agents: int) -> Program:
     """The yardstick: float32 matrix products, as fast as the machine does them."""
     import jax
@@ -218,6 +252,8 @@ CONTESTANTS: dict[str, Callable[[Workload, int], Program]] = {
     "bare, one sort": lambda workload, agents: bare(workload, agents, one_sort=True),
     "bare recurrent": bare_recurrent,
     "rejax": rejax,
+    "memorax": memorax,
+    "unroll": unroll,
     "matmul": matmul,
 }
 

@@ -47,6 +47,8 @@ CARTPOLE = Workload(
     },
 )
 
+RECURRENT = Workload("CartPole-v1", 2**18, CARTPOLE.settings | {"hidden": [128], "memory": "gru(width=128)"})
+
 
 def flops_per_step(obs_size: int, actions: int, hidden: list[int], epochs: int) -> int:
     """Matrix arithmetic that one environment step of PPO needs, two operations to a multiply and add.

@@ -11,7 +11,6 @@ from rljax.engine import remembered, width
 from rljax.sweeps import driver
 from rljax.sweeps.planning import make_plan
 
-
 RECALL, KEEP = remembered.recall, remembered.keep  # before a fixture that keeps nothing
 
 
