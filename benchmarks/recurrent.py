@@ -105,7 +105,7 @@ def _unrolled(result: dict[str, Any]) -> list[str]:
     sizes = ", ".join(f"{r['label']} {r['final_return']:,.0f}" for r in records[0])
     text = (
         f"Forwards and backwards through a memory of width {result['width']}, a batch of {result['batch']} sequences:"
-        " nanoseconds for a step of one of them, the least of the repeats (how many times as fast as the GRU; seconds to"
+        " nanoseconds for a step of one of them, the least of the repeats (times as fast as the GRU; seconds to"
         f" compile). Parameters: {sizes}."
     )
     return [text, markdown(["length", *(r["label"] for r in records[0])], rows)]

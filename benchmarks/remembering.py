@@ -72,6 +72,22 @@ _continuous = tuple(
         ("SAC, all is seen", "Pendulum-v1", "none"),
     )
 )
+_ROOMS = "darkroom/5x5|trials(6)|with_past"
+_whole_trials = {"num_steps": 120, "clear_memory": True, "num_epochs": 2, "num_minibatches": 2, "entropy_coef": 0.02}
+_parts = {"partial_updates": 3}  # the fourth is the whole rollout
+_relic = tuple(
+    Arm(label, "ppo", _ROOMS, _ppo | _whole_trials | {"memory": memory} | settings)
+    for label, memory, settings in (
+        ("partial updates, sink", "transformer(width=64,layers=2,context=120,sink='kv')", _parts),
+        ("partial updates", "transformer(width=64,layers=2,context=120)", _parts),
+        ("whole rollouts, sink", "transformer(width=64,layers=2,context=120,sink='kv')", {}),
+        ("whole rollouts", "transformer(width=64,layers=2,context=120)", {}),
+        ("whole rollouts, four times the epochs", "transformer(width=64,layers=2,context=120)", {"num_epochs": 8}),
+        ("GRU", MEMORIES["GRU"], {"num_epochs": 8}),
+        ("GRU, partial updates", MEMORIES["GRU"], _parts),
+        ("no memory", "none", {"num_epochs": 8, "clear_memory": False}),
+    )
+)
 _pulls = {"num_envs": 64, "num_steps": 100, "num_minibatches": 8}
 _greedy = tuple(
     Arm(
@@ -129,6 +145,15 @@ EXPERIMENTS = {
         _continuous,
         30_000,
         10,
+    ),
+    "relic": Experiment(
+        "Updates within a rollout make a transformer adapt better to a task than as many steps of its optimiser after it.",
+        "The return of the sixth episode less that of the first is not higher with partial updates than with whole"
+        " rollouts and four times the epochs, which take as many steps of the optimiser.",
+        _relic,
+        1_000_000,
+        3,
+        True,
     ),
     "greedy": Experiment(
         "An agent that values nothing but the next pull explores, if it remembers and its task goes on.",
