@@ -147,7 +147,7 @@ EXPERIMENTS = {
         10,
     ),
     "relic": Experiment(
-        "Updates within a rollout make a transformer adapt better to a task than as many steps of its optimiser after it.",
+        "Updates within a rollout make a transformer adapt better to a task than as many steps after it do.",
         "The return of the sixth episode less that of the first is not higher with partial updates than with whole"
         " rollouts and four times the epochs, which take as many steps of the optimiser.",
         _relic,
