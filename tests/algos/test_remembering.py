@@ -1,4 +1,4 @@
-"""What is learned with a memory, and what cannot be without one."""
+"""Agents with a memory learn what those without one cannot, and no environment lets those see it."""
 
 from __future__ import annotations
 
