@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import Contestant, header, markdown, play, save, say
+from harness import Contestant, header, markdown, play, save, say, versions
 from workload import CARTPOLE, Workload
 
 from rljax.algos.presets import preset
@@ -56,8 +56,7 @@ def table(result: dict[str, Any]) -> str:
         score = "" if r["final_return"] is None else f"{r['final_return']:.4g}"
         rows.append([r["env"], agents, speed, f"{r['compile_seconds']:.0f}", size, each, score])
     first = next((r for r in result["contestants"] if "device" in r), {"device": "nothing ran", "versions": {}})
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    return f"{first['device']}; {versions}; {result['date'][:10]}.\n\n{markdown(columns, rows)}"
+    return f"{first['device']}; {versions(first)}; {result['date'][:10]}.\n\n{markdown(columns, rows)}"
 
 
 def main() -> None:

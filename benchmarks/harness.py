@@ -185,6 +185,11 @@ def save(result: dict[str, Any], out: Path | None, platform_name: str) -> Path:
     return path
 
 
+def versions(record: dict[str, Any]) -> str:
+    """The packages of a contestant, in a line."""
+    return ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+
+
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
     """Formats a table, first column to the left."""
     rule = ["---"] + ["---:"] * (len(columns) - 1)

@@ -13,11 +13,10 @@ from memorax.networks import MLP, RNN, FeatureExtractor, Network, heads
 from program import Program
 
 
-def network(s, head):
+def network(hidden, width, head):
     """A layer of tanh units, a GRU, a head."""
     orthogonal = nn.initializers.orthogonal(2**0.5)
-    layers = MLP(tuple(s["hidden"]), activation=nn.tanh, kernel_init=orthogonal)
-    width = int(s["memory"].removeprefix("gru(width=").rstrip(")"))
+    layers = MLP(tuple(hidden), activation=nn.tanh, kernel_init=orthogonal)
     return Network(FeatureExtractor(observation_extractor=layers), RNN(cell=nn.GRUCell(width)), head)
 
 
@@ -30,8 +29,8 @@ def build(workload):
         gae_lambda=s["gae_lambda"], num_minibatches=s["num_minibatches"], update_epochs=s["num_epochs"],
         normalize_advantage=True, clip_coef=0.2, clip_vloss=True, ent_coef=s["entropy_coef"], vf_coef=s["value_coef"],
     )  # fmt: skip
-    actor = network(s, heads.Categorical(env.num_actions))
-    critic = network(s, heads.VNetwork())
+    actor = network(s["hidden"], workload.gru_width, heads.Categorical(env.num_actions))
+    critic = network(s["hidden"], workload.gru_width, heads.VNetwork())
     optimiser = optax.chain(optax.clip_by_global_norm(s["max_grad_norm"]), optax.adam(s["lr"], eps=1e-5))
     algo = memorax.PPO(config, env, params, actor, critic, optimiser, optimiser)
 

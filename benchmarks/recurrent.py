@@ -2,7 +2,7 @@
 
 python benchmarks/recurrent.py             # one core; on an accelerator: --accelerator
 python benchmarks/recurrent.py --quick     # tiny: tries the script, measures nothing
-python benchmarks/recurrent.py --table benchmarks/results/recurrent-cpu-2026-11-27.json
+python benchmarks/recurrent.py --table benchmarks/results/recurrent-cpu-DATE.json
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness import Contestant, header, markdown, peer_python, play, save, say
-from workload import CARTPOLE, RECURRENT, Workload
+from harness import Contestant, header, markdown, peer_python, play, save, say, versions
+from workload import RECURRENT, Workload
 
 ONE_CORE = {"JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1"}
 RUN, BARE, PEER, WITHOUT = "rljax, gru", "bare scan, GRU", "memorax, GRU", "rljax, none"
@@ -30,30 +30,39 @@ LENGTHS = (64, 256, 1024, 4096)
 
 def agents(options: argparse.Namespace) -> list[Contestant]:
     """Recurrent PPO three times, and PPO without a memory."""
-    plain = dataclasses.replace(CARTPOLE, steps=RECURRENT.steps, settings=RECURRENT.settings | {"memory": "none"})
-    named = [(RUN, "rljax run", RECURRENT), (BARE, "bare recurrent", RECURRENT), (WITHOUT, "rljax run", plain)]
-    given: dict[str, Any] = {"env": {} if options.accelerator else ONE_CORE, "timeout": options.timeout}
-    found = [Contestant(label, name, shorter(work, options), **given) for label, name, work in named]
+    remembering = dataclasses.replace(RECURRENT, steps=2 * RECURRENT.batch) if options.quick else RECURRENT
+    without = dataclasses.replace(remembering, settings=remembering.settings | {"memory": "none"})
+    where = conditions(options)
+    found = [
+        Contestant(RUN, "rljax run", remembering, **where),
+        Contestant(BARE, "bare recurrent", remembering, **where),
+        Contestant(WITHOUT, "rljax run", without, **where),
+    ]
     if options.peer:
-        python = peer_python("memorax")
-        found.append(Contestant(PEER, "memorax", shorter(RECURRENT, options), python=python, **given))
+        found.append(Contestant(PEER, "memorax", remembering, python=peer_python("memorax"), **where))
     return found
 
 
-def shorter(workload: Workload, options: argparse.Namespace) -> Workload:
-    """Two updates of it, to try the script."""
-    return dataclasses.replace(workload, steps=2 * workload.batch) if options.quick else workload
+def conditions(options: argparse.Namespace) -> dict[str, Any]:
+    """One core, or the accelerator, and how long a contestant may take."""
+    return {"env": {} if options.accelerator else ONE_CORE, "timeout": options.timeout}
 
 
 def unrolls(length: int, options: argparse.Namespace) -> list[Contestant]:
     """Every memory on sequences of this length, of one batch size and width."""
     shape = {"num_steps": length, "num_envs": options.batch}
     steps = length * options.batch if options.quick else max(2**19, 4 * length * options.batch)
-    given: dict[str, Any] = {"env": {} if options.accelerator else ONE_CORE, "timeout": options.timeout}
+    memories = {label: text.format(width=options.width) for label, text in MEMORIES.items()}
     return [
-        Contestant(label, "unroll", Workload("", steps, shape | {"memory": text.format(width=options.width)}), **given)
-        for label, text in MEMORIES.items()
+        Contestant(label, "unroll", Workload("", steps, shape | {"memory": memory}), **conditions(options))
+        for label, memory in memories.items()
     ]
+
+
+def size_noted(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a memory alone, whose score is how many parameters it has."""
+    rest = {name: x for name, x in record.items() if name not in ("returns", "final_return")}
+    return rest | {"parameters": record["final_return"]}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         say(f"sequences of {length} steps")
         players = unrolls(length, options)
         play(players, options.repeats)
-        result["unrolls"][str(length)] = [c.record() for c in players]
+        result["unrolls"][str(length)] = [size_noted(c.record()) for c in players]
     result["load_after"] = os.getloadavg()[0]
     return result
 
@@ -75,9 +84,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """A result as Markdown."""
     first = next(r for r in result["contestants"] if r["label"] == RUN)
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     where = result["machine"]["cpu"] if first["platform"] == "cpu" else first["device"]
-    parts = [f"{where}; {versions}; {result['date'][:10]}.", _agents(result["contestants"])]
+    parts = [f"{where}; {versions(first)}; {result['date'][:10]}.", _agents(result["contestants"])]
     return "\n\n".join(parts + (_unrolled(result) if result["unrolls"] else []))
 
 
@@ -96,19 +104,27 @@ def _agents(records: list[dict[str, Any]]) -> str:
 
 
 def _unrolled(result: dict[str, Any]) -> list[str]:
-    records, rows = list(result["unrolls"].values()), []
-    for length, found in result["unrolls"].items():
-        times = {r["label"]: min(r["seconds"]) / r["steps"] * 1e9 for r in found if r["seconds"]}
-        compiled = {r["label"]: r["compile_seconds"] for r in found}
-        cells = [f"{x:.0f} ({times['GRU'] / x:.2f}; {compiled[label]:.1f})" for label, x in times.items()]
-        rows.append([length, *cells])
-    sizes = ", ".join(f"{r['label']} {r['final_return']:,.0f}" for r in records[0])
+    rows, first = [], next(iter(result["unrolls"].values()))
+    for length, records in result["unrolls"].items():
+        gru = next(_nanoseconds(r) for r in records if r["label"] == "GRU")
+        rows.append([length, *(_cell(r, gru) for r in records)])
+    sizes = ", ".join(f"{r['label']} {r['parameters']:,.0f}" for r in first if r["parameters"])
     text = (
         f"Forwards and backwards through a memory of width {result['width']}, a batch of {result['batch']} sequences:"
         " nanoseconds for a step of one of them, the least of the repeats (times as fast as the GRU; seconds to"
         f" compile). Parameters: {sizes}."
     )
-    return [text, markdown(["length", *(r["label"] for r in records[0])], rows)]
+    return [text, markdown(["length", *(r["label"] for r in first)], rows)]
+
+
+def _nanoseconds(record: dict[str, Any]) -> float:
+    return min(record["seconds"], default=float("nan")) / record["steps"] * 1e9
+
+
+def _cell(record: dict[str, Any], gru: float) -> str:
+    if record["error"]:
+        return record["error"]
+    return f"{_nanoseconds(record):.0f} ({gru / _nanoseconds(record):.2f}; {record['compile_seconds']:.1f})"
 
 
 def main() -> None:

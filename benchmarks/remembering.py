@@ -75,14 +75,16 @@ _continuous = tuple(
 _ROOMS = "darkroom/5x5|trials(6)|with_past"
 _whole_trials = {"num_steps": 120, "clear_memory": True, "num_epochs": 2, "num_minibatches": 2, "entropy_coef": 0.02}
 _parts = {"partial_updates": 3}  # the fourth is the whole rollout
+_window = "transformer(width=64,layers=2,context=120)"
+_window_and_sink = _window.replace(")", ",sink='kv')")
 _relic = tuple(
     Arm(label, "ppo", _ROOMS, _ppo | _whole_trials | {"memory": memory} | settings)
     for label, memory, settings in (
-        ("partial updates, sink", "transformer(width=64,layers=2,context=120,sink='kv')", _parts),
-        ("partial updates", "transformer(width=64,layers=2,context=120)", _parts),
-        ("whole rollouts, sink", "transformer(width=64,layers=2,context=120,sink='kv')", {}),
-        ("whole rollouts", "transformer(width=64,layers=2,context=120)", {}),
-        ("whole rollouts, four times the epochs", "transformer(width=64,layers=2,context=120)", {"num_epochs": 8}),
+        ("partial updates, sink", _window_and_sink, _parts),
+        ("partial updates", _window, _parts),
+        ("whole rollouts, sink", _window_and_sink, {}),
+        ("whole rollouts", _window, {}),
+        ("whole rollouts, four times the epochs", _window, {"num_epochs": 8}),
         ("GRU", MEMORIES["GRU"], {"num_epochs": 8}),
         ("GRU, partial updates", MEMORIES["GRU"], _parts),
         ("no memory", "none", {"num_epochs": 8, "clear_memory": False}),
@@ -147,7 +149,7 @@ EXPERIMENTS = {
         10,
     ),
     "relic": Experiment(
-        "Updates within a rollout make a transformer adapt better to a task than as many steps after it do.",
+        "Updates within a rollout make a transformer adapt better than as many steps of the optimiser after it.",
         "The return of the sixth episode less that of the first is not higher with partial updates than with whole"
         " rollouts and four times the epochs, which take as many steps of the optimiser.",
         _relic,

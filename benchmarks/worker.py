@@ -180,9 +180,7 @@ def bare_recurrent(workload: Workload, agents: int) -> Program:
     import jax
     from bare_recurrent import make_train
 
-    settings = dict(workload.settings)
-    settings["width"] = int(settings.pop("memory").removeprefix("gru(width=").rstrip(")"))
-    train = make_train(workload.env, workload.updates, settings)
+    train = make_train(workload.env, workload.updates, workload.settings | {"width": workload.gru_width})
     return Program(
         jitted(jax.vmap(train) if agents else train, lambda seed: (keys(seed, agents),)),
         lambda out: final_return(out[1], out[2]),

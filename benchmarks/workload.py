@@ -22,6 +22,11 @@ class Workload:
         return self.settings["num_envs"] * self.settings["num_steps"]
 
     @property
+    def gru_width(self) -> int:
+        """The units of its memory, for those who write a GRU by themselves."""
+        return int(self.settings["memory"].removeprefix("gru(width=").removesuffix(")"))
+
+    @property
     def updates(self) -> int:
         return -(-self.steps // self.batch)
 

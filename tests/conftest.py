@@ -2,6 +2,7 @@
 
 import rljax  # noqa: I001  first: it chooses the CPU thread pool
 import signal
+from pathlib import Path
 
 import jax
 import pytest
@@ -30,35 +31,42 @@ def optimised():
 
 
 @pytest.fixture(autouse=True)
-def measure_anew(monkeypatch):
-    """No plan is measured by what another test has measured."""
-    monkeypatch.setattr(remembered, "recall", lambda key: None)
-    monkeypatch.setattr(remembered, "keep", lambda key, values: None)
+def measure_anew():
+    """No plan is measured by what another test has measured, also after a test has undone its own patches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remembered, "recall", lambda key: None)
+        patch.setattr(remembered, "keep", lambda key, values: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def plenty_of_memory(monkeypatch):
-    """A plan takes another process for as large as this one, which holds the programs of thousands of tests."""
-    monkeypatch.setattr(resources, "resident", lambda: 2**28)
+def plenty_of_memory():
+    """A plan takes another process for as large as this one, which holds the programs of many tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resources, "resident", lambda: 2**28)
+        yield
 
 
 compiled = []  # how long each program took that has not been forgotten
 
 
-@jax.monitoring.register_event_duration_secs_listener
 def note_program(event, seconds, **_):
     if event == "/jax/core/compile/backend_compile_duration":
         compiled.append(seconds)
+
+
+jax.monitoring.register_event_duration_secs_listener(note_program)
 
 
 @pytest.fixture(autouse=True)
 def forget_programs():
     """Forgets programs from time to time: the more there are, the longer the next one takes to compile.
 
-    With 4,000 of them a process holds 7 GB, and a quarter of its time goes into caches of those that were compiled; at
-    65,530 memory maps, some or hundreds for each, it would be aborted.
+    With 4,000 of them a process holds 7 GB and spends a quarter of its time on walks through the compiler's caches.
+    Each also takes memory maps, some take hundreds, and at 65,530 of those the process would be aborted.
     """
     yield
-    if len(compiled) > 1000:
+    maps = Path("/proc/self/maps")
+    if len(compiled) > 1000 or (maps.exists() and maps.read_bytes().count(b"\n") > 30_000):
         jax.clear_caches()
         compiled.clear()
